@@ -1,0 +1,469 @@
+//! The words that the rooms speak to each other: what happens during a run, and what it amounted to.
+//!
+//! Producers (`vm`, `guest`, `parse`, `cell`) emit [`Event`]s; consumers (`report`) turn them into a terminal
+//! display, JUnit, JSON lines and the files under `results/`. Nothing else connects the two sides. Everything
+//! here is serialisable: `--message-format json` prints exactly these events, one a line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+
+/// What became of one test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It ran and did what it should.
+    Pass,
+    /// It ran and did not.
+    Fail,
+    /// It did not apply here; the message says why.
+    Skip,
+    /// It failed as a known kernel bug makes it fail.
+    Xfail,
+    /// The kernel crashed, hung or was lost while it ran, or it ended without a result.
+    Error,
+    /// It never started, because of what happened before it; the message says what.
+    NotRun,
+}
+
+impl Outcome {
+    /// Whether the run as a whole fails because of it.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Outcome::Fail | Outcome::Error | Outcome::NotRun)
+    }
+}
+
+/// One finished test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestCase {
+    /// Suite-local name: `dynptr_success/test_read_write`.
+    pub name: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long it ran, where that is known.
+    #[serde(with = "seconds_opt", default)]
+    pub duration: Option<Duration>,
+    /// One line: the reason of a skip, the failure in short. Empty for a pass.
+    #[serde(default)]
+    pub message: String,
+    /// The whole text: diagnostics, verifier log, splat. May be empty.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// A kernel complaint on the console, complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Splat {
+    /// Which kind, as the pattern table names it: `panic`, `oops`, `warn`, `kasan`, `lockdep`, `rcu_stall`, …
+    pub kind: String,
+    /// The line that gave it away, without its printk prefix.
+    pub title: String,
+    /// The lines from the first to the last of the report.
+    pub text: String,
+    /// The printk time of its first line, since boot.
+    #[serde(with = "seconds_opt", default)]
+    pub at: Option<Duration>,
+    /// Whether the kernel cannot go on after it.
+    pub fatal: bool,
+    /// Set when an entry of the allow-list covers it: that entry's reason. It then fails nothing.
+    #[serde(default)]
+    pub allowed: Option<String>,
+}
+
+/// Which of a job's two output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output: what is parsed for results.
+    Stdout,
+    /// Standard error: kept, shown on failure.
+    Stderr,
+}
+
+/// What a cell is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Getting the kernel: index, download, unpack, or a look into the cache.
+    Fetch,
+    /// Preflight checks and the initramfs.
+    Prepare,
+    /// From the start of QEMU to init's Ready.
+    Boot,
+    /// From the job being sent to its exit status.
+    Tests,
+    /// Ending QEMU and writing the results.
+    Teardown,
+}
+
+/// Identifies a cell: kernel × arch × suite.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellId {
+    /// The kernel as it was asked for, `debian:7.2`.
+    pub kernel: String,
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// The suite's name.
+    pub suite: String,
+}
+
+impl std::fmt::Display for CellId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.kernel, self.arch, self.suite)
+    }
+}
+
+/// How a guest's CPUs are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accel {
+    /// Hardware virtualisation through /dev/kvm.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+impl std::fmt::Display for Accel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        })
+    }
+}
+
+/// What is known about the kernel of a cell once it is there. Goes into `run.yaml` and every report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelFacts {
+    /// The spec that named it.
+    pub spec: String,
+    /// `uname -r`, as read from the image: `7.2.12+deb13-amd64`.
+    pub release: String,
+    /// The upstream version, `7.2.12`.
+    pub version: String,
+    /// Where it came from, in one line for people: `linux-image-… 6.12.107-1 (trixie)`.
+    pub origin: String,
+    /// SHA-256 of the image, hexadecimal.
+    pub image_sha256: String,
+    /// Package files it was unpacked from, with their SHA-256.
+    #[serde(default)]
+    pub packages: Vec<PackageFacts>,
+    /// Some kconfig options that matter to a reader of the report, `CONFIG_X` → value.
+    #[serde(default)]
+    pub config: std::collections::BTreeMap<String, String>,
+}
+
+/// One package a kernel was unpacked from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageFacts {
+    /// Package name.
+    pub name: String,
+    /// Package version.
+    pub version: String,
+    /// The suite it was found in.
+    pub suite: String,
+    /// SHA-256 of the .deb, hexadecimal, as the signed index states it and as it was checked.
+    pub sha256: String,
+}
+
+/// How a cell ended, apart from its test cases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CellEnd {
+    /// The job ran to its end (its tests may have failed).
+    Completed,
+    /// The kernel under test crashed or hung, or init was lost.
+    Crashed {
+        /// In one line.
+        reason: String,
+    },
+    /// The kernel never got to Ready.
+    Unbootable {
+        /// In one line.
+        reason: String,
+        /// The end of the console.
+        detail: String,
+    },
+    /// The host was in trouble: no verdict.
+    Infra {
+        /// In one line.
+        reason: String,
+    },
+    /// The caller asked for something that turned out impossible, such as an image of another architecture.
+    Usage {
+        /// In one line.
+        reason: String,
+    },
+    /// Interrupted.
+    Interrupted,
+}
+
+/// Everything about one finished cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellReport {
+    /// Which cell.
+    pub id: CellId,
+    /// The kernel that was tested, if it was found.
+    pub kernel: Option<KernelFacts>,
+    /// How the guest was run, if it was started.
+    pub accel: Option<Accel>,
+    /// Why that accelerator.
+    #[serde(default)]
+    pub accel_reason: String,
+    /// How it ended.
+    pub end: CellEnd,
+    /// Every selected test, in the order they finished; tests that never ran come last.
+    pub cases: Vec<TestCase>,
+    /// Splats that no test could be blamed for (boot, between tests), and allowed ones.
+    pub splats: Vec<Splat>,
+    /// How long each phase took, in order.
+    pub times: Vec<PhaseTime>,
+    /// When it started, seconds since the Unix epoch.
+    pub started_unix: f64,
+    /// Its folder, with console.log and the rest.
+    pub dir: PathBuf,
+    /// Remarks that belong into the report ("KVM died early, TCG used").
+    pub notes: Vec<String>,
+}
+
+/// One phase and its wall time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Which phase.
+    pub phase: Phase,
+    /// Its wall time.
+    #[serde(with = "seconds")]
+    pub wall: Duration,
+}
+
+/// Counts of outcomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// [`Outcome::Pass`].
+    pub passed: usize,
+    /// [`Outcome::Fail`].
+    pub failed: usize,
+    /// [`Outcome::Skip`].
+    pub skipped: usize,
+    /// [`Outcome::Xfail`].
+    pub xfailed: usize,
+    /// [`Outcome::Error`].
+    pub errors: usize,
+    /// [`Outcome::NotRun`].
+    pub not_run: usize,
+}
+
+impl Counts {
+    /// Counts the outcomes of some cases.
+    pub fn of<'a>(cases: impl IntoIterator<Item = &'a TestCase>) -> Self {
+        let mut counts = Counts::default();
+        for case in cases {
+            *match case.outcome {
+                Outcome::Pass => &mut counts.passed,
+                Outcome::Fail => &mut counts.failed,
+                Outcome::Skip => &mut counts.skipped,
+                Outcome::Xfail => &mut counts.xfailed,
+                Outcome::Error => &mut counts.errors,
+                Outcome::NotRun => &mut counts.not_run,
+            } += 1;
+        }
+        counts
+    }
+
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.passed + self.failed + self.skipped + self.xfailed + self.errors + self.not_run
+    }
+}
+
+/// Everything about a finished run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Names the folder under `results/`.
+    pub run_id: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// The command line, as it was typed.
+    pub command: Vec<String>,
+    /// The version of kvet.
+    pub kvet: String,
+    /// One report per cell, in the order they were planned.
+    pub cells: Vec<CellReport>,
+    /// Wall time of the whole run.
+    #[serde(with = "seconds")]
+    pub wall: Duration,
+}
+
+/// What happens during a run. Every event but the first and the last belongs to a cell, given by its index in
+/// [`Event::RunStarted`]'s list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The plan is made; nothing was started yet.
+    RunStarted {
+        /// Names the folder under `results/`.
+        run_id: String,
+        /// The folder.
+        dir: PathBuf,
+        /// The cells, by index.
+        cells: Vec<CellId>,
+    },
+    /// A cell enters a phase.
+    PhaseStarted {
+        /// Which cell.
+        cell: usize,
+        /// Which phase.
+        phase: Phase,
+    },
+    /// Something with a known extent goes on: a download, an unpacking.
+    Progress {
+        /// Which cell.
+        cell: usize,
+        /// What: `downloading linux-image-…`.
+        what: String,
+        /// So far, in `unit`s.
+        done: u64,
+        /// In the end; 0 where unknown.
+        total: u64,
+        /// What is counted.
+        unit: ProgressUnit,
+    },
+    /// Something the user should know and nothing has to be done about.
+    Note {
+        /// Which cell.
+        cell: usize,
+        /// The text.
+        text: String,
+    },
+    /// The kernel is there.
+    KernelReady {
+        /// Which cell.
+        cell: usize,
+        /// What is known about it.
+        kernel: KernelFacts,
+    },
+    /// QEMU is started.
+    VmStarted {
+        /// Which cell.
+        cell: usize,
+        /// The accelerator used.
+        accel: Accel,
+        /// And why.
+        reason: String,
+        /// The exact command line.
+        argv: Vec<String>,
+    },
+    /// Init announced itself.
+    GuestReady {
+        /// Which cell.
+        cell: usize,
+        /// Guest time since boot.
+        #[serde(with = "seconds")]
+        boottime: Duration,
+    },
+    /// A complete line of the serial console, cleaned of control bytes.
+    ConsoleLine {
+        /// Which cell.
+        cell: usize,
+        /// The line.
+        line: String,
+    },
+    /// A complete line of a job's output, cleaned of control bytes.
+    OutputLine {
+        /// Which cell.
+        cell: usize,
+        /// Which stream.
+        stream: Stream,
+        /// Guest time since boot.
+        #[serde(with = "seconds")]
+        at: Duration,
+        /// The line.
+        line: String,
+    },
+    /// A test announced that it starts.
+    TestStarted {
+        /// Which cell.
+        cell: usize,
+        /// Suite-local name.
+        name: String,
+    },
+    /// A test has its result.
+    TestFinished {
+        /// Which cell.
+        cell: usize,
+        /// The result.
+        case: TestCase,
+    },
+    /// A splat is complete.
+    SplatSeen {
+        /// Which cell.
+        cell: usize,
+        /// The splat.
+        splat: Splat,
+        /// The test that was running at its printk time, if one was.
+        test: Option<String>,
+    },
+    /// A cell is done. What it says replaces what the events before said: a splat can turn a finished test into
+    /// an error after the fact.
+    CellFinished {
+        /// Which cell.
+        cell: usize,
+        /// The report.
+        report: Box<CellReport>,
+    },
+    /// The run is done.
+    RunFinished {
+        /// The report.
+        report: Box<RunReport>,
+    },
+}
+
+/// What [`Event::Progress`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressUnit {
+    /// Bytes.
+    Bytes,
+    /// Things: files, objects.
+    Items,
+}
+
+/// Durations travel as seconds with a fraction.
+pub mod seconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    /// Writes seconds.
+    pub fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64((d.as_secs_f64() * 1e6).round() / 1e6)
+    }
+
+    /// Reads seconds.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The same for optional durations.
+pub mod seconds_opt {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    /// Writes seconds or null.
+    pub fn serialize<S: Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        match d {
+            Some(d) => super::seconds::serialize(d, s),
+            None => s.serialize_none(),
+        }
+    }
+
+    /// Reads seconds or null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+        Option::<f64>::deserialize(d)?
+            .map(|s| Duration::try_from_secs_f64(s).map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}

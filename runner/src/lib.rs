@@ -1,0 +1,8 @@
+//! The library behind the `kvet` command: everything that happens on the host.
+//!
+//! `ARCHITECTURE.md` at the top of the repository shows how the modules hang together.
+
+pub mod arch;
+pub mod error;
+pub mod event;
+pub mod parse;

@@ -1,0 +1,2 @@
+//! kvet
+fn main() {}

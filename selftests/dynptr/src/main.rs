@@ -1,0 +1,2 @@
+//! The dynptr selftests.
+fn main() {}
