@@ -1,0 +1,218 @@
+//! One job: a process with its shares mounted, its modules loaded and its output read.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kvet_wire::message::Output;
+use kvet_wire::{Job, JobStatus, ModuleProblem, Tty};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::{modules, shares, sys};
+
+/// How long a job's output may stay open after its first process has ended: what a child that was left behind
+/// still holds is not waited for.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// What could not be done, and why: `mount kvet.tests on /kvet/tests`, `Invalid argument`.
+type NotStarted = (String, String);
+
+/// A job that was started and not yet reported as done.
+pub struct Running {
+    id: u32,
+    pid: Pid,
+    outputs: [Option<File>; 2],
+    terminal: Option<File>,
+    deadline: Option<Instant>,
+    death: Option<(JobStatus, Instant)>,
+    deadline_passed: bool,
+}
+
+impl Running {
+    /// Mounts, loads and starts what the job says.
+    pub fn start(job: &Job) -> Result<(Self, Vec<ModuleProblem>), NotStarted> {
+        sys::set_clock(job.unix_time_ns).map_err(|e| ("set the clock".into(), e.to_string()))?;
+        sys::seed_random(&job.seed).map_err(|e| ("seed the random pool".into(), e))?;
+        for share in &job.shares {
+            shares::mount_share(share).map_err(|e| (format!("mount {} on {}", share.tag, share.path), e))?;
+        }
+        let problems = modules::load_named(&job.modules);
+        let (child, outputs, terminal) = spawn(job)?;
+        let deadline = (job.deadline_ms > 0).then(|| Instant::now() + Duration::from_millis(job.deadline_ms));
+        let running =
+            Self { id: job.id, pid: child, outputs, terminal, deadline, death: None, deadline_passed: false };
+        Ok((running, problems))
+    }
+
+    /// The host's number for it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The descriptor of output 0 (stdout) or 1 (stderr), while it is open.
+    pub fn output_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.outputs[index].as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads a piece of output. `None`: nothing there now, or it has ended (and is closed).
+    pub fn read_output(&mut self, index: usize) -> Option<Vec<u8>> {
+        let file = self.outputs[index].as_mut()?;
+        let mut buffer = vec![0; Output::MAX.min(32 * 1024)];
+        match file.read(&mut buffer) {
+            Ok(n) if n > 0 => {
+                buffer.truncate(n);
+                Some(buffer)
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            // End of file; a terminal whose last process is gone reads EIO.
+            Ok(_) | Err(_) => {
+                self.outputs[index] = None;
+                None
+            }
+        }
+    }
+
+    /// Types into the job's terminal.
+    pub fn write_input(&mut self, bytes: &[u8]) {
+        if let Some(terminal) = &mut self.terminal {
+            // A terminal whose reader is stuck drops input, as a real one does.
+            let _ = terminal.write_all(bytes);
+        }
+    }
+
+    /// Changes the size of the job's terminal; the job gets SIGWINCH from the kernel.
+    pub fn resize(&self, size: Tty) {
+        nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
+        if let Some(terminal) = &self.terminal {
+            // SAFETY: the struct is what the ioctl takes (ioctl_tty(2)), and lives across the call.
+            let _ = unsafe { set_window_size(terminal.as_raw_fd(), &winsize(size)) };
+        }
+    }
+
+    /// Takes note that a process has died.
+    pub fn note_death(&mut self, pid: Pid, status: JobStatus) {
+        if pid == self.pid {
+            let status = if self.deadline_passed { JobStatus::DeadlinePassed } else { status };
+            self.death = Some((status, Instant::now()));
+        }
+    }
+
+    /// Kills the job and whatever it started.
+    pub fn kill(&mut self) {
+        kill_everything();
+    }
+
+    /// Kills the job when its time is over.
+    pub fn check_deadline(&mut self) {
+        if self.death.is_none() && !self.deadline_passed && self.deadline.is_some_and(|d| Instant::now() >= d)
+        {
+            self.deadline_passed = true;
+            self.kill();
+        }
+    }
+
+    /// How it ended, once it has and its output is read (or lingers too long).
+    pub fn finished(&self) -> Option<JobStatus> {
+        let (status, died) = self.death.as_ref()?;
+        let drained = self.outputs.iter().all(Option::is_none);
+        (drained || died.elapsed() >= LINGER).then(|| status.clone())
+    }
+
+    /// When the loop has to look at this job again, at the latest.
+    pub fn next_timeout(&self) -> Duration {
+        match (&self.death, self.deadline) {
+            (Some((_, died)), _) => LINGER.saturating_sub(died.elapsed()),
+            (None, Some(deadline)) if !self.deadline_passed => {
+                deadline.saturating_duration_since(Instant::now())
+            }
+            _ => Duration::from_secs(1),
+        }
+    }
+}
+
+/// Kills every process but this one, and every kernel thread ignores it (kill(2), pid -1).
+pub fn kill_everything() {
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+}
+
+/// Reaps one dead child, orphans included.
+pub fn reap_one() -> Option<(Pid, JobStatus)> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, JobStatus::Exited { code })),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Some((pid, JobStatus::Signaled { signal: signal as i32 }));
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return None,
+            // A stopped or continued child is no death; there may be another behind it.
+            Ok(_) => {}
+        }
+    }
+}
+
+type Spawned = (Pid, [Option<File>; 2], Option<File>);
+
+fn spawn(job: &Job) -> Result<Spawned, NotStarted> {
+    let (program, args) = job.argv.split_first().ok_or(("read the job".into(), "empty argv".into()))?;
+    let mut command = Command::new(program);
+    command.args(args).env_clear().envs(job.env.iter().map(|(k, v)| (k, v))).current_dir(&job.cwd);
+    match job.tty {
+        Some(size) => spawn_on_terminal(command, size),
+        None => spawn_on_pipes(command),
+    }
+    .map_err(|e| (format!("start {program} in {}", job.cwd), e))
+}
+
+fn spawn_on_pipes(mut command: Command) -> Result<Spawned, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: the closure makes async-signal-safe system calls only.
+    unsafe { command.pre_exec(|| new_session(None)) };
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    let stdout = child.stdout.take().map(OwnedFd::from);
+    let stderr = child.stderr.take().map(OwnedFd::from);
+    let outputs = [non_blocking(stdout)?, non_blocking(stderr)?];
+    Ok((Pid::from_raw(child.id() as i32), outputs, None))
+}
+
+fn spawn_on_terminal(mut command: Command, size: Tty) -> Result<Spawned, String> {
+    let pty = openpty(&winsize(size), None).map_err(|e| format!("openpty: {e}"))?;
+    let side = |fd: &OwnedFd| fd.try_clone().map(Stdio::from).map_err(|e| e.to_string());
+    command.stdin(side(&pty.slave)?).stdout(side(&pty.slave)?).stderr(side(&pty.slave)?);
+    // SAFETY: the closure makes async-signal-safe system calls only.
+    unsafe { command.pre_exec(|| new_session(Some(0))) };
+    let child = command.spawn().map_err(|e| e.to_string())?;
+    let input = pty.master.try_clone().map_err(|e| e.to_string())?;
+    let output = non_blocking(Some(pty.master))?;
+    Ok((Pid::from_raw(child.id() as i32), [output, None], Some(File::from(input))))
+}
+
+/// In the child: its own session, with descriptor `terminal` as its controlling terminal, and init's signal
+/// mask undone.
+fn new_session(terminal: Option<i32>) -> std::io::Result<()> {
+    nix::unistd::setsid()?;
+    SigSet::empty().thread_set_mask()?;
+    if let Some(fd) = terminal {
+        // SAFETY: a plain ioctl on an open descriptor.
+        if unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+fn non_blocking(fd: Option<OwnedFd>) -> Result<Option<File>, String> {
+    let Some(fd) = fd else { return Ok(None) };
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| format!("fcntl: {e}"))?;
+    Ok(Some(File::from(fd)))
+}
+
+fn winsize(size: Tty) -> Winsize {
+    Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 }
+}

@@ -1,0 +1,68 @@
+//! What init says when it ends by its own fault, and how it ends: never by a kernel panic, which would look like
+//! the kernel's fault.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use kvet_wire::{FromGuest, LAST_WORDS_MARK, message};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::port::Port;
+use crate::sys;
+
+/// The wire's descriptor once it is open; -1 before.
+static WIRE: AtomicI32 = AtomicI32::new(-1);
+
+/// Makes a panic of this program, and the signals a bug would raise, end in a power-off.
+pub fn install() {
+    std::panic::set_hook(Box::new(|info| say_and_power_off(&info.to_string())));
+    let action = SigAction::new(SigHandler::Handler(on_fatal_signal), SaFlags::SA_RESETHAND, SigSet::empty());
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
+        // SAFETY: the handler makes system calls only, and does not return to the faulting code.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+}
+
+/// From now on last words also go over the wire.
+pub fn use_wire(port: &Port) {
+    WIRE.store(port.as_raw_fd(), Ordering::Relaxed);
+}
+
+/// Says why on the console and on the wire, and powers the machine off.
+pub fn say_and_power_off(why: &str) -> ! {
+    let line = format!("{LAST_WORDS_MARK}{}\n", why.replace('\n', " "));
+    for path in ["/dev/kmsg", "/dev/console"] {
+        if let Ok(mut console) = OpenOptions::new().write(true).open(path)
+            && console.write_all(line.as_bytes()).is_ok()
+        {
+            break;
+        }
+    }
+    let wire = WIRE.load(Ordering::Relaxed);
+    let text: String = why.chars().take(4096).collect();
+    if wire >= 0
+        && let Ok(frame) = message::control(&FromGuest::LastWords { text })
+    {
+        write_raw(wire, &frame.to_bytes());
+    }
+    sys::power_off()
+}
+
+extern "C" fn on_fatal_signal(signal: libc::c_int) {
+    // Formatting may allocate, which a signal handler must not: a fixed line, then the end.
+    let line: &[u8] = match signal {
+        libc::SIGSEGV => b"kvet-init: last words: killed by SIGSEGV\n",
+        libc::SIGBUS => b"kvet-init: last words: killed by SIGBUS\n",
+        libc::SIGABRT => b"kvet-init: last words: killed by SIGABRT\n",
+        _ => b"kvet-init: last words: killed by a signal\n",
+    };
+    write_raw(2, line);
+    sys::power_off()
+}
+
+fn write_raw(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: the pointer and the length describe `bytes`. A failed write has nobody left to be told.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+}

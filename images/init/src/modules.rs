@@ -1,0 +1,101 @@
+//! Kernel modules out of the initramfs. The host has put them there uncompressed and knows their order.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use kvet_wire::{ModuleProblem, paths};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+
+/// Loads what the transport needs, in the order the host wrote down. Returns what did not load: whether that is
+/// a problem shows when the port is looked for.
+pub fn load_boot_set() -> Result<Vec<String>, String> {
+    let list = match fs::read_to_string(paths::BOOT_MODULES) {
+        Ok(list) => list,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(format!("read {}: {e}", paths::BOOT_MODULES)),
+    };
+    let names = list.lines().map(str::trim).filter(|name| !name.is_empty());
+    Ok(names.filter_map(|name| load(name).err().map(|e| format!("load module {name}: {e}"))).collect())
+}
+
+/// Loads modules a job asks for. The host lists them dependencies first, and leaves out builtin ones.
+pub fn load_named(names: &[String]) -> Vec<ModuleProblem> {
+    let problem = |name: &String| load(name).err().map(|error| ModuleProblem { name: name.clone(), error });
+    names.iter().filter_map(problem).collect()
+}
+
+fn load(name: &str) -> Result<(), String> {
+    let path = format!("/modules/{name}.ko");
+    let file = File::open(&path).map_err(|e| format!("open {path}: {e}"))?;
+    insert(&file)
+}
+
+/// finit_module(2); a module that is loaded already is fine.
+pub fn insert(file: &File) -> Result<(), String> {
+    match finit_module(file.as_fd(), c"", ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno.to_string()),
+    }
+}
+
+/// Largest module that is decompressed, in bytes.
+const MAX_MODULE: u64 = 256 << 20;
+
+/// Opens a module file of the shared tree; compressed ones are decompressed into memory.
+pub fn open_decompressed(path: &Path) -> Result<File, String> {
+    let context = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let file = File::open(path).map_err(|e| context(&e))?;
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => {
+            let mut out = Bounded::new().map_err(|e| context(&e))?;
+            lzma_rs::xz_decompress(&mut std::io::BufReader::new(file), &mut out)
+                .map_err(|e| context(&format!("{e:?}")))?;
+            out.rewind().map_err(|e| context(&e))
+        }
+        Some("zst") => {
+            let mut reader = ruzstd::decoding::StreamingDecoder::new(file).map_err(|e| context(&e))?;
+            let mut out = Bounded::new().map_err(|e| context(&e))?;
+            std::io::copy(&mut reader, &mut out).map_err(|e| context(&e))?;
+            out.rewind().map_err(|e| context(&e))
+        }
+        _ => Ok(file),
+    }
+}
+
+/// A file in memory that refuses to grow past [`MAX_MODULE`].
+struct Bounded {
+    file: File,
+    left: u64,
+}
+
+impl Bounded {
+    fn new() -> std::io::Result<Self> {
+        let name = CString::from(c"module");
+        let fd = nix::sys::memfd::memfd_create(&*name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+        Ok(Self { file: File::from(fd), left: MAX_MODULE })
+    }
+
+    fn rewind(mut self) -> std::io::Result<File> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(self.file)
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(std::io::Error::other("larger than 256 MiB"));
+        }
+        let written = self.file.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
