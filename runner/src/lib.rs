@@ -3,6 +3,8 @@
 //! `ARCHITECTURE.md` at the top of the repository shows how the modules hang together.
 
 pub mod arch;
+pub mod cancel;
 pub mod error;
 pub mod event;
 pub mod parse;
+pub mod vm;
