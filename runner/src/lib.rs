@@ -7,4 +7,5 @@ pub mod cancel;
 pub mod error;
 pub mod event;
 pub mod parse;
+pub mod spec;
 pub mod vm;

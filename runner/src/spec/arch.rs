@@ -1,0 +1,85 @@
+//! `configs/arch/*.yaml`: how guests of an architecture are run.
+
+use serde::Deserialize;
+
+use crate::arch::Arch;
+use crate::error::Result;
+use crate::event::Accel;
+use crate::spec::home::Home;
+
+/// The facts about one architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchFacts {
+    /// QEMU's binary.
+    pub qemu: String,
+    /// The Debian package that has it.
+    pub package: String,
+    /// `-machine` by accelerator.
+    pub machine: ByAccel,
+    /// `-cpu` by accelerator.
+    pub cpu: ByAccel,
+    /// The serial console.
+    pub console: Console,
+    /// Additional kernel arguments.
+    pub cmdline: Vec<String>,
+}
+
+/// A value for each accelerator.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByAccel {
+    /// Under KVM.
+    pub kvm: String,
+    /// Under TCG.
+    pub tcg: String,
+}
+
+impl ByAccel {
+    /// The value for one of them.
+    pub fn get(&self, accel: Accel) -> &str {
+        match accel {
+            Accel::Kvm => &self.kvm,
+            Accel::Tcg => &self.tcg,
+        }
+    }
+}
+
+/// The serial console of an architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// The kernel's name for it.
+    pub device: String,
+    /// What the kernel needs built in for it.
+    pub kconfig: Vec<String>,
+}
+
+impl ArchFacts {
+    /// Reads the facts about an architecture.
+    ///
+    /// # Errors
+    /// The caller's: the file is not what it should be.
+    pub fn load(home: &Home, arch: Arch) -> Result<Self> {
+        super::load(&home.config(&format!("arch/{arch}.yaml")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_we_ship_are_right_and_typos_are_not() {
+        for text in [
+            include_str!("../../../configs/arch/x86_64.yaml"),
+            include_str!("../../../configs/arch/arm64.yaml"),
+        ] {
+            let facts: ArchFacts = crate::spec::parse(text).unwrap();
+            assert!(facts.qemu.starts_with("qemu-system-"));
+            let typo = text.replace("package:", "pakage:");
+            let e = crate::spec::parse::<ArchFacts>(&typo).unwrap_err().to_string();
+            assert!(e.contains("pakage") && e.contains("line"), "{e}");
+        }
+    }
+}

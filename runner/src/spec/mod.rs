@@ -1,0 +1,50 @@
+//! Files that people write, as closed types. An unknown field, a wrong type or an unknown name is an error that
+//! names file, line and value; nothing is guessed.
+
+pub mod arch;
+pub mod home;
+pub mod kernels;
+pub mod suite;
+pub mod units;
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, IoContext, Result};
+
+/// Largest YAML file that is read, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Reads a YAML file. This is the only place that reads YAML; every type it is used with denies unknown fields.
+///
+/// # Errors
+/// The caller's: the file is not there, too large, or not what it should be.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let context = format!("read {}", path.display());
+    let mut text = String::new();
+    let file = fs::File::open(path).given(&context)?;
+    let length = file.take(MAX_FILE + 1).read_to_string(&mut text).given(&context)?;
+    if length as u64 > MAX_FILE {
+        return Err(Error::caller(format!("{} has more than {MAX_FILE} bytes", path.display())));
+    }
+    parse(&text).map_err(|e| e.context(path.display()))
+}
+
+/// Reads YAML from a text.
+///
+/// # Errors
+/// The caller's: it is not what it should be.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_yaml::from_str(text).map_err(|e| Error::caller(e.to_string()))
+}
+
+/// Writes YAML.
+///
+/// # Errors
+/// The value has no YAML form, which is a mistake in its type.
+pub fn to_yaml<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_yaml::to_string(value).map_err(|e| Error::host("cannot write YAML").because(e))
+}

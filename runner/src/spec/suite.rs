@@ -1,0 +1,283 @@
+//! `suite.yaml`: what a suite is, how it is run and what it needs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::error::{Error, IoContext, Result};
+use crate::spec::home::Home;
+use crate::spec::units;
+
+/// The file's name in a suite's folder.
+pub const MANIFEST: &str = "suite.yaml";
+
+/// A suite as its manifest says it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteSpec {
+    /// Its name; letters, digits, `-` and `_`.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// The program: a path relative to the manifest. `{arch}` is replaced by the guest's architecture, and a path
+    /// that begins with `{guest}/` is below the folder of the guest programs that kvet builds.
+    pub program: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// How its output is read.
+    pub format: Format,
+    /// The folder that is shared with the guest, relative to the manifest; by default the program's.
+    #[serde(default)]
+    pub share: Option<String>,
+    /// A file that names the suite's tests, one a line, with the same placeholders as `program`. With it, `-t` can be
+    /// checked before anything boots, and tests that a crash kept from running are named in the report.
+    #[serde(default)]
+    pub tests: Option<String>,
+    /// The argument that selects one test, given once for each: `--test`. Without it, `-t` selects among the results.
+    #[serde(default)]
+    pub select: Option<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Modules to load first.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// Options the kernel must have: `CONFIG_X: y`, or `m` for "built in or as a module".
+    #[serde(default)]
+    pub kconfig: BTreeMap<String, Need>,
+    /// How long one test may take.
+    #[serde(default, deserialize_with = "units::de_duration")]
+    pub timeout: Option<Duration>,
+    /// How long the whole suite may take, boot included.
+    #[serde(default, deserialize_with = "units::de_duration")]
+    pub deadline: Option<Duration>,
+    /// The guest's memory.
+    #[serde(default, deserialize_with = "units::de_mebibytes")]
+    pub memory: Option<u32>,
+    /// The guest's CPUs.
+    #[serde(default)]
+    pub cpus: Option<u32>,
+}
+
+/// How a suite's output is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// The kernel's test protocol (Documentation/dev-tools/ktap.rst).
+    Ktap,
+    /// One test; its exit status is the verdict (4 means skipped, as in the kernel's selftests).
+    Exit,
+}
+
+/// What a suite wants of a kconfig option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Need {
+    /// Built in.
+    #[serde(rename = "y")]
+    BuiltIn,
+    /// Built in or as a module.
+    #[serde(rename = "m")]
+    Module,
+}
+
+/// A suite that is ready to be run on an architecture: every path is absolute and exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suite {
+    /// What the manifest says.
+    pub spec: SuiteSpec,
+    /// The folder that the guest sees at [`kvet_wire::paths::TESTS`].
+    pub share: PathBuf,
+    /// The program, relative to `share`.
+    pub program: PathBuf,
+    /// The names of its tests, where it lists them.
+    pub tests: Option<Vec<String>>,
+}
+
+impl SuiteSpec {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// The caller's: the file is not there or not what it should be.
+    pub fn load(path: &Path) -> Result<Self> {
+        let spec: SuiteSpec = super::load(path)?;
+        let wrong = |what: String| Err(Error::caller(format!("{}: {what}", path.display())));
+        if !is_name(&spec.name) {
+            return wrong(format!("name '{}' may have letters, digits, '-' and '_' only", spec.name));
+        }
+        if let Some(bad) = spec.modules.iter().find(|m| !is_name(m)) {
+            return wrong(format!("'{bad}' is no name of a module"));
+        }
+        if let Some(bad) = spec.kconfig.keys().find(|k| !k.starts_with("CONFIG_")) {
+            return wrong(format!("kconfig option '{bad}' should begin with CONFIG_"));
+        }
+        if spec.cpus == Some(0) {
+            return wrong("cpus: 0 is too few".into());
+        }
+        if spec.format == Format::Exit && (spec.select.is_some() || spec.tests.is_some()) {
+            return wrong("format 'exit' is one test: `select` and `tests` make no sense with it".into());
+        }
+        Ok(spec)
+    }
+
+    /// Finds everything a guest of `arch` needs. `manifest` is where the specification was read.
+    ///
+    /// # Errors
+    /// The caller's: a path leads nowhere or out of the shared folder.
+    pub fn resolve(self, manifest: &Path, home: &Home, arch: Arch) -> Result<Suite> {
+        let base = manifest.parent().unwrap_or(Path::new("."));
+        let expand = |text: &str| -> PathBuf {
+            let text = text.replace("{arch}", arch.name());
+            match text.strip_prefix("{guest}/") {
+                Some(rest) => home.guest(arch).join(rest),
+                None => base.join(text),
+            }
+        };
+        let find = |what: &str, text: &str| -> Result<PathBuf> {
+            let path = expand(text);
+            path.canonicalize().map_err(|e| {
+                let error = Error::caller(format!("{}: {what} {}", manifest.display(), path.display()));
+                let error = error.because(e);
+                if text.starts_with("{guest}/") { error.hint("`make build` makes it") } else { error }
+            })
+        };
+        let program = find("program", &self.program)?;
+        let share = match &self.share {
+            Some(dir) => find("share", dir)?,
+            None => program.parent().unwrap_or(Path::new("/")).to_owned(),
+        };
+        let inside = program.strip_prefix(&share).map_err(|_| {
+            Error::caller(format!(
+                "{}: program {} is not inside the shared folder {}",
+                manifest.display(),
+                program.display(),
+                share.display()
+            ))
+        })?;
+        let program = inside.to_owned();
+        let tests = self.tests.as_deref().map(|file| read_names(&find("tests", file)?)).transpose()?;
+        Ok(Suite { spec: self, share, program, tests })
+    }
+}
+
+/// The suites that come with kvet, by name, with the path of their manifests.
+///
+/// # Errors
+/// The host's: the folder cannot be read. The caller's: a manifest is wrong.
+pub fn shipped(home: &Home) -> Result<BTreeMap<String, (PathBuf, SuiteSpec)>> {
+    let dir = home.selftests();
+    let mut suites = BTreeMap::new();
+    for entry in fs::read_dir(&dir).host(format!("list {}", dir.display()))? {
+        let manifest = entry.host(format!("list {}", dir.display()))?.path().join(MANIFEST);
+        if manifest.is_file() {
+            let spec = SuiteSpec::load(&manifest)?;
+            suites.insert(spec.name.clone(), (manifest, spec));
+        }
+    }
+    Ok(suites)
+}
+
+/// A suite by name, or by the path of its manifest or of the folder that holds it.
+///
+/// # Errors
+/// The caller's: there is none; the known names are listed.
+pub fn find(home: &Home, name_or_path: &str) -> Result<(PathBuf, SuiteSpec)> {
+    if name_or_path.contains('/') || name_or_path.ends_with(".yaml") {
+        let path = Path::new(name_or_path);
+        let manifest = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
+        let manifest = std::path::absolute(&manifest).given(format!("find {}", manifest.display()))?;
+        let spec = SuiteSpec::load(&manifest)?;
+        return Ok((manifest, spec));
+    }
+    let mut suites = shipped(home)?;
+    let known = suites.keys().cloned().collect::<Vec<_>>().join(", ");
+    suites.remove(name_or_path).ok_or_else(|| {
+        Error::caller(format!("unknown suite '{name_or_path}'; known: {known}"))
+            .hint("a suite of your own is named by the path of its suite.yaml")
+    })
+}
+
+fn read_names(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).given(format!("read {}", path.display()))?;
+    let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(Into::into).collect();
+    if names.is_empty() {
+        return Err(Error::caller(format!("{} names no test", path.display())));
+    }
+    Ok(names)
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name: mine\ntitle: My tests\nprogram: bin/{arch}/t\nformat: ktap\nmodules: [tun]\n\
+                        kconfig: {CONFIG_TUN: m}\ntimeout: 5s\nmemory: 256M\n";
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("configs")).unwrap();
+        fs::write(dir.path().join("configs/kernels.yaml"), "").unwrap();
+        fs::create_dir_all(dir.path().join("selftests/mine/bin/arm64")).unwrap();
+        fs::write(dir.path().join("selftests/mine/bin/arm64/t"), "").unwrap();
+        fs::write(dir.path().join("selftests/mine/suite.yaml"), GOOD).unwrap();
+        let home = Home::find(Some(dir.path().into()), Path::new("/x")).unwrap();
+        (dir, home)
+    }
+
+    #[test]
+    fn found_by_name_and_by_path_and_resolved_per_architecture() {
+        let (dir, home) = home();
+        let (manifest, spec) = find(&home, "mine").unwrap();
+        assert_eq!(find(&home, dir.path().join("selftests/mine").to_str().unwrap()).unwrap().1, spec);
+        let suite = spec.clone().resolve(&manifest, &home, Arch::Arm64).unwrap();
+        assert_eq!(suite.program, Path::new("t"));
+        assert!(suite.share.ends_with("selftests/mine/bin/arm64"));
+        let e = spec.resolve(&manifest, &home, Arch::X86_64).unwrap_err().to_string();
+        assert!(e.contains("bin/x86_64/t"), "{e}");
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let (_dir, home) = home();
+        let e = find(&home, "dynprt").unwrap_err();
+        assert!(e.to_string().contains("'dynprt'") && e.to_string().contains("known: mine"), "{e}");
+    }
+
+    #[test]
+    fn wrong_manifests_name_the_place() {
+        let (dir, _home) = home();
+        let path = dir.path().join("suite.yaml");
+        for (from, to, expected) in [
+            ("format: ktap", "format: tap", "unknown variant `tap`"),
+            ("name: mine", "name: ../mine", "'../mine'"),
+            ("timeout: 5s", "timeout: 5", "'5' is no duration"),
+            ("title: My", "titel: My", "unknown field `titel`"),
+            ("CONFIG_TUN", "TUN", "'TUN'"),
+            ("memory: 256M", "cpus: 0", "cpus"),
+            ("[tun]", "['a b']", "'a b'"),
+        ] {
+            fs::write(&path, GOOD.replace(from, to)).unwrap();
+            let e = SuiteSpec::load(&path).unwrap_err().to_string();
+            assert!(e.contains(expected) && e.contains("suite.yaml"), "{to}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_program_outside_the_share_is_refused() {
+        let (_dir, home) = home();
+        let (manifest, mut spec) = find(&home, "mine").unwrap();
+        spec.share = Some("../../configs".into());
+        let e = spec.resolve(&manifest, &home, Arch::Arm64).unwrap_err().to_string();
+        assert!(e.contains("not inside"), "{e}");
+    }
+}
