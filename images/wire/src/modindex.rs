@@ -302,6 +302,11 @@ impl<'a> Index<'a> {
         Some(Record { line: self.lines[at] })
     }
 
+    /// The modules with an alias that fits this normalised name.
+    fn answering_to(&self, name: &str) -> impl Iterator<Item = Record<'a>> {
+        self.iter().filter(move |record| record.aliases().any(|alias| matches(alias, name)))
+    }
+
     /// The modules that a request (a name or an alias, as the kernel gives it to modprobe) asks for, in the
     /// order in which they are to be loaded. Those built in are not among them, so the answer may be empty.
     ///
@@ -318,7 +323,7 @@ impl<'a> Index<'a> {
         }
         let request = normalize(request);
         let mut outcome = Err(LookupError::Unknown(request.clone()));
-        for record in self.iter().filter(|record| record.aliases().any(|alias| matches(alias, &request))) {
+        for record in self.answering_to(&request) {
             match order.attempt(record, 0) {
                 Ok(()) => outcome = Ok(()),
                 Err(e) if matches!(outcome, Err(LookupError::Unknown(_))) => outcome = Err(e),
@@ -387,9 +392,15 @@ impl<'i, 'a> Order<'i, 'a> {
     }
 
     fn try_each(&mut self, names: impl Iterator<Item = &'a str>, depth: usize) {
-        for record in names.filter_map(|name| self.index.get(name)) {
-            // "Soft" means just this: a failure is nobody's business.
-            let _ = self.attempt(record, depth + 1);
+        let index = self.index;
+        for name in names {
+            // These may be aliases: jbd2 asks for `crypto-crc32c`.
+            let by_name = index.get(name);
+            let by_alias = by_name.is_none().then(|| index.answering_to(name));
+            for record in by_name.into_iter().chain(by_alias.into_iter().flatten()) {
+                // "Soft" means just this: a failure is nobody's business.
+                let _ = self.attempt(record, depth + 1);
+            }
         }
     }
 
@@ -523,6 +534,11 @@ mod tests {
         let index = Index::parse(&text).unwrap();
         assert_eq!(names(index.resolve("fs-ext3")).last().unwrap(), "ext4");
         assert_eq!(names(index.resolve("virtio:d00000009v00001AF4")), ["9pnet_virtio"]);
+        let mut entries = sample();
+        entries[1].pre = vec!["crypto-crc32c".into()];
+        let text = write(&entries, &[]);
+        let jbd2 = names(Index::parse(&text).unwrap().resolve("jbd2"));
+        assert_eq!(jbd2, ["crc32c_generic", "crc32c", "jbd2"], "a softdep may be an alias");
         // `broken` answers to it as well: neither it nor the jbd2 that it would have brought along is loaded.
         assert_eq!(names(index.resolve("crypto-crc32c")), ["crc32c_generic", "crc32c"]);
     }
