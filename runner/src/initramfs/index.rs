@@ -129,3 +129,72 @@ fn opened(tree: &ModuleTree) -> Result<(Vec<Entry>, Vec<String>)> {
     left_out.sort_unstable();
     Ok((entries, left_out))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::modinfo::fixture;
+    use super::*;
+
+    fn put(root: &Path, name: &str, bytes: &[u8]) {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn modules_that_are_opened_give_the_index_that_depmods_lists_give() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        put(root, "modules.builtin", b"kernel/x/virtio-pci.ko\n");
+        let a = ["depends=b-c", "alias=fs-a", "alias=pci:v*", "alias=a-[0-9]", "softdep=pre: d post: e"];
+        put(root, "kernel/a.ko.xz", &fixture::xz(&fixture::module(&a)));
+        for name in ["b-c", "d", "e"] {
+            put(root, &format!("kernel/{name}.ko"), &fixture::module(&["depends="]));
+        }
+        let path = root.join("cache").join(modindex::FILE_NAME);
+        let made = ensure_index(&ModuleTree::open(root).unwrap(), &path).unwrap();
+        assert!(made.made_in.is_some() && made.left_out.is_empty());
+        let opened = std::fs::read_to_string(&path).unwrap();
+        let expected = "kvet-modules 1\n\
+            a\tkernel/a.ko.xz\tb_c\td\te\tfs_a\ta_[0-9]\n\
+            b_c\tkernel/b-c.ko\t\t\t\n\
+            d\tkernel/d.ko\t\t\t\n\
+            e\tkernel/e.ko\t\t\t\n\
+            virtio_pci\t\t\t\t\n";
+        assert_eq!(opened, expected);
+        assert_eq!(ensure_index(&ModuleTree::open(root).unwrap(), &path).unwrap().made_in, None);
+
+        std::fs::remove_file(&path).unwrap();
+        let dep = "kernel/a.ko.xz: kernel/b-c.ko\nkernel/b-c.ko:\nkernel/d.ko:\nkernel/e.ko:\n";
+        put(root, "modules.dep", dep.as_bytes());
+        put(root, "modules.softdep", b"softdep a pre: d post: e\n");
+        put(root, "modules.alias", b"# x\nalias fs-a a\nalias pci:v* a\nalias a-[0-9] a\n");
+        ensure_index(&ModuleTree::open(root).unwrap(), &path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), opened);
+    }
+
+    #[test]
+    fn a_damaged_module_costs_only_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "kernel/good.ko", &fixture::module(&["depends="]));
+        put(dir.path(), "kernel/text.ko", b"hello");
+        put(dir.path(), "kernel/elf.ko", &fixture::other_elf());
+        let path = dir.path().join(modindex::FILE_NAME);
+        let made = ensure_index(&ModuleTree::open(dir.path()).unwrap(), &path).unwrap();
+        assert_eq!(made.left_out.len(), 2);
+        assert!(made.left_out[0].starts_with("kernel/elf.ko: ") && made.left_out[1].contains("not an ELF"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let index = modindex::Index::parse(&text).unwrap();
+        assert_eq!(index.iter().map(modindex::Record::name).collect::<Vec<_>>(), ["good"]);
+        assert!(text.contains("# kernel/text.ko: "), "{text}");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_the_hosts_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "kernel/a.ko", &fixture::module(&["depends="]));
+        let tree = ModuleTree::open(dir.path()).unwrap();
+        let e = ensure_index(&tree, &dir.path().join("kernel/a.ko/index")).unwrap_err();
+        assert_eq!(e.fault(), crate::error::Fault::Host);
+    }
+}

@@ -127,11 +127,10 @@ impl Contents<'_> {
     fn missing(&self) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         for name in self.boot.iter().chain(self.jobs) {
-            if self.tree.find(name)?.is_none() {
+            if self.tree.find(name)?.is_none() && !missing.iter().any(|other| other == name) {
                 missing.push((*name).to_owned());
             }
         }
-        missing.dedup();
         Ok(missing)
     }
 

@@ -426,3 +426,130 @@ fn precedence(path: &str) -> (u8, &str) {
     };
     (rank, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::modinfo::fixture;
+    use super::*;
+
+    fn put(root: &Path, name: &str, bytes: &[u8]) {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn module(depends: &str, softdep: &str) -> Vec<u8> {
+        fixture::module(&[&format!("depends={depends}"), &format!("softdep={softdep}")])
+    }
+
+    fn names(closure: &Closure) -> Vec<&str> {
+        closure.load.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    #[test]
+    fn without_lists_the_modules_are_asked_and_only_those_that_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "kernel/fs/a.ko", &module("b-c,d", "pre: s not_there post: e"));
+        put(dir.path(), "kernel/b-c.ko.xz", &fixture::xz(&module("d", "")));
+        for name in ["d", "e", "s"] {
+            put(dir.path(), &format!("kernel/{name}.ko"), &module("", ""));
+        }
+        put(dir.path(), "kernel/unrelated.ko", b"not even a module");
+        let tree = ModuleTree::open(dir.path()).unwrap();
+        assert!(!tree.is_complete());
+        let closure = tree.closure(&["a", "B", "b-c", "a"]).unwrap();
+        assert_eq!(names(&closure), ["s", "d", "b_c", "a", "e"]);
+        assert_eq!(closure.load[2].path, "kernel/b-c.ko.xz");
+        assert_eq!(closure.missing, ["B"]);
+        let e = tree.closure(&["unrelated"]).unwrap_err();
+        assert_eq!(e.fault(), Fault::Kernel);
+        assert!(e.to_string().contains("unrelated.ko is not an ELF file"), "{e}");
+    }
+
+    #[test]
+    fn depmods_lists_are_believed_and_no_module_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let dep = "kernel/a.ko.zst: kernel/b-c.ko.zst kernel/d.ko.zst\nkernel/b-c.ko.zst: kernel/d.ko.zst\n\
+                   kernel/d.ko.zst:\nkernel/s.ko.zst:\n";
+        put(dir.path(), "modules.dep", dep.as_bytes());
+        put(dir.path(), "modules.softdep", b"# comment\nsoftdep b_c pre: s\n");
+        put(dir.path(), "modules.builtin", b"kernel/drivers/virtio/virtio-pci.ko\n");
+        let tree = ModuleTree::open(dir.path()).unwrap();
+        let closure = tree.closure(&["virtio_pci", "a"]).unwrap();
+        assert_eq!(names(&closure), ["s", "d", "b_c", "a"]);
+        assert_eq!(closure.builtin, ["virtio_pci"]);
+        assert_eq!(tree.files().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn lists_that_lead_out_of_the_tree_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for line in ["../../etc/x.ko:", "/etc/x.ko:", "kernel/../../x.ko:", "kernel/x.ko", "kernel/x.txt:"] {
+            put(dir.path(), "modules.dep", line.as_bytes());
+            assert_eq!(ModuleTree::open(dir.path()).unwrap_err().fault(), Fault::Kernel, "{line}");
+        }
+        put(dir.path(), "modules.dep", &[0xff, 0xfe]);
+        assert!(ModuleTree::open(dir.path()).unwrap_err().to_string().contains("is no text"));
+    }
+
+    #[test]
+    fn links_that_lead_out_of_the_tree_are_refused() {
+        let outside = tempfile::tempdir().unwrap();
+        put(outside.path(), "secret.ko", &module("", ""));
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "kernel/real.ko", &module("", ""));
+        std::os::unix::fs::symlink("real.ko", dir.path().join("kernel/inner.ko")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret.ko"), dir.path().join("kernel/outer.ko"))
+            .unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("build")).unwrap();
+        let tree = ModuleTree::open(dir.path()).unwrap();
+        assert!(tree.closure(&["inner"]).is_ok());
+        assert!(tree.closure(&["outer"]).unwrap_err().to_string().contains("leads out of its tree"));
+        assert_eq!(tree.find("secret").unwrap(), None, "links to folders are not followed");
+    }
+
+    #[test]
+    fn what_was_added_later_goes_before_the_kernels_own() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "kernel/a.ko", &module("", ""));
+        put(dir.path(), "modules.order", b"kernel/a.ko\n");
+        let find = || ModuleTree::open(dir.path()).unwrap().find("a").unwrap();
+        assert_eq!(find(), Some(Place::File("kernel/a.ko".into())));
+        put(dir.path(), "extra/a.ko.xz", b"");
+        assert_eq!(find(), Some(Place::File("extra/a.ko.xz".into())));
+        put(dir.path(), "updates/a.ko", b"");
+        assert_eq!(find(), Some(Place::File("updates/a.ko".into())));
+    }
+
+    #[test]
+    fn what_is_no_tree_is_the_callers_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        let e = ModuleTree::open(dir.path()).unwrap_err();
+        assert_eq!(e.fault(), Fault::Caller);
+        assert!(e.hint_text().unwrap().contains("lib/modules/<release>"));
+        assert_eq!(ModuleTree::open(&dir.path().join("absent")).unwrap_err().fault(), Fault::Caller);
+        let mut none = ModuleTree::none();
+        assert_eq!(none.closure(&["9p"]).unwrap().missing, ["9p"]);
+        none.add_builtin(["virtio-pci".to_owned()]);
+        assert_eq!(none.find("virtio_pci").unwrap(), Some(Place::Builtin));
+    }
+
+    #[test]
+    fn a_module_that_needs_what_is_not_there_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "kernel/a.ko", &module("b", ""));
+        put(dir.path(), "kernel/b.ko", &module("gone", ""));
+        put(dir.path(), "kernel/c.ko", &module("", "pre: b"));
+        let tree = ModuleTree::open(dir.path()).unwrap();
+        let e = tree.closure(&["a"]).unwrap_err();
+        assert!(
+            e.to_string().starts_with("module 'b' needs 'gone', which is neither built in nor in /"),
+            "{e}"
+        );
+        assert_eq!(
+            names(&tree.closure(&["c"]).unwrap()),
+            ["c"],
+            "a soft dependency that fails is passed over"
+        );
+    }
+}
