@@ -6,6 +6,7 @@ pub mod arch;
 pub mod cancel;
 pub mod error;
 pub mod event;
+pub mod initramfs;
 pub mod parse;
 pub mod spec;
 pub mod vm;

@@ -15,6 +15,7 @@
 
 pub mod frame;
 pub mod message;
+pub mod modindex;
 
 pub use frame::{Decoder, Frame, FrameError, Kind, MAX_PAYLOAD};
 pub use message::{FromGuest, Job, JobStatus, ModuleProblem, Share, ToGuest, Tty};
