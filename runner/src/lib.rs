@@ -5,4 +5,5 @@
 pub mod arch;
 pub mod error;
 pub mod event;
+pub mod kernel;
 pub mod parse;
