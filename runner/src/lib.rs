@@ -7,6 +7,7 @@ pub mod cancel;
 pub mod error;
 pub mod event;
 pub mod initramfs;
+pub mod kernel;
 pub mod parse;
 pub mod spec;
 pub mod vm;

@@ -1,0 +1,140 @@
+//! Kernels: from the way a person names one to an image, its modules and its config on disk.
+//!
+//! [`acquire`] is the door. A `debian:` kernel is looked up in signed indexes, downloaded, checked and unpacked
+//! into the [`Cache`], once; a `file:` kernel is looked at where it is. Nothing here boots anything.
+
+mod apt;
+mod cache;
+mod deb;
+mod debian;
+mod download;
+mod file;
+mod hash;
+mod image;
+mod index;
+mod kconfig;
+mod lock;
+mod release;
+mod space;
+mod spec;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::arch::Arch;
+use crate::error::{Error, Result};
+use crate::event::KernelFacts;
+
+pub use apt::{Archive, Base, Mirrors};
+pub use cache::{Cache, EntryInfo, Listed, Prune, Pruned};
+pub use debian::{DebianSuite, DebianSuites, Package, Series, Sources, acquire_packages};
+pub use hash::Sha256Hex;
+pub use image::{ImageFacts, ImageKind, identify};
+pub use kconfig::KernelConfig;
+pub use spec::{KernelSpec, VersionPattern};
+pub use version::KernelVersion;
+
+/// A kernel that is there, ready to be booted. While it lives, nobody prunes it.
+#[derive(Debug)]
+pub struct Kernel {
+    /// How it was asked for.
+    pub spec: KernelSpec,
+    /// What reports say about it.
+    pub facts: KernelFacts,
+    /// The upstream version.
+    pub version: KernelVersion,
+    /// The architecture it runs on.
+    pub arch: Arch,
+    /// The form of the image.
+    pub image_kind: ImageKind,
+    /// The image.
+    pub image: PathBuf,
+    /// Its `lib/modules/<release>`: module files below `kernel/`, compressed or not; `modules.builtin` and
+    /// `modules.order` where they came along; `modules.dep` only where somebody ran depmod. The folder above
+    /// it holds no other release when the kernel is Debian's.
+    pub modules: Option<PathBuf>,
+    /// What it was built with, where that is known.
+    pub config: Option<KernelConfig>,
+    _lock: Option<lock::Lock>,
+}
+
+/// What [`acquire`] tells while it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Something worth knowing that needs no action.
+    Note(String),
+    /// A transfer or an unpacking.
+    Bytes {
+        /// `downloading linux-image-…`, `unpacking linux-image-…`.
+        what: String,
+        /// So far.
+        done: u64,
+        /// In the end.
+        total: u64,
+    },
+}
+
+/// Tells work in progress to stop. Clones tell the same work.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Nothing is cancelled yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels. Safe to call from anywhere, a signal handler included.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The same as an error to return.
+    ///
+    /// # Errors
+    /// [`Error::interrupted`] after a cancel.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::interrupted()) } else { Ok(()) }
+    }
+}
+
+/// Gets a kernel: out of the cache, else from the archive, or from the caller's own disk.
+///
+/// With everything in the cache and the indexes younger than their time to live there is no network traffic and
+/// no process started. `progress` is called on this thread. A cancel is heeded within about 0.1 s.
+///
+/// # Errors
+/// The caller's: no such kernel, or one of another architecture. The host's: no mirror, no space, something
+/// that came is not what Debian signed. Interrupted: after a cancel.
+pub fn acquire(
+    spec: &KernelSpec,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &Cancel,
+) -> Result<Kernel> {
+    match spec {
+        KernelSpec::Debian { suite, version } => {
+            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel)
+        }
+        KernelSpec::File { image, modules, config } => {
+            file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, progress)
+        }
+    }
+    .map_err(|e| match e.fault() {
+        crate::error::Fault::Interrupted => e,
+        _ => e.context(format_args!("kernel {spec}")),
+    })
+}

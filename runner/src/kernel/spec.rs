@@ -1,0 +1,239 @@
+//! How a person names a kernel.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+use super::version::KernelVersion;
+
+const FORMS: &str = "known forms: debian:7.2, debian:6.12.95, debian:trixie/6.12, debian:7.3-rc7, a bare 7.2, \
+                     file:./bzImage, a bare ./bzImage";
+
+/// A kernel as it was asked for. Printed, it reads back as the same spec.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KernelSpec {
+    /// A stock kernel out of the Debian archive.
+    Debian {
+        /// Only from this suite; else from any configured one.
+        suite: Option<String>,
+        /// Which.
+        version: VersionPattern,
+    },
+    /// An image on disk.
+    File {
+        /// bzImage, Image, Image.gz or vmlinux.
+        image: PathBuf,
+        /// Where its modules are: `lib/modules/<release>`, or an INSTALL_MOD_PATH above it.
+        modules: Option<PathBuf>,
+        /// Its `.config`, where it cannot be found by itself.
+        config: Option<PathBuf>,
+    },
+}
+
+impl KernelSpec {
+    /// Adds what `--modules` and `--config` say.
+    ///
+    /// # Errors
+    /// The caller's, when the kernel is not a `file:`: a Debian kernel brings its own.
+    pub fn with_files(self, modules: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self> {
+        match self {
+            Self::File { image, modules: m, config: c } => {
+                Ok(Self::File { image, modules: modules.or(m), config: config.or(c) })
+            }
+            other if modules.is_none() && config.is_none() => Ok(other),
+            other => {
+                let what = if modules.is_some() { "modules" } else { "a config" };
+                Err(Error::caller(format!("{what} cannot be given for {other}: it brings its own"))
+                    .hint("they go with file:<image>"))
+            }
+        }
+    }
+}
+
+impl FromStr for KernelSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let scheme = text.split_once(':').filter(|(s, _)| {
+            !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+'))
+        });
+        match scheme {
+            Some(("debian", rest)) => debian(text, rest),
+            Some(("file", "")) => Err(Error::caller(format!("kernel '{text}' names no file; {FORMS}"))),
+            Some(("file", rest)) => Ok(file(rest)),
+            Some((other, _)) => Err(Error::caller(format!(
+                "unknown kernel source '{other}:' in '{text}'; known: debian:, file:"
+            ))
+            .hint("a file with a colon in its name is written file:<path>")),
+            None if text.starts_with('.') || text.contains('/') => Ok(file(text)),
+            None => debian(text, text),
+        }
+    }
+}
+
+fn file(path: &str) -> KernelSpec {
+    KernelSpec::File { image: PathBuf::from(path), modules: None, config: None }
+}
+
+fn debian(whole: &str, rest: &str) -> Result<KernelSpec> {
+    let (suite, version) = match rest.split_once('/') {
+        Some((suite, version)) => (Some(suite), version),
+        None => (None, rest),
+    };
+    if let Some(suite) = suite
+        && (suite.is_empty()
+            || !suite.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'))
+    {
+        return Err(Error::caller(format!("kernel '{whole}': '{suite}' cannot be a suite's name; {FORMS}")));
+    }
+    let version = version
+        .parse()
+        .map_err(|()| Error::caller(format!("kernel '{whole}': '{version}' is not a version; {FORMS}")))?;
+    Ok(KernelSpec::Debian { suite: suite.map(String::from), version })
+}
+
+impl fmt::Display for KernelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Debian { suite: Some(suite), version } => write!(f, "debian:{suite}/{version}"),
+            Self::Debian { suite: None, version } => write!(f, "debian:{version}"),
+            Self::File { image, .. } => write!(f, "file:{}", image.display()),
+        }
+    }
+}
+
+/// Which versions a `debian:` spec accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VersionPattern {
+    /// `7.2`: the newest point release of the series; only where there is none, its newest candidate.
+    Series {
+        /// `7`
+        major: u32,
+        /// `2`
+        minor: u32,
+    },
+    /// `7.3-rc`: the newest release candidate of the series.
+    Candidate {
+        /// `7`
+        major: u32,
+        /// `3`
+        minor: u32,
+    },
+    /// `6.12.95`, `7.3-rc7`, `7.2.0`: this one and no other.
+    Exact(KernelVersion),
+}
+
+impl VersionPattern {
+    /// Whether a version is one that was asked for. For [`VersionPattern::Series`] candidates count too.
+    pub fn matches(self, version: KernelVersion) -> bool {
+        match self {
+            Self::Series { major, minor } => version.series() == (major, minor),
+            Self::Candidate { major, minor } => version.series() == (major, minor) && version.rc.is_some(),
+            Self::Exact(exact) => version == exact,
+        }
+    }
+
+    /// The series it is in.
+    pub fn series(self) -> (u32, u32) {
+        match self {
+            Self::Series { major, minor } | Self::Candidate { major, minor } => (major, minor),
+            Self::Exact(version) => version.series(),
+        }
+    }
+}
+
+impl FromStr for VersionPattern {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        if let Some(series) = text.strip_suffix("-rc") {
+            return match series.parse()? {
+                Self::Series { major, minor } => Ok(Self::Candidate { major, minor }),
+                _ => Err(()),
+            };
+        }
+        let (version, rest) = KernelVersion::parse_prefix(text).ok_or(())?;
+        if !rest.is_empty() {
+            return Err(());
+        }
+        let point = text.matches('.').count() > 1;
+        Ok(if point || version.rc.is_some() {
+            Self::Exact(version)
+        } else {
+            Self::Series { major: version.major, minor: version.minor }
+        })
+    }
+}
+
+impl fmt::Display for VersionPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Series { major, minor } => write!(f, "{major}.{minor}"),
+            Self::Candidate { major, minor } => write!(f, "{major}.{minor}-rc"),
+            Self::Exact(v) if v.patch == 0 && v.rc.is_none() => write!(f, "{v}.0"),
+            Self::Exact(v) => write!(f, "{v}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_type_and_how_it_is_shown() {
+        for (typed, shown) in [
+            ("debian:7.2", "debian:7.2"),
+            ("7.2", "debian:7.2"),
+            ("6.12.95", "debian:6.12.95"),
+            ("debian:trixie/6.12", "debian:trixie/6.12"),
+            ("trixie-backports/7.2.12", "file:trixie-backports/7.2.12"),
+            ("7.3-rc7", "debian:7.3-rc7"),
+            ("7.3~rc7", "debian:7.3-rc7"),
+            ("7.3-rc", "debian:7.3-rc"),
+            ("7.2.0", "debian:7.2.0"),
+            ("file:bzImage", "file:bzImage"),
+            ("./bzImage", "file:./bzImage"),
+            ("/boot/vmlinuz-6.1", "file:/boot/vmlinuz-6.1"),
+            ("./odd:name", "file:./odd:name"),
+        ] {
+            let spec: KernelSpec = typed.parse().unwrap();
+            assert_eq!(spec.to_string(), shown, "{typed}");
+            assert_eq!(shown.parse::<KernelSpec>().unwrap(), spec, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_kernel_says_what_would_be() {
+        for (typed, said) in [
+            ("git:~/linux@v6.12", "unknown kernel source 'git:'"),
+            ("debian:seven", "'seven' is not a version"),
+            ("debian:7.2/trixie", "cannot be a suite's name"),
+            ("debian:", "'' is not a version"),
+            ("file:", "names no file"),
+            ("bzImage", "'bzImage' is not a version"),
+            ("7.2.12+deb13", "is not a version"),
+            ("7.2.1-rc", "is not a version"),
+            ("", "is not a version"),
+        ] {
+            let error = typed.parse::<KernelSpec>().unwrap_err();
+            assert_eq!(error.fault(), crate::error::Fault::Caller);
+            let text = error.to_string();
+            assert!(
+                text.contains(said) && text.contains("debian:") && text.contains("file:"),
+                "{typed}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn modules_are_for_files_only() {
+        let dir = Some(PathBuf::from("m"));
+        let spec = "./Image".parse::<KernelSpec>().unwrap().with_files(dir.clone(), None).unwrap();
+        assert!(matches!(spec, KernelSpec::File { modules: Some(m), .. } if m.as_os_str() == "m"));
+        let error = "7.2".parse::<KernelSpec>().unwrap().with_files(dir, None).unwrap_err().to_string();
+        assert!(error.contains("debian:7.2"), "{error}");
+    }
+}
