@@ -6,3 +6,4 @@ pub mod arch;
 pub mod error;
 pub mod event;
 pub mod parse;
+pub mod report;
