@@ -9,5 +9,6 @@ pub mod event;
 pub mod initramfs;
 pub mod kernel;
 pub mod parse;
+pub mod report;
 pub mod spec;
 pub mod vm;

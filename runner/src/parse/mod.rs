@@ -1,5 +1,12 @@
 //! Bytes from the guest to test cases and splats. Nothing here does I/O, and nothing here trusts its input.
 
+pub mod clean;
+pub mod exit;
+pub mod ktap;
+pub mod splat;
+mod text;
+
+use std::fmt;
 use std::time::Duration;
 
 use crate::event::{Stream, TestCase};
@@ -36,8 +43,30 @@ pub enum JobEnd {
     Lost(String),
 }
 
+impl fmt::Display for JobEnd {
+    /// Reads after "it": `exited with status 3`, `was killed by SIGSEGV`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JobEnd::Exited(status) => write!(f, "exited with status {status}"),
+            JobEnd::Signaled(number) => write!(f, "was killed by {}", signal_name(*number)),
+            JobEnd::TimedOut(limit) => write!(f, "was ended by kvet: {limit}"),
+            JobEnd::Lost(how) => write!(f, "was lost with its guest: {how}"),
+        }
+    }
+}
+
+/// `SIGSEGV` for 11; real-time and unknown numbers become `signal 40`.
+fn signal_name(number: i32) -> String {
+    match nix::sys::signal::Signal::try_from(number) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("signal {number}"),
+    }
+}
+
 /// Turns a job's output into test cases as it comes.
 pub trait OutputParser: Send {
+    /// The job was started. The parser may announce a test here, and measures from here.
+    fn start(&mut self, at: Duration) -> Vec<TestEvent>;
     /// Takes one complete line (cleaned, without its newline) and the guest time at which init read it.
     fn line(&mut self, stream: Stream, at: Duration, line: &str) -> Vec<TestEvent>;
     /// The output is complete. Whatever was announced and has no result becomes an error here.

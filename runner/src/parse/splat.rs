@@ -1,0 +1,346 @@
+//! Kernel complaints on the console: panics, oopses, warnings, sanitizer reports, lockups.
+//!
+//! [`Scanner`] reads console lines and gives a [`Splat`] when a report is complete. What reports look like is data:
+//! `configs/splats.yaml`; which of them are known and accepted is data too: `configs/SPLAT_ALLOWLIST`.
+
+mod patterns;
+
+pub use patterns::{Allowlist, Patterns};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::Splat;
+
+/// Lines of one report at most: the longest that was met, an OOM kill with many tasks, has some 150.
+const MAX_LINES: usize = 600;
+
+/// Bytes of one report at most.
+const MAX_BYTES: usize = 128 << 10;
+
+/// Reports of one guest that are given, fatal ones apart: a driver can warn thousands of times.
+const MAX_SPLATS: usize = 100;
+
+/// Printk time between two lines after which they are not of one report.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The same after the closing line of a report: a panic that follows an oops does so within microseconds.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Lines after the closing line that may pass before the report counts as complete, where lines have no time.
+const LINGER_LINES: usize = 32;
+
+/// Lines between `[ cut here ]` and the line that says what it is about.
+const MAX_PRELUDE: usize = 10;
+
+/// Finds splats in a guest's console. One scanner reads one guest, from its first line on.
+///
+/// ```
+/// # use kvet::parse::splat::{Allowlist, Patterns, Scanner};
+/// let patterns = Patterns::builtin()?;
+/// let mut scanner = Scanner::new(patterns, Allowlist::default());
+/// assert!(scanner.line("[    2.125610] Kernel panic - not syncing: sysrq triggered crash").is_empty());
+/// assert!(scanner.pending().is_some_and(|p| p.fatal));
+/// // The guest is gone, or silent for a while:
+/// let splat = scanner.flush().remove(0);
+/// assert_eq!((splat.kind.as_str(), splat.fatal), ("panic", true));
+/// # Ok::<(), kvet::error::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Scanner {
+    patterns: Arc<Patterns>,
+    allowlist: Allowlist,
+    open: Option<Report>,
+    /// A line of `=`, which some reports begin with.
+    frame: Option<(String, Option<Duration>)>,
+    booted: bool,
+    given: usize,
+    suppressed: u64,
+}
+
+/// A report that is not complete yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending<'a> {
+    /// Its kind, if a line told it already.
+    pub kind: Option<&'a str>,
+    /// The line that gave it away, or what there is.
+    pub title: &'a str,
+    /// Whether the kernel cannot go on after it.
+    pub fatal: bool,
+}
+
+/// A report in the making.
+#[derive(Debug)]
+struct Report {
+    /// Index of the pattern that named it; none as long as only `[ cut here ]` was seen.
+    pattern: Option<usize>,
+    title: String,
+    at: Option<Duration>,
+    /// The latest printk time: a line from an NMI can carry an older one.
+    latest: Option<Duration>,
+    /// As they came, and without prefix for the allow-list.
+    text: String,
+    bare: String,
+    lines: usize,
+    cut: bool,
+    /// Index of the pattern whose closing line ends it, if it has one.
+    end: Option<usize>,
+    fatal: bool,
+    /// Its stack trace has begun.
+    traced: bool,
+    /// Its closing line was seen; lines since that did not belong.
+    ended: Option<usize>,
+}
+
+impl Scanner {
+    /// A scanner for one guest.
+    pub fn new(patterns: Arc<Patterns>, allowlist: Allowlist) -> Self {
+        Self { patterns, allowlist, open: None, frame: None, booted: false, given: 0, suppressed: 0 }
+    }
+
+    /// Takes one complete line, cleaned of control bytes, and gives the splats it completes.
+    pub fn line(&mut self, raw: &str) -> Vec<Splat> {
+        let (at, text) = strip_prefix(raw);
+        let mut out = Vec::new();
+        if self.open.as_ref().is_some_and(|r| r.is_over(at)) {
+            out.extend(self.close());
+        }
+        match self.find(text) {
+            Some(index) => self.start(index, raw, text, at, &mut out),
+            None if is_cut_here(text) => self.cut_here(raw, text, at, &mut out),
+            None => self.other(raw, text, at, &mut out),
+        }
+        self.frame = is_frame(text).then(|| (raw.to_owned(), at));
+        out
+    }
+
+    /// The console is silent or gone: what is open is complete. Call it when nothing came for a while although
+    /// [`Scanner::pending`] says that something is open (half a second is plenty), and at the end.
+    pub fn flush(&mut self) -> Vec<Splat> {
+        self.close().into_iter().collect()
+    }
+
+    /// The report that is being read, if one is: keep reading the console, and the clock.
+    pub fn pending(&self) -> Option<Pending<'_>> {
+        self.open.as_ref().map(|r| Pending {
+            kind: r.pattern.map(|i| self.patterns.kind(i)),
+            title: &r.title,
+            fatal: r.fatal,
+        })
+    }
+
+    /// How many splats were left out because there were too many.
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    /// The pattern that a line matches. The banner counts from the second time on.
+    fn find(&mut self, text: &str) -> Option<usize> {
+        let index = self.patterns.find(text)?;
+        if self.patterns.is_banner(index) && !std::mem::replace(&mut self.booted, true) {
+            return None;
+        }
+        Some(index)
+    }
+
+    fn start(&mut self, index: usize, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
+        let fatal = self.patterns.is_fatal(index);
+        let banner = self.patterns.is_banner(index);
+        if let Some(report) = &mut self.open
+            && !banner
+            && (fatal || report.takes_more())
+        {
+            report.push(raw, text, at);
+            report.merge(index, text, fatal, self.patterns.has_end(index));
+            return;
+        }
+        out.extend(self.close());
+        let mut report = Report::new(Some(index), text, at);
+        report.fatal = fatal;
+        report.end = self.patterns.has_end(index).then_some(index);
+        if let Some((frame, at)) = self.frame.take() {
+            report.push(&frame, "", at);
+        }
+        report.push(raw, text, at);
+        self.open = Some(report);
+        if banner {
+            out.extend(self.close());
+        }
+    }
+
+    fn cut_here(&mut self, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
+        match &mut self.open {
+            Some(report) if report.takes_more() => report.push(raw, text, at),
+            _ => {
+                out.extend(self.close());
+                let mut report = Report::new(None, text, at);
+                report.push(raw, text, at);
+                self.open = Some(report);
+            }
+        }
+    }
+
+    /// A line that begins nothing.
+    fn other(&mut self, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
+        let Some(report) = &mut self.open else { return };
+        if let Some(strangers) = &mut report.ended {
+            if self.patterns.is_tail(text) {
+                report.push(raw, text, at);
+                return;
+            }
+            *strangers += 1;
+            if *strangers > LINGER_LINES {
+                out.extend(self.close());
+            }
+            return;
+        }
+        let closing = match report.end {
+            Some(index) => self.patterns.ends(index, text),
+            None => report.pattern.is_none() && text.starts_with("---[ end trace"),
+        };
+        if report.end.is_none() && report.traced && !closing && !self.patterns.is_body(text) {
+            out.extend(self.close());
+            return;
+        }
+        report.push(raw, text, at);
+        if report.pattern.is_none() && report.lines == 2 {
+            text.clone_into(&mut report.title);
+        }
+        if closing {
+            report.ended = Some(0);
+        } else if report.cut || report.pattern.is_none() && report.lines > MAX_PRELUDE {
+            out.extend(self.close());
+        }
+    }
+
+    fn close(&mut self) -> Option<Splat> {
+        let report = self.open.take()?;
+        if !report.fatal && self.given >= MAX_SPLATS {
+            self.suppressed += 1;
+            return None;
+        }
+        self.given += 1;
+        // What is cut out by the kernel for us to see, and is of no kind we know, is a warning at least.
+        let kind = report.pattern.map_or("warn", |i| self.patterns.kind(i)).to_owned();
+        let allowed = if report.fatal { None } else { self.allowlist.reason(&report.bare) };
+        let mut text = report.text;
+        text.truncate(text.trim_end().len());
+        Some(Splat { kind, title: report.title, text, at: report.at, fatal: report.fatal, allowed })
+    }
+}
+
+impl Report {
+    fn new(pattern: Option<usize>, title: &str, at: Option<Duration>) -> Self {
+        Self {
+            pattern,
+            title: title.trim().to_owned(),
+            at,
+            latest: at,
+            text: String::new(),
+            bare: String::new(),
+            lines: 0,
+            cut: false,
+            end: None,
+            fatal: false,
+            traced: false,
+            ended: None,
+        }
+    }
+
+    fn push(&mut self, raw: &str, text: &str, at: Option<Duration>) {
+        self.at = self.at.or(at);
+        self.latest = self.latest.max(at);
+        self.traced |= text.starts_with("Call Trace:") || text.starts_with("Call trace:");
+        if self.cut {
+            return;
+        }
+        if self.lines >= MAX_LINES || self.text.len() + raw.len() > MAX_BYTES {
+            self.cut = true;
+            self.text.push_str("[… the rest of the report is in console.log …]\n");
+            return;
+        }
+        self.lines += 1;
+        for (to, line) in [(&mut self.text, raw), (&mut self.bare, text)] {
+            to.push_str(line);
+            to.push('\n');
+        }
+    }
+
+    /// Another pattern matches a line of this report.
+    fn merge(&mut self, index: usize, text: &str, fatal: bool, has_end: bool) {
+        if self.pattern.is_none() {
+            self.pattern = Some(index);
+            text.trim().clone_into(&mut self.title);
+        }
+        if fatal || (!self.fatal && self.end.is_none()) {
+            self.end = has_end.then_some(index).or(self.end);
+        }
+        if fatal {
+            self.ended = None;
+        }
+        self.fatal |= fatal;
+    }
+
+    /// Whether the beginning of another report would be part of this one: a BUG line and its oops are one. A report
+    /// that has no closing line takes nothing more once its stack trace has begun.
+    fn takes_more(&self) -> bool {
+        self.ended.is_none() && !(self.traced && self.end.is_none() && self.pattern.is_some())
+    }
+
+    /// Whether a line of the given time comes too late to belong to it.
+    fn is_over(&self, at: Option<Duration>) -> bool {
+        let limit = if self.ended.is_some() { LINGER } else { QUIET };
+        match (self.latest, at) {
+            (Some(latest), Some(at)) => at.saturating_sub(latest) > limit,
+            _ => false,
+        }
+    }
+}
+
+fn is_cut_here(text: &str) -> bool {
+    text.starts_with("------------[ cut here ]")
+}
+
+fn is_frame(text: &str) -> bool {
+    text.len() >= 20 && text.bytes().all(|b| b == b'=')
+}
+
+/// Splits `[   12.345678][  T123] text` into time and text. Also taken: a level before it (`<4>`), no caller, and
+/// neither.
+pub fn strip_prefix(line: &str) -> (Option<Duration>, &str) {
+    let rest = match line.strip_prefix('<').and_then(|r| r.split_once('>')) {
+        Some((level, rest)) if !level.is_empty() && level.bytes().all(|b| b.is_ascii_digit()) => rest,
+        _ => line,
+    };
+    let Some((stamp, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) else {
+        return (None, line);
+    };
+    let Some(at) = printk_time(stamp) else { return (None, line) };
+    let after = match after.trim_start_matches(' ').strip_prefix('[').and_then(|r| r.split_once(']')) {
+        Some((caller, text)) if is_caller(caller) => text,
+        _ => after,
+    };
+    (Some(at), after.strip_prefix(' ').unwrap_or(after))
+}
+
+/// `   12.345678` to a duration.
+fn printk_time(stamp: &str) -> Option<Duration> {
+    let (seconds, micros) = stamp.trim_start().split_once('.')?;
+    if micros.len() != 6 || !micros.bytes().chain(seconds.bytes()).all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(
+        Duration::from_secs(seconds.parse::<u32>().ok()?.into())
+            + Duration::from_micros(micros.parse().ok()?),
+    )
+}
+
+/// `  T123` or `  C0`, as CONFIG_PRINTK_CALLER adds.
+fn is_caller(text: &str) -> bool {
+    text.trim_start()
+        .strip_prefix(['T', 'C'])
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! The tables the scanner works with, as data from `configs/`.
+
+use std::sync::Arc;
+
+use regex::{Regex, RegexSet};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// The tables as they are shipped: a kvet without its configs folder still recognises a panic.
+const BUILTIN: &str = include_str!("../../../../configs/splats.yaml");
+
+/// The allow-list as it is shipped.
+const BUILTIN_ALLOWLIST: &str = include_str!("../../../../configs/SPLAT_ALLOWLIST");
+
+/// `configs/splats.yaml`, compiled. Cheap to share, dear to make (milliseconds): one serves all guests.
+#[derive(Debug)]
+pub struct Patterns {
+    starts: RegexSet,
+    tail: RegexSet,
+    body: RegexSet,
+    table: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: String,
+    end: Option<Regex>,
+    fatal: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    patterns: Vec<Pattern>,
+    tail: Vec<String>,
+    body: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pattern {
+    kind: String,
+    start: String,
+    #[serde(default)]
+    end: Option<String>,
+    #[serde(default)]
+    fatal: bool,
+    about: String,
+    example: String,
+}
+
+/// The kind whose first match is the ordinary banner of a booting kernel.
+const BANNER: &str = "reboot";
+
+impl Patterns {
+    /// The tables kvet was built with.
+    ///
+    /// # Errors
+    /// They do not compile; a test sees to it that they do.
+    pub fn builtin() -> Result<Arc<Self>> {
+        Self::parse(BUILTIN, "configs/splats.yaml (built in)")
+    }
+
+    /// Compiles a table. `place` names it in messages.
+    ///
+    /// # Errors
+    /// It is not YAML of the right form, an expression does not compile, or an example does not match its pattern
+    /// before all others: all of them the caller's.
+    pub fn parse(yaml: &str, place: &str) -> Result<Arc<Self>> {
+        let file: File = serde_yaml::from_str(yaml)
+            .map_err(|e| Error::caller(format!("{place} is not valid")).because(e))?;
+        let starts = set(file.patterns.iter().map(|p| p.start.as_str()), place)?;
+        let mut table = Vec::new();
+        for (index, pattern) in file.patterns.iter().enumerate() {
+            let at = format!("{place}: pattern {} ('{}')", index + 1, pattern.kind);
+            if pattern.about.trim().is_empty() {
+                return Err(Error::caller(format!("{at}: 'about' is empty; say what it means")));
+            }
+            let first = starts.matches(&pattern.example).into_iter().next();
+            if first != Some(index) {
+                let other = first.and_then(|i| file.patterns.get(i)).map_or("no pattern", |p| &p.kind);
+                return Err(Error::caller(format!(
+                    "{at}: its example '{}' matches {other} first; it must match its own",
+                    pattern.example
+                )));
+            }
+            let end = pattern.end.as_deref().map(|e| compile(e, &at)).transpose()?;
+            table.push(Entry { kind: pattern.kind.clone(), end, fatal: pattern.fatal });
+        }
+        let tail = set(file.tail.iter().map(String::as_str), place)?;
+        let body = set(file.body.iter().map(String::as_str), place)?;
+        Ok(Arc::new(Self { starts, tail, body, table }))
+    }
+
+    /// The kinds there are, each once, in the order of the table.
+    pub fn kinds(&self) -> Vec<&str> {
+        let mut kinds: Vec<&str> = Vec::new();
+        for entry in &self.table {
+            if !kinds.contains(&entry.kind.as_str()) {
+                kinds.push(&entry.kind);
+            }
+        }
+        kinds
+    }
+
+    pub(super) fn find(&self, text: &str) -> Option<usize> {
+        self.starts.matches(text).into_iter().next()
+    }
+
+    pub(super) fn kind(&self, index: usize) -> &str {
+        &self.table[index].kind
+    }
+
+    pub(super) fn is_fatal(&self, index: usize) -> bool {
+        self.table[index].fatal
+    }
+
+    pub(super) fn is_banner(&self, index: usize) -> bool {
+        self.table[index].kind == BANNER
+    }
+
+    pub(super) fn has_end(&self, index: usize) -> bool {
+        self.table[index].end.is_some()
+    }
+
+    pub(super) fn ends(&self, index: usize, text: &str) -> bool {
+        self.table[index].end.as_ref().is_some_and(|e| e.is_match(text))
+    }
+
+    pub(super) fn is_tail(&self, text: &str) -> bool {
+        self.tail.is_match(text)
+    }
+
+    pub(super) fn is_body(&self, text: &str) -> bool {
+        self.body.is_match(text)
+    }
+}
+
+fn compile(expression: &str, place: &str) -> Result<Regex> {
+    Regex::new(expression)
+        .map_err(|e| Error::caller(format!("{place}: '{expression}' is no regular expression")).because(e))
+}
+
+fn set<'a>(expressions: impl Iterator<Item = &'a str> + Clone, place: &str) -> Result<RegexSet> {
+    // One by one first, as the error of a set does not say which one it is about.
+    for expression in expressions.clone() {
+        compile(expression, place)?;
+    }
+    RegexSet::new(expressions).map_err(|e| Error::caller(format!("{place} is not valid")).because(e))
+}
+
+/// Known and accepted splats, with the reason for each.
+#[derive(Debug, Clone, Default)]
+pub struct Allowlist {
+    entries: Arc<Vec<(Regex, String)>>,
+}
+
+impl Allowlist {
+    /// The list kvet was built with.
+    ///
+    /// # Errors
+    /// It is not valid; a test sees to it that it is.
+    pub fn builtin() -> Result<Self> {
+        Self::parse(BUILTIN_ALLOWLIST, "configs/SPLAT_ALLOWLIST (built in)")
+    }
+
+    /// Reads lines of the form `expression # reason`; empty lines and lines that begin with `#` are skipped.
+    ///
+    /// # Errors
+    /// A line has no reason, or its expression does not compile or matches everything.
+    pub fn parse(text: &str, place: &str) -> Result<Self> {
+        let mut entries = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let at = format!("{place}:{}", number + 1);
+            let (expression, reason) = match line.rsplit_once(" # ") {
+                Some((expression, reason)) if !reason.trim().is_empty() => (expression.trim(), reason.trim()),
+                _ => {
+                    return Err(Error::caller(format!("{at}: '{line}' gives no reason"))
+                        .hint("write: regular expression # why it is accepted"));
+                }
+            };
+            let regex = compile(&format!("(?m){expression}"), &at)?;
+            if regex.is_match("") {
+                return Err(Error::caller(format!("{at}: '{expression}' would cover every splat")));
+            }
+            entries.push((regex, reason.to_owned()));
+        }
+        Ok(Self { entries: Arc::new(entries) })
+    }
+
+    /// The reason of the first entry that covers a report (its lines without prefix).
+    pub(super) fn reason(&self, text: &str) -> Option<String> {
+        self.entries.iter().find(|(regex, _)| regex.is_match(text)).map(|(_, reason)| reason.clone())
+    }
+}

@@ -1,0 +1,217 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::parse::clean::LineSplitter;
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/console")
+}
+
+fn scanner() -> Scanner {
+    Scanner::new(Patterns::builtin().unwrap(), Allowlist::builtin().unwrap())
+}
+
+/// Feeds bytes as a serial line would deliver them.
+fn scan(bytes: &[u8]) -> Vec<Splat> {
+    let mut scanner = scanner();
+    let mut splitter = LineSplitter::default();
+    let mut lines = splitter.push(bytes);
+    lines.extend(splitter.finish());
+    let mut splats: Vec<Splat> = lines.iter().flat_map(|l| scanner.line(l)).collect();
+    splats.extend(scanner.flush());
+    assert_eq!(scanner.pending(), None);
+    splats
+}
+
+fn scan_text(text: &str) -> Vec<Splat> {
+    scan(text.as_bytes())
+}
+
+/// Every saved log, and what has to be found in it. After a change that is meant, run the test with KVET_BLESS=1
+/// and read the difference.
+#[test]
+fn saved_logs() {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(data())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "log"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 40, "the logs are there");
+    let mut got = String::new();
+    for file in files {
+        writeln!(got, "{}", file.file_name().unwrap().to_string_lossy()).unwrap();
+        for s in scan(&std::fs::read(&file).unwrap()) {
+            let last = strip_prefix(s.text.lines().last().unwrap()).1;
+            let fatal = if s.fatal { ", fatal" } else { "" };
+            let lines = s.text.lines().count();
+            writeln!(got, "  {}{fatal}: {}\n    {lines} lines, the last: {}", s.kind, s.title, last.trim())
+                .unwrap();
+        }
+    }
+    let expected = data().join("expected.txt");
+    if std::env::var_os("KVET_BLESS").is_some() {
+        std::fs::write(&expected, &got).unwrap();
+    }
+    assert_eq!(got, std::fs::read_to_string(&expected).unwrap());
+}
+
+#[test]
+fn the_shipped_tables_are_valid_and_their_examples_match() {
+    let kinds = Patterns::builtin().unwrap();
+    for kind in [
+        "panic",
+        "oops",
+        "bug",
+        "warn",
+        "kasan",
+        "lockdep",
+        "rcu_stall",
+        "soft_lockup",
+        "hung_task",
+        "oom_kill",
+    ] {
+        assert!(kinds.kinds().contains(&kind), "{kind}");
+    }
+    Allowlist::builtin().unwrap();
+}
+
+#[test]
+fn bad_tables_are_refused_with_the_place() {
+    let table = |p: &str| Patterns::parse(&format!("patterns:\n  - {p}\ntail: []\nbody: []\n"), "my.yaml");
+    let good = "{kind: x, start: '^a', about: words, example: abc}";
+    assert!(table(good).is_ok());
+    for (bad, says) in [
+        ("{kind: x, start: '^a(', about: words, example: abc}", "'^a(' is no regular expression"),
+        ("{kind: x, start: '^a', about: words, example: bcd}", "its example 'bcd' matches no pattern"),
+        ("{kind: x, start: '^a', about: '', example: abc}", "'about' is empty"),
+        ("{kind: x, start: '^a', about: words, example: abc, fatl: true}", "unknown field `fatl`"),
+    ] {
+        let e = table(bad).unwrap_err().to_string();
+        assert!(e.contains("my.yaml") && e.contains(says), "{e}");
+    }
+}
+
+#[test]
+fn the_allow_list_needs_reasons_and_covers_by_line() {
+    let list = "# comment\n\n^WARNING: lib/refcount.c:\\d+ at # driver x, reported as 1234\n";
+    let log = "[    1.000000] ------------[ cut here ]------------\n[    1.000001] WARNING: lib/refcount.c:25 at f+0x1/0x2\n[    1.000002] ---[ end trace 0 ]---\n";
+    let run = |tail: &str| {
+        let mut s = Scanner::new(Patterns::builtin().unwrap(), Allowlist::parse(list, "l").unwrap());
+        let mut out: Vec<Splat> = log.lines().chain(tail.lines()).flat_map(|l| s.line(l)).collect();
+        out.extend(s.flush());
+        out.remove(0)
+    };
+    assert_eq!(run("").allowed.as_deref(), Some("driver x, reported as 1234"));
+    let panicked = run("[    1.000003] Kernel panic - not syncing: panic_on_warn set");
+    assert_eq!((panicked.fatal, panicked.allowed), (true, None), "a panic is never covered");
+    for (bad, says) in [
+        ("abc", "l:1: 'abc' gives no reason"),
+        ("abc # ", "gives no reason"),
+        ("a( # r", "l:1: '(?m)a(' is no regular expression"),
+        (".* # all", "would cover every splat"),
+    ] {
+        let e = Allowlist::parse(bad, "l").unwrap_err().to_string();
+        assert!(e.contains(says), "{e}");
+    }
+}
+
+#[test]
+fn prefixes() {
+    let t = |s, us| Some(Duration::from_secs(s) + Duration::from_micros(us));
+    for (line, at, text) in [
+        ("[    2.125610] Kernel panic", t(2, 125_610), "Kernel panic"),
+        ("[    2.125610][  T123] a", t(2, 125_610), "a"),
+        ("[    2.125610] [    C0]  indented", t(2, 125_610), " indented"),
+        ("<4>[12345.000001] a", t(12345, 1), "a"),
+        ("[    2.125610] [  pid  ]   uid", t(2, 125_610), "[  pid  ]   uid"),
+        ("[    2.125610]", t(2, 125_610), ""),
+        ("no prefix", None, "no prefix"),
+        ("[ OK ] Started", None, "[ OK ] Started"),
+        ("[99999999999.000000] x", None, "[99999999999.000000] x"),
+        ("<x>[    1.000000] y", None, "<x>[    1.000000] y"),
+    ] {
+        assert_eq!(strip_prefix(line), (at, text), "{line}");
+    }
+}
+
+#[test]
+fn a_report_is_given_as_soon_as_it_is_certain() {
+    let mut s = scanner();
+    assert!(s.line("[    1.000000] WARNING: a.c:1 at f+0x1/0x2, CPU#0: x/1").is_empty());
+    assert!(s.line("[    1.000001] ---[ end trace 0000000000000000 ]---").is_empty());
+    assert_eq!(
+        s.pending().map(|p| (p.kind, p.fatal)),
+        Some((Some("warn"), false)),
+        "a panic may still follow"
+    );
+    let splats = s.line("[    1.200000] the next thing");
+    assert_eq!(splats.len(), 1, "but not that late");
+    assert_eq!(splats[0].at, Some(Duration::from_secs(1)));
+    assert_eq!(s.pending(), None);
+}
+
+#[test]
+fn user_space_does_not_look_like_a_kernel_in_trouble() {
+    let quiet = "\
+[    1.000000] traps: sh[60] general protection fault ip:401000 sp:7ffe0000 error:0 in sh[400000+1000]
+[    1.000001] sh[61]: segfault at 0 ip 0000000000401000 sp 00007ffe error 6 in sh[400000+1000]
+[    1.000002] debug: this is a BUG: report, said nobody
+[    1.000003] x: Kernel panic - not syncing, he joked
+Segmentation fault
+";
+    assert_eq!(scan_text(quiet), []);
+}
+
+#[test]
+fn floods_and_endless_reports_are_bounded() {
+    let mut s = scanner();
+    let mut splats = Vec::new();
+    for i in 0..1000 {
+        splats.extend(s.line(&format!("[{:5}.000000] WARNING: a.c:1 at f+0x1/0x2, CPU#0: x/1", 2 * i + 1)));
+    }
+    splats.extend(s.flush());
+    assert_eq!((splats.len(), s.suppressed()), (MAX_SPLATS, 900));
+    splats.clear();
+    s.line("[ 3000.000000] Kernel panic - not syncing: endless");
+    for _ in 0..100_000 {
+        splats.extend(s.line("[ 3000.000000]  more of it"));
+    }
+    splats.extend(s.flush());
+    assert_eq!(splats.len(), 1, "a fatal one is always given");
+    assert!(splats[0].text.len() < MAX_BYTES + 100);
+}
+
+#[test]
+fn hostile_lines_never_panic() {
+    let pieces = [
+        "[",
+        "]",
+        "    1.000000",
+        "<4>",
+        "T1",
+        " ",
+        "BUG: ",
+        "Call Trace:",
+        "------------[ cut here ]------------",
+        "====================",
+        "---[ end trace",
+        "Kernel panic - not syncing",
+        "Linux version 1",
+        "é",
+    ];
+    let mut x: u64 = 88_172_645_463_325_252;
+    let mut s = scanner();
+    for _ in 0..20_000 {
+        let mut line = String::new();
+        for _ in 0..4 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            line.push_str(pieces[(x >> 16) as usize % pieces.len()]);
+        }
+        s.line(&line);
+    }
+    s.flush();
+}
