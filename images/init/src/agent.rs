@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kvet_wire::frame::Kind;
 use kvet_wire::message::{self, Input, Output};
-use kvet_wire::{FromGuest, JobStatus, PROTOCOL, SYNC_MARK, ToGuest};
+use kvet_wire::{BYE_MARK, FromGuest, JobStatus, PROTOCOL, SYNC_MARK, ToGuest};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -48,7 +48,7 @@ impl Agent {
         let uname = nix::sys::utsname::uname().map_err(|e| format!("uname: {e}"))?;
         let boottime_us = sys::boottime_us();
         // A kernel without /dev/kmsg (CONFIG_PRINTK=n) has no printk clock to compare with either.
-        let _ = std::fs::write("/dev/kmsg", format!("<5>{SYNC_MARK}{boottime_us}\n"));
+        let _ = std::fs::write("/dev/kmsg", format!("<4>{SYNC_MARK}{boottime_us}\n"));
         self.tell(&FromGuest::Ready {
             protocol: PROTOCOL,
             release: uname.release().to_string_lossy().into_owned(),
@@ -168,6 +168,7 @@ impl Agent {
             ToGuest::PowerOff => {
                 job::kill_everything();
                 shares::unmount_all();
+                let _ = std::fs::write("/dev/kmsg", format!("<4>{BYE_MARK}\n"));
                 self.tell(&FromGuest::Bye { boottime_us: sys::boottime_us() })?;
                 return Ok(true);
             }

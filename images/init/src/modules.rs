@@ -1,4 +1,5 @@
-//! Kernel modules out of the initramfs. The host has put them there uncompressed and knows their order.
+//! Kernel modules: out of the initramfs, where the host has put them uncompressed and in order, and out of the
+//! shared module tree, where they are as their packager left them.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -6,6 +7,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use kvet_wire::modindex::Index;
 use kvet_wire::{ModuleProblem, paths};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -18,20 +20,46 @@ pub fn load_boot_set() -> Result<Vec<String>, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(format!("read {}: {e}", paths::BOOT_MODULES)),
     };
-    let names = list.lines().map(str::trim).filter(|name| !name.is_empty());
-    Ok(names.filter_map(|name| load(name).err().map(|e| format!("load module {name}: {e}"))).collect())
+    let files = list.lines().map(str::trim).filter(|file| !file.is_empty());
+    let load = |file: &str| {
+        let path = Path::new("/modules").join(file);
+        open_decompressed(&path)
+            .and_then(|file| insert(&file))
+            .map_err(|e| format!("load module {file}: {e}"))
+    };
+    Ok(files.filter_map(|file| load(file).err()).collect())
 }
 
-/// Loads modules a job asks for. The host lists them dependencies first, and leaves out builtin ones.
+/// Loads modules that a job asks for, from the initramfs. Builtin ones are fine.
 pub fn load_named(names: &[String]) -> Vec<ModuleProblem> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let index = match fs::read_to_string(paths::JOB_MODULES) {
+        Ok(text) => text,
+        Err(e) => {
+            let error = format!("read {}: {e}", paths::JOB_MODULES);
+            return names
+                .iter()
+                .map(|name| ModuleProblem { name: name.clone(), error: error.clone() })
+                .collect();
+        }
+    };
+    let load = |name: &String| load_request(&index, Path::new("/modules"), name);
     let problem = |name: &String| load(name).err().map(|error| ModuleProblem { name: name.clone(), error });
     names.iter().filter_map(problem).collect()
 }
 
-fn load(name: &str) -> Result<(), String> {
-    let path = format!("/modules/{name}.ko");
-    let file = File::open(&path).map_err(|e| format!("open {path}: {e}"))?;
-    insert(&file)
+/// Loads what a name or an alias asks for, dependencies first. The paths of `index` are relative to `root`.
+pub fn load_request(index: &str, root: &Path, request: &str) -> Result<(), String> {
+    let index = Index::parse(index)?;
+    for record in index.resolve(request).map_err(|e| e.to_string())? {
+        if let Some(path) = record.path() {
+            let file = open_decompressed(&root.join(path))?;
+            insert(&file).map_err(|e| format!("load {}: {e}", record.name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// finit_module(2); a module that is loaded already is fine.

@@ -30,6 +30,13 @@ pub const PORT_NAME: &str = "kvet.wire";
 /// line gets on the console tells the host how far apart the two clocks are.
 pub const SYNC_MARK: &str = "kvet-init: boottime_us=";
 
+/// Init writes this to /dev/kmsg before Bye: once it is on the console, so is everything the kernel had to say.
+pub const BYE_MARK: &str = "kvet-init: bye";
+
+/// A test harness writes this and the test's name to /dev/kmsg when it starts a test. The kernel's complaints then
+/// stand on the console behind the name of the test that provoked them, whatever the clocks say.
+pub const RUN_MARK: &str = "kvet-test: RUN ";
+
 /// What init says on the console before it ends by its own fault.
 pub const LAST_WORDS_MARK: &str = "kvet-init: last words: ";
 
@@ -45,4 +52,17 @@ pub mod paths {
     pub const TOOLS: &str = "/kvet/tools";
     /// In the initramfs: modules of the transport, loaded before Ready.
     pub const BOOT_MODULES: &str = "/modules/load";
+    /// In the initramfs: the index of the modules that jobs ask for, beside them.
+    pub const JOB_MODULES: &str = "/modules/index";
+    /// In the initramfs: the index of [`MODULES`], where the tree does not hold it itself.
+    pub const TREE_INDEX: &str = "/modules/tree-index";
+
+    /// 9p mount tag of [`TESTS`].
+    pub const TESTS_TAG: &str = "kvet.tests";
+    /// 9p mount tag of [`RESULTS`].
+    pub const RESULTS_TAG: &str = "kvet.results";
+    /// 9p mount tag of [`MODULES`].
+    pub const MODULES_TAG: &str = "kvet.modules";
+    /// 9p mount tag of [`TOOLS`].
+    pub const TOOLS_TAG: &str = "kvet.tools";
 }

@@ -1,0 +1,110 @@
+//! `-t`: which tests of a suite are meant.
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::error::{Error, Result};
+
+/// A selection by globs: `dynptr_success/*`, and `!*skb*` to leave some out.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    texts: Vec<String>,
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+}
+
+impl Filter {
+    /// Compiles what the user typed. A test is meant if it matches one of the plain globs (or there is none), and
+    /// none of those with `!`. `*` matches any characters, `/` included.
+    ///
+    /// # Errors
+    /// The caller's: not a glob.
+    pub fn new(texts: &[String]) -> Result<Self> {
+        let (excluded, included): (Vec<&String>, Vec<&String>) =
+            texts.iter().partition(|text| text.starts_with('!'));
+        let include = if included.is_empty() { None } else { Some(compile(&included, "")?) };
+        Ok(Self { texts: texts.to_vec(), include, exclude: compile(&excluded, "!")? })
+    }
+
+    /// Whether everything is meant.
+    pub fn is_all(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Whether a test is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|set| set.is_match(name)) && !self.exclude.is_match(name)
+    }
+
+    /// Those of the names that are meant.
+    ///
+    /// # Errors
+    /// The caller's: none is.
+    pub fn select(&self, names: &[String], suite: &str) -> Result<Vec<String>> {
+        let selected: Vec<String> = names.iter().filter(|name| self.matches(name)).cloned().collect();
+        if selected.is_empty() {
+            return Err(self.nothing(suite, names));
+        }
+        Ok(selected)
+    }
+
+    /// The error for a filter that nothing matches.
+    pub fn nothing(&self, suite: &str, names: &[String]) -> Error {
+        let typed = self.texts.iter().map(|t| format!("'{t}'")).collect::<Vec<_>>().join(" ");
+        let error = Error::caller(format!("no test of suite {suite} matches -t {typed}"));
+        let near: Vec<&String> = names.iter().filter(|name| self.resembles(name)).take(3).collect();
+        match near.first() {
+            Some(name) => error.hint(format!("there is {name}; '*' matches any part of a name")),
+            None => error.hint(format!("`kvet suite show {suite}` lists its tests")),
+        }
+    }
+
+    /// Whether a name holds what was typed, wildcards aside: what a forgotten `*` looks like.
+    fn resembles(&self, name: &str) -> bool {
+        self.texts.iter().any(|text| {
+            let core = text.trim_matches(|c: char| "*!?".contains(c));
+            !core.is_empty() && name.contains(core)
+        })
+    }
+}
+
+fn compile(texts: &[&String], prefix: &str) -> Result<GlobSet> {
+    let wrong = |text: &str, e: &globset::Error| {
+        Error::caller(format!("-t '{text}': {}", e.kind()))
+            .hint("a glob has * ? [abc] {one,two}; quote it from the shell")
+    };
+    let mut set = GlobSetBuilder::new();
+    for text in texts {
+        let glob = text.strip_prefix(prefix).unwrap_or(text);
+        set.add(Glob::new(glob).map_err(|e| wrong(text, &e))?);
+    }
+    set.build().map_err(|e| wrong("", &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(texts: &[&str]) -> Result<Vec<String>> {
+        let names = ["a/read", "a/write", "b/read", "b/odd name"].map(String::from);
+        Filter::new(&texts.iter().map(ToString::to_string).collect::<Vec<_>>())?.select(&names, "mine")
+    }
+
+    #[test]
+    fn globs_include_and_exclude() {
+        assert_eq!(select(&[]).unwrap().len(), 4);
+        assert_eq!(select(&["a/*"]).unwrap(), ["a/read", "a/write"]);
+        assert_eq!(select(&["*read", "!a/*"]).unwrap(), ["b/read"]);
+        assert_eq!(select(&["!*/read"]).unwrap(), ["a/write", "b/odd name"]);
+        assert_eq!(select(&["*odd name"]).unwrap(), ["b/odd name"]);
+    }
+
+    #[test]
+    fn nothing_matched_says_what_was_near() {
+        let e = select(&["write"]).unwrap_err();
+        assert!(e.to_string().contains("'write'") && e.hint_text().unwrap().contains("a/write"), "{e}");
+        let e = select(&["zzz*"]).unwrap_err();
+        assert!(e.hint_text().unwrap().contains("kvet suite show mine"));
+        let e = select(&["a/[*"]).unwrap_err().to_string();
+        assert!(e.contains("'a/[*'"), "{e}");
+    }
+}

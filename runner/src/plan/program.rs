@@ -1,0 +1,133 @@
+//! `kvet run -- ./prog a b`: a program of the caller's as a suite of one test.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use object::Endianness;
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{ReadCache, elf::FileHeader64};
+
+use crate::arch::Arch;
+use crate::error::{Error, IoContext, Result};
+use crate::spec::suite::{Format, Suite, SuiteSpec};
+
+/// Makes a suite of a command line. The program's folder is what the guest sees.
+///
+/// # Errors
+/// The caller's: the program is not there, not executable, or cannot run in such a guest.
+pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
+    let (program, args) =
+        command.split_first().ok_or_else(|| Error::caller("there is no command after --"))?;
+    let path = Path::new(program);
+    let path = path.canonicalize().given(format!("find the program {program}"))?;
+    check(&path, program, arch)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let share = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let spec = SuiteSpec {
+        name: suite_name(&name),
+        title: command.join(" "),
+        program: program.clone(),
+        args: args.to_vec(),
+        format: Format::Exit,
+        share: None,
+        tests: None,
+        select: None,
+        env: BTreeMap::new(),
+        modules: Vec::new(),
+        kconfig: BTreeMap::new(),
+        timeout: None,
+        deadline: None,
+        memory: None,
+        cpus: None,
+    };
+    Ok(Suite { spec, share, program: PathBuf::from(name), tests: None })
+}
+
+/// The name of the suite, which also names a folder of the results.
+fn suite_name(file: &str) -> String {
+    file.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+}
+
+/// Whether a program can run in a guest of an architecture: an ELF file for it that needs no libraries, since the
+/// guest has none. Scripts need an interpreter, and the guest has none of those either.
+///
+/// # Errors
+/// The caller's: it cannot.
+pub fn check(path: &Path, shown: &str, arch: Arch) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = path.metadata().given(format!("read {shown}"))?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+        return Err(Error::caller(format!("{shown} is not an executable file")));
+    }
+    let mut file = File::open(path).given(format!("read {shown}"))?;
+    let mut magic = [0; 4];
+    let short = file.read_exact(&mut magic).is_err();
+    if short || magic != object::elf::ELFMAG {
+        return Err(Error::caller(format!("{shown} is no ELF program, and the guest has no interpreters"))
+            .hint("a script needs a suite with a static shell beside it"));
+    }
+    let cache = ReadCache::new(BufReader::new(file));
+    let wrong = |e: object::Error| Error::caller(format!("{shown} is no ELF program for {arch}: {e}"));
+    let header = FileHeader64::<Endianness>::parse(&cache).map_err(wrong)?;
+    let endian = header.endian().map_err(wrong)?;
+    if header.e_machine(endian).0 != arch.elf_machine() {
+        return Err(Error::caller(format!(
+            "{shown} is built for {}, the guest is {arch}",
+            machine_name(header.e_machine(endian).0)
+        )));
+    }
+    let segments = header.program_headers(endian, &cache).map_err(wrong)?;
+    if segments.iter().any(|s| s.p_type(endian) == object::elf::PT_INTERP) {
+        return Err(Error::caller(format!("{shown} is dynamically linked, and the guest has no libraries"))
+            .hint("link it with -static (Rust: -C target-feature=+crt-static)"));
+    }
+    Ok(())
+}
+
+fn machine_name(machine: u16) -> String {
+    match Arch::ALL.into_iter().find(|arch| arch.elf_machine() == machine) {
+        Some(arch) => arch.name().to_owned(),
+        None => format!("ELF machine {machine}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(bytes: &[u8], mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_cannot_run_in_a_guest_is_refused_with_the_reason() {
+        let script = file(b"#!/bin/sh\n", 0o755);
+        let e = check(script.path(), "./t.sh", Arch::X86_64).unwrap_err();
+        assert!(e.to_string().contains("no ELF"), "{e}");
+        let plain = file(b"\x7fELF", 0o644);
+        assert!(
+            check(plain.path(), "x", Arch::X86_64).unwrap_err().to_string().contains("not an executable")
+        );
+        let cut = file(b"\x7fELF\x02\x01", 0o755);
+        assert!(check(cut.path(), "./cut", Arch::X86_64).unwrap_err().to_string().contains("./cut"));
+        let me = std::env::current_exe().unwrap();
+        let host = Arch::host().unwrap();
+        let e = check(&me, "me", host).unwrap_err();
+        assert!(e.to_string().contains("dynamically linked"), "{e}");
+        let other = Arch::ALL.into_iter().find(|a| *a != host).unwrap();
+        let e = check(&me, "me", other).unwrap_err().to_string();
+        assert!(e.contains(host.name()) && e.contains(other.name()), "{e}");
+    }
+
+    #[test]
+    fn names_are_safe() {
+        assert_eq!(suite_name("my test.bin"), "my_test_bin");
+        assert!(suite(&[], Arch::X86_64).is_err());
+    }
+}
