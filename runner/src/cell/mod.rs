@@ -1,0 +1,286 @@
+//! One kernel × arch × suite, from its plan to its report.
+
+mod budget;
+pub mod prepare;
+mod report;
+mod timeline;
+pub mod watch;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Fault, IoContext, Result};
+use crate::event::{Accel, CellEnd, CellReport, Event, KernelFacts, Phase, PhaseTime, ProgressUnit};
+use crate::guest::Session;
+use crate::kernel::{self, Cache, Kernel, Progress, Sources};
+use crate::parse::OutputParser;
+use crate::parse::exit::ExitParser;
+use crate::parse::ktap::KtapParser;
+use crate::parse::splat::Scanner;
+use crate::plan::CellPlan;
+use crate::spec::suite::Format;
+use crate::vm::Vm;
+use crate::vm::accel::{self, AccelChoice, Chosen};
+use crate::vm::machine::shell_quote;
+use prepare::Prepared;
+use watch::{Watch, Watched};
+
+/// What cells share.
+pub struct Resources {
+    /// The kernel cache.
+    pub cache: Cache,
+    /// Where kernels come from.
+    pub sources: Sources,
+    /// Makes a scanner for one guest's console.
+    pub scanner: Box<dyn Fn() -> Scanner + Send + Sync>,
+    /// The request to stop.
+    pub cancel: Cancel,
+}
+
+/// A cell that is being run.
+struct Running<'a> {
+    index: usize,
+    plan: &'a CellPlan,
+    dir: &'a Path,
+    resources: &'a Resources,
+    emit: &'a mut dyn FnMut(Event),
+    phase: Option<(Phase, Instant)>,
+    report: CellReport,
+}
+
+/// Runs a cell. `dir` is its folder in the results. Whatever happens is in the report: the kernel's trouble, the
+/// host's and the caller's alike.
+pub fn run(
+    index: usize,
+    plan: &CellPlan,
+    dir: &Path,
+    resources: &Resources,
+    emit: &mut dyn FnMut(Event),
+) -> CellReport {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let report = CellReport {
+        id: plan.id.clone(),
+        kernel: None,
+        accel: None,
+        accel_reason: String::new(),
+        end: CellEnd::Completed,
+        cases: Vec::new(),
+        splats: Vec::new(),
+        times: Vec::new(),
+        started_unix: started,
+        dir: dir.to_owned(),
+        notes: Vec::new(),
+    };
+    let mut cell = Running { index, plan, dir, resources, emit, phase: None, report };
+    if let Err(error) = cell.run() {
+        cell.report.end = end_of(&error);
+    }
+    cell.finish()
+}
+
+/// What an error means for a cell.
+fn end_of(error: &Error) -> CellEnd {
+    let reason = match error.hint_text() {
+        Some(hint) => format!("{error} (hint: {hint})"),
+        None => error.to_string(),
+    };
+    match error.fault() {
+        Fault::Caller => CellEnd::Usage { reason },
+        Fault::Host => CellEnd::Infra { reason },
+        Fault::Kernel => CellEnd::Unbootable { reason, detail: String::new() },
+        Fault::Interrupted => CellEnd::Interrupted,
+    }
+}
+
+impl Running<'_> {
+    fn run(&mut self) -> Result<()> {
+        self.enter(Phase::Fetch);
+        let kernel = self.acquire()?;
+        self.enter(Phase::Prepare);
+        let qemu = find_qemu(&self.plan.facts)?;
+        let results = self.dir.join("files");
+        std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
+        let prepared = prepare::prepare(self.plan, &kernel, &self.resources.cache, &results, &[])?;
+        for note in prepared.notes.clone() {
+            self.note(note);
+        }
+        let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
+        let watched = self.boot(&kernel, &prepared, &chosen, &qemu)?;
+        let watched = if watched.stillborn && chosen.accel == Accel::Kvm && self.plan.accel == AccelChoice::Auto {
+            self.note("QEMU died under KVM before the kernel said a word; once more with TCG".into());
+            let reason = "QEMU died early under KVM".to_owned();
+            self.boot(&kernel, &prepared, &Chosen { accel: Accel::Tcg, reason }, &qemu)?
+        } else {
+            watched
+        };
+        remove_if_empty(&results);
+        report::conclude(&mut self.report, self.plan, watched);
+        Ok(())
+    }
+
+    fn acquire(&mut self) -> Result<Kernel> {
+        let index = self.index;
+        let mut notes = Vec::new();
+        let emit = &mut *self.emit;
+        let mut progress = |progress| match progress {
+            Progress::Note(text) => {
+                emit(Event::Note { cell: index, text: text.clone() });
+                notes.push(text);
+            }
+            Progress::Bytes { what, done, total } => {
+                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Bytes });
+            }
+        };
+        let Resources { cache, sources, cancel, .. } = self.resources;
+        let kernel =
+            kernel::acquire(&self.plan.kernel, self.plan.arch, cache, sources, &mut progress, cancel);
+        self.report.notes.extend(notes);
+        let kernel = kernel?;
+        self.report.kernel = Some(kernel.facts.clone());
+        self.emit_kernel(kernel.facts.clone());
+        Ok(kernel)
+    }
+
+    fn emit_kernel(&mut self, kernel: KernelFacts) {
+        (self.emit)(Event::KernelReady { cell: self.index, kernel });
+    }
+
+    /// One guest, from power-on to power-off.
+    fn boot(
+        &mut self,
+        kernel: &Kernel,
+        prepared: &Prepared,
+        chosen: &Chosen,
+        qemu: &Path,
+    ) -> Result<Watched> {
+        self.report.accel = Some(chosen.accel);
+        self.report.accel_reason.clone_from(&chosen.reason);
+        let machine = prepare::machine(self.plan, kernel, prepared, chosen.accel, qemu);
+        let log = self.dir.join("wire.jsonl");
+        let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
+        let job = prepare::job(self.plan)?;
+        self.enter(Phase::Boot);
+        let started = Instant::now();
+        let vm = Vm::start(&machine, &self.resources.cancel)?;
+        (self.emit)(Event::VmStarted {
+            cell: self.index,
+            accel: chosen.accel,
+            reason: chosen.reason.clone(),
+            argv: vm.argv().iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        });
+        let mut session = Session::new(vm, log);
+        let parser = parser(self.plan);
+        let scanner = (self.resources.scanner)();
+        let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit);
+        let watched = watch.run(&mut session)?;
+        self.phase = None;
+        self.times(started, &watched);
+        session.end()?;
+        self.add_time(Phase::Teardown, watched.done.unwrap_or_else(Instant::now));
+        Ok(watched)
+    }
+
+    /// The phases that the watch went through by itself.
+    fn times(&mut self, started: Instant, watched: &Watched) {
+        let now = Instant::now();
+        let ready = watched.ready.unwrap_or(now);
+        self.report.times.push(PhaseTime { phase: Phase::Boot, wall: ready - started });
+        if watched.ready.is_some() {
+            let done = watched.done.unwrap_or(now);
+            self.report.times.push(PhaseTime { phase: Phase::Tests, wall: done - ready });
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if let Some((previous, since)) = self.phase.take() {
+            self.add_time(previous, since);
+        }
+        self.phase = Some((phase, Instant::now()));
+        (self.emit)(Event::PhaseStarted { cell: self.index, phase });
+    }
+
+    fn add_time(&mut self, phase: Phase, since: Instant) {
+        self.report.times.push(PhaseTime { phase, wall: since.elapsed() });
+    }
+
+    fn note(&mut self, text: String) {
+        (self.emit)(Event::Note { cell: self.index, text: text.clone() });
+        self.report.notes.push(text);
+    }
+
+    fn finish(mut self) -> CellReport {
+        if let Some((phase, since)) = self.phase.take() {
+            self.add_time(phase, since);
+        }
+        report::name_what_never_ran(&mut self.report, self.plan);
+        (self.emit)(Event::CellFinished { cell: self.index, report: Box::new(self.report.clone()) });
+        self.report
+    }
+}
+
+/// What reads the output of a cell's job.
+fn parser(plan: &CellPlan) -> Box<dyn OutputParser> {
+    match plan.suite.spec.format {
+        Format::Ktap => Box::new(KtapParser::new(&plan.suite.spec.name)),
+        Format::Exit => Box::new(ExitParser::new(&plan.suite.spec.name)),
+    }
+}
+
+/// QEMU's binary, as a path.
+///
+/// # Errors
+/// The host's: it is not installed.
+pub fn find_qemu(facts: &crate::spec::arch::ArchFacts) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(&facts.qemu)).find(|file| file.is_file()).ok_or_else(|| {
+        Error::host(format!("{} is not installed", facts.qemu))
+            .hint(format!("apt-get install {}, or run `make setup` in kvet's checkout", facts.package))
+    })
+}
+
+/// A guest that left nothing leaves no folder. QEMU keeps owners and modes in a folder of its own there.
+fn remove_if_empty(dir: &Path) {
+    let empty = std::fs::read_dir(dir)
+        .map(|entries| entries.flatten().all(|entry| entry.file_name() == ".virtfs_metadata"))
+        .unwrap_or(false);
+    if empty {
+        // Failing to tidy up harms nobody.
+        let _ = std::fs::remove_dir_all(dir);
+    }
+}
+
+/// What a cell would do, as text for `--dry-run`: the exact QEMU command line and the contents of the initramfs. The
+/// kernel is fetched if it is not in the cache; nothing is started.
+///
+/// # Errors
+/// As a real run would have until QEMU starts.
+pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
+    let Resources { cache, sources, cancel, .. } = resources;
+    let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
+    let qemu = find_qemu(&plan.facts)?;
+    let results = std::env::temp_dir();
+    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[])?;
+    let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
+    let machine = prepare::machine(plan, &kernel, &prepared, chosen.accel, &qemu);
+    let sockets = crate::vm::machine::Sockets { console: 3, wire: 4, qmp: 5 };
+    let mut text = format!(
+        "cell       {}\nkernel     {} ({})\naccel      {} ({})\n",
+        plan.id, kernel.facts.release, kernel.facts.origin, chosen.accel, chosen.reason
+    );
+    text += &format!("limits     boot {:?}, test {:?}, cell {:?}\n", plan.limits.boot, plan.limits.test, plan.limits.cell);
+    text += &format!("job        {}\n", shell_quote(&prepare::job(plan)?.argv));
+    if let Some(selected) = &plan.selected {
+        text += &format!("tests      {}\n", selected.len());
+    }
+    for note in &prepared.notes {
+        text += &format!("note       {note}\n");
+    }
+    text += &format!("\n{}\n\ninitramfs  {}\n", shell_quote(&machine.argv(sockets)), machine.initrd.display());
+    for entry in prepared.initramfs.list()? {
+        text += &format!("  {entry}\n");
+    }
+    Ok(text)
+}

@@ -1,0 +1,241 @@
+//! From a kernel to everything a guest of it needs: preflight, initramfs, hardware, job.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kvet_wire::{Job, Share, modindex, paths};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, IoContext, Result};
+use crate::event::Accel;
+use crate::initramfs::index::ensure_index;
+use crate::initramfs::modules::ModuleTree;
+use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
+use crate::initramfs::{Contents, ExtraFile, Initramfs, ensure};
+use crate::kernel::{Cache, Kernel};
+use crate::plan::CellPlan;
+use crate::spec::arch::ArchFacts;
+use crate::spec::suite::Need;
+use crate::vm::machine::{HostShare, Machine};
+
+/// A guest that only has to be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its initramfs.
+    pub initramfs: Initramfs,
+    /// Folders it may mount.
+    pub shares: Vec<HostShare>,
+    /// What could not be checked, and what the kernel lacks that the suite can live without.
+    pub notes: Vec<String>,
+}
+
+/// Makes everything ready. `results` is the folder that the guest may write to.
+///
+/// # Errors
+/// The kernel's: it lacks what kvet or the suite cannot do without. The host's: files cannot be read or written.
+pub fn prepare(
+    plan: &CellPlan,
+    kernel: &Kernel,
+    cache: &Cache,
+    results: &Path,
+    further: &[HostShare],
+) -> Result<Prepared> {
+    let tree = open_tree(kernel)?;
+    let notes = check(plan, kernel, &tree)?;
+    let mut shares = vec![
+        share(paths::TESTS_TAG, &plan.suite.share, true),
+        share(paths::RESULTS_TAG, results, false),
+    ];
+    let identity = identity(kernel)?;
+    let mut files = Vec::new();
+    if let Some(root) = tree.root() {
+        shares.push(share(paths::MODULES_TAG, root, true));
+        if root.starts_with(cache.root()) {
+            ensure_index(&tree, &root.join(modindex::FILE_NAME))?;
+        } else {
+            // Not ours: nothing is written into it, and the index travels in the initramfs.
+            let index = ensure_index(&tree, &foreign_index(cache, &identity))?;
+            files.push(ExtraFile { guest: paths::TREE_INDEX.into(), host: index.path, executable: false });
+        }
+    }
+    shares.extend_from_slice(further);
+    let boot: Vec<&str> = preflight::transport_modules().collect();
+    let wanted: Vec<&str> = plan.suite.spec.modules.iter().map(String::as_str).collect();
+    let initramfs = ensure(
+        cache.root(),
+        &Contents {
+            init: &plan.init,
+            tree: &tree,
+            release: Some(&kernel.facts.release),
+            identity: &identity,
+            boot: &boot,
+            jobs: &wanted,
+            files: &files,
+        },
+    )?;
+    Ok(Prepared { initramfs, shares, notes })
+}
+
+fn open_tree(kernel: &Kernel) -> Result<ModuleTree> {
+    let mut tree = match &kernel.modules {
+        Some(dir) => ModuleTree::open(dir)?,
+        None => ModuleTree::none(),
+    };
+    if let Some(config) = &kernel.config {
+        let lookup = |name: &str| config.get(name).map(str::to_owned);
+        tree.add_builtin(preflight::transport_builtin(&lookup));
+    }
+    Ok(tree)
+}
+
+/// Compares the kernel with what is needed. Gives what is worth a note.
+fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<String>> {
+    let console = |symbol: &String| ConfigNeed {
+        symbol: symbol.clone(),
+        any_of: vec!["y".into()],
+        module: None,
+        why: "to see the kernel's messages on the serial console".into(),
+    };
+    let wanted = |(symbol, need): (&String, &Need)| ConfigNeed {
+        symbol: symbol.clone(),
+        any_of: match need {
+            Need::BuiltIn => vec!["y".into()],
+            Need::Module => vec!["y".into(), "m".into()],
+        },
+        module: None,
+        why: format!("to run suite {}", plan.suite.spec.name),
+    };
+    let needs = Needs {
+        machine: plan.facts.console.kconfig.iter().map(console).collect(),
+        suite: plan.suite.spec.kconfig.iter().map(wanted).collect(),
+        suite_modules: plan.suite.spec.modules.clone(),
+    };
+    let name = plan.kernel.to_string();
+    let lookup = |symbol: &str| kernel.config.as_ref()?.get(symbol).map(str::to_owned);
+    let config: Option<preflight::Config> = if kernel.config.is_some() { Some(&lookup) } else { None };
+    let findings = preflight::check(&name, &needs, config, tree)?;
+    findings.usable(&name)?;
+    let (musts, modules): (Vec<_>, Vec<_>) =
+        findings.of(NeededBy::Suite).partition(|problem| problem.what.starts_with("CONFIG_"));
+    if !musts.is_empty() {
+        let reasons: Vec<&str> = musts.iter().map(|problem| problem.text.as_str()).collect();
+        return Err(Error::kernel(reasons.join("; ")));
+    }
+    // A module that is not there fails or skips the tests that need it, and no others.
+    let modules = modules.into_iter().map(|problem| problem.text.clone());
+    Ok(findings.notes.iter().cloned().chain(modules).collect())
+}
+
+/// Something that differs when a kernel's image or modules do. A cached kernel never changes; a folder of the user's
+/// changes its list of modules whenever they are installed anew.
+fn identity(kernel: &Kernel) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(kernel.facts.image_sha256.as_bytes());
+    for dir in &kernel.modules {
+        hash.update(dir.as_os_str().as_encoded_bytes());
+        for file in ["modules.order", "modules.dep", "modules.builtin", "kernel"] {
+            let modified = fs::metadata(dir.join(file)).and_then(|m| m.modified());
+            let stamp = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            hash.update(stamp.unwrap_or_default().as_nanos().to_le_bytes());
+        }
+    }
+    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn foreign_index(cache: &Cache, identity: &str) -> PathBuf {
+    cache.root().join("initramfs").join(format!("{identity}.modules"))
+}
+
+fn share(tag: &str, dir: &Path, readonly: bool) -> HostShare {
+    HostShare { tag: tag.into(), dir: dir.to_owned(), readonly }
+}
+
+/// The guest's hardware.
+pub fn machine(plan: &CellPlan, kernel: &Kernel, prepared: &Prepared, accel: Accel, qemu: &Path) -> Machine {
+    Machine {
+        qemu: qemu.to_owned(),
+        machine: plan.facts.machine.get(accel).to_owned(),
+        cpu: plan.facts.cpu.get(accel).to_owned(),
+        accel,
+        cpus: plan.cpus,
+        memory_mib: plan.memory_mib,
+        kernel: kernel.image.clone(),
+        initrd: prepared.initramfs.path.clone(),
+        cmdline: cmdline(&plan.facts),
+        shares: prepared.shares.clone(),
+    }
+}
+
+/// Kernel arguments (Documentation/admin-guide/kernel-parameters.txt).
+fn cmdline(facts: &ArchFacts) -> Vec<String> {
+    let mut arguments = vec![
+        format!("console={}", facts.console.device),
+        // A panic resets at once, and a reset ends QEMU: nothing hangs on a panic.
+        "panic=-1".to_owned(),
+        // After an oops no result can be trusted: stop there, with the test that provoked it still running.
+        "oops=panic".to_owned(),
+    ];
+    arguments.extend(facts.cmdline.iter().cloned());
+    arguments
+}
+
+/// The job that runs the suite.
+///
+/// # Errors
+/// The host's: it has no randomness.
+pub fn job(plan: &CellPlan) -> Result<Job> {
+    let program = format!("{}/{}", paths::TESTS, plan.suite.program.display());
+    let mut argv = vec![program];
+    argv.extend(plan.suite.spec.args.iter().cloned());
+    if let (Some(flag), Some(selected), false) =
+        (&plan.suite.spec.select, &plan.selected, plan.filter.is_all())
+    {
+        argv.extend(selected.iter().flat_map(|name| [flag.clone(), name.clone()]));
+    }
+    Ok(Job {
+        id: 0,
+        shares: vec![
+            Share { tag: paths::TESTS_TAG.into(), path: paths::TESTS.into(), readonly: true },
+            Share { tag: paths::RESULTS_TAG.into(), path: paths::RESULTS.into(), readonly: false },
+        ],
+        modules: plan.suite.spec.modules.clone(),
+        argv,
+        env: environment(plan.suite.spec.env.iter()),
+        cwd: paths::TESTS.into(),
+        deadline_ms: 0,
+        unix_time_ns: unix_time_ns(),
+        seed: seed()?,
+        tty: None,
+    })
+}
+
+/// The environment of every job, and the suite's own.
+pub fn environment<'a>(own: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<(String, String)> {
+    let base = [
+        ("PATH", "/kvet/tests:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LANG", "C.UTF-8"),
+        ("KVET_TESTS", paths::TESTS),
+        ("KVET_RESULTS", paths::RESULTS),
+    ];
+    let base = base.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    base.chain(own.map(|(name, value)| (name.clone(), value.clone()))).collect()
+}
+
+/// Now, for the guest's clock.
+pub fn unix_time_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+}
+
+/// Randomness for the guest's pool, in hexadecimal.
+///
+/// # Errors
+/// The host's: it has none.
+pub fn seed() -> Result<String> {
+    let mut bytes = [0u8; 32];
+    fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).host("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

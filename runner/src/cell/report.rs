@@ -1,0 +1,92 @@
+//! From what was watched to a cell's report: blame, selection, and names for what never ran.
+
+use std::collections::HashSet;
+
+use crate::cell::watch::Watched;
+use crate::event::{CellEnd, CellReport, Outcome, Splat, TestCase};
+use crate::plan::CellPlan;
+
+/// Puts what was watched into the report.
+pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
+    report.end = watched.end;
+    report.cases = watched.cases;
+    report.notes.extend(watched.notes);
+    for (splat, test) in watched.splats {
+        let case = test.and_then(|name| report.cases.iter_mut().find(|case| case.name == name));
+        match case {
+            Some(case) if splat.allowed.is_none() => blame(case, &splat),
+            _ => report.splats.push(splat),
+        }
+    }
+    if !plan.filter.is_all() {
+        select(report, plan);
+    }
+}
+
+/// A test that made the kernel complain has not passed, whatever it says of itself.
+fn blame(case: &mut TestCase, splat: &Splat) {
+    let title = format!("{}: {}", splat.kind, splat.title);
+    if case.outcome != Outcome::Error {
+        case.message = match case.outcome {
+            Outcome::Pass => title,
+            _ if case.message.is_empty() => title,
+            _ => format!("{title} (the test itself: {})", case.message),
+        };
+        case.outcome = Outcome::Error;
+    } else if !case.message.contains(&splat.title) {
+        case.message = format!("{}; {title}", case.message);
+    }
+    if !case.detail.is_empty() {
+        case.detail.push('\n');
+    }
+    case.detail.push_str(&splat.text);
+}
+
+/// Where the suite could not be told which tests to run, all ran; only those asked for count.
+fn select(report: &mut CellReport, plan: &CellPlan) {
+    let before = report.cases.len();
+    let names: Vec<String> = report.cases.iter().map(|case| case.name.clone()).collect();
+    report.cases.retain(|case| plan.filter.matches(&case.name) || is_about_the_job(plan, &case.name));
+    if report.cases.is_empty() && before > 0 && report.end == CellEnd::Completed {
+        let error = plan.filter.nothing(&plan.id.suite, &names);
+        report.end = CellEnd::Usage { reason: error.to_string() };
+    }
+}
+
+/// Cases that the parser made about the job as a whole carry the suite's name, or begin with it.
+fn is_about_the_job(plan: &CellPlan, name: &str) -> bool {
+    name == plan.suite.spec.name || plan.suite.tests.as_ref().is_some_and(|known| !known.iter().any(|n| n == name))
+}
+
+/// Every selected test is in the report: those that never started say why.
+pub fn name_what_never_ran(report: &mut CellReport, plan: &CellPlan) {
+    let reason = match &report.end {
+        CellEnd::Completed if report.cases.iter().any(|case| case.outcome == Outcome::Error) => {
+            "not run: the job ended early".to_owned()
+        }
+        CellEnd::Completed => "listed by the suite, but it printed no result for it".to_owned(),
+        CellEnd::Crashed { reason } => format!("not run: the guest crashed: {reason}"),
+        CellEnd::Unbootable { reason, .. } => format!("not run: {reason}"),
+        CellEnd::Infra { reason } => format!("not run: {reason}"),
+        CellEnd::Interrupted => "not run: interrupted".to_owned(),
+        CellEnd::Usage { .. } => return,
+    };
+    let Some(selected) = &plan.selected else { return };
+    let seen: HashSet<&str> = report.cases.iter().map(|case| case.name.as_str()).collect();
+    let missing: Vec<TestCase> = selected
+        .iter()
+        .filter(|name| !seen.contains(name.as_str()))
+        .map(|name| TestCase {
+            name: name.clone(),
+            outcome: if report.end == CellEnd::Completed && reason.starts_with("listed") {
+                Outcome::Error
+            } else {
+                Outcome::NotRun
+            },
+            duration: None,
+            message: reason.clone(),
+            detail: String::new(),
+        })
+        .collect();
+    report.cases.extend(missing);
+}

@@ -1,0 +1,493 @@
+//! A guest from power-on to its end: the loop that turns what happens to it into events, test cases and a verdict.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use kvet_wire::{BYE_MARK, Job, JobStatus, LAST_WORDS_MARK};
+
+use crate::cell::budget::Budget;
+use crate::cell::timeline::Timeline;
+use crate::error::Result;
+use crate::event::{CellEnd, Event, Phase, Splat, Stream, TestCase};
+use crate::guest::{GuestEvent, Ready, Session};
+use crate::parse::clean::LineSplitter;
+use crate::parse::splat::Scanner;
+use crate::parse::{JobEnd, OutputParser, TestEvent};
+use crate::plan::Limits;
+
+/// How long the last words of a guest, or the stacks of one that hangs, are waited for.
+const SETTLE: Duration = Duration::from_secs(2);
+/// A report that was begun is complete when the console has been silent for this long.
+const QUIET: Duration = Duration::from_millis(500);
+/// How long a job may take to die once it was killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// A guest whose init gave no sign of life for this long is not asked to do anything any more.
+const DEAF: Duration = Duration::from_secs(5);
+/// How many lines of the console are kept for messages about a guest that did not come up.
+const TAIL: usize = 30;
+
+/// What came out of a guest.
+#[derive(Debug)]
+pub struct Watched {
+    /// How it ended.
+    pub end: CellEnd,
+    /// Tests with results, in the order they finished.
+    pub cases: Vec<TestCase>,
+    /// What the kernel complained about, and the test it belongs to.
+    pub splats: Vec<(Splat, Option<String>)>,
+    /// Whether QEMU ended before the guest said a word: worth a second try with another accelerator.
+    pub stillborn: bool,
+    /// When Ready came.
+    pub ready: Option<Instant>,
+    /// When the job was over.
+    pub done: Option<Instant>,
+    /// Remarks for the report.
+    pub notes: Vec<String>,
+}
+
+/// What a guest is watched with.
+pub struct Watch<'a> {
+    cell: usize,
+    emit: &'a mut dyn FnMut(Event),
+    limits: Limits,
+    job: Option<Job>,
+    parser: Box<dyn OutputParser>,
+    scanner: Scanner,
+    timeline: Timeline,
+    console: Text,
+    output: [LineSplitter; 2],
+    output_budget: Budget,
+    running: Option<String>,
+    clock: Clock,
+    stage: Stage,
+    bye_seen: bool,
+    stopped: Option<String>,
+    out: Watched,
+}
+
+/// The console as text.
+struct Text {
+    splitter: LineSplitter,
+    budget: Budget,
+    lines: u64,
+    tail: Vec<String>,
+    last: Instant,
+}
+
+/// When what began.
+struct Clock {
+    started: Instant,
+    test_since: Instant,
+    /// The newest stamp of the guest's own clock.
+    guest: Duration,
+}
+
+/// Where the guest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// Not yet Ready.
+    Booting,
+    /// A job was sent.
+    Working,
+    /// A limit was passed; the guest was asked for its stacks and may print until then.
+    Dumping { why: String, until: Instant },
+    /// The job was killed for this reason, and has to be gone by then.
+    Killing { why: String, until: Instant },
+    /// The guest was told to power off; what the kernel still says is read until then.
+    Leaving { until: Instant },
+    /// Nothing more will come.
+    Over,
+}
+
+impl<'a> Watch<'a> {
+    /// Watches a guest that will be given one job.
+    pub fn new(
+        cell: usize,
+        job: Job,
+        limits: Limits,
+        parser: Box<dyn OutputParser>,
+        scanner: Scanner,
+        emit: &'a mut dyn FnMut(Event),
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            cell,
+            emit,
+            limits,
+            job: Some(job),
+            parser,
+            scanner,
+            timeline: Timeline::default(),
+            console: Text {
+                splitter: LineSplitter::default(),
+                budget: Budget::new("console"),
+                lines: 0,
+                tail: Vec::new(),
+                last: now,
+            },
+            output: [LineSplitter::default(), LineSplitter::default()],
+            output_budget: Budget::new("output"),
+            running: None,
+            clock: Clock { started: now, test_since: now, guest: Duration::ZERO },
+            stage: Stage::Booting,
+            bye_seen: false,
+            stopped: None,
+            out: Watched {
+                end: CellEnd::Completed,
+                cases: Vec::new(),
+                splats: Vec::new(),
+                stillborn: false,
+                ready: None,
+                done: None,
+                notes: Vec::new(),
+            },
+        }
+    }
+
+    /// Watches until the guest's job is over and its last words are read, or the guest is lost. QEMU may still run
+    /// afterwards.
+    ///
+    /// # Errors
+    /// The host's: the wait failed or a log cannot be written. What the guest does is never an error here.
+    pub fn run<W: Write>(mut self, session: &mut Session<W>) -> Result<Watched> {
+        while self.stage != Stage::Over {
+            let deadline = self.deadline(session);
+            match session.next_event(Some(deadline))? {
+                GuestEvent::Deadline => self.on_deadline(session)?,
+                event => self.on_event(event, session)?,
+            }
+        }
+        self.console_ended();
+        Ok(self.out)
+    }
+
+    /// When the loop has to look at the clock, at the latest.
+    fn deadline<W: Write>(&self, session: &Session<W>) -> Instant {
+        let stage = match &self.stage {
+            Stage::Booting => self.clock.started + self.limits.boot,
+            Stage::Working => (self.clock.test_since + self.limits.test)
+                .min(self.clock.started + self.limits.cell)
+                .min(session.last_frame() + self.limits.silence),
+            Stage::Dumping { until, .. } | Stage::Killing { until, .. } | Stage::Leaving { until } => *until,
+            Stage::Over => Instant::now(),
+        };
+        if self.scanner.pending().is_some() { stage.min(self.console.last + QUIET) } else { stage }
+    }
+
+    fn on_event<W: Write>(&mut self, event: GuestEvent, session: &mut Session<W>) -> Result<()> {
+        match event {
+            GuestEvent::Console(bytes) => self.on_console(&bytes),
+            GuestEvent::Ready(ready) => self.on_ready(&ready, session)?,
+            GuestEvent::JobStarted { at, modules } => {
+                for problem in modules {
+                    self.note(format!("module {} could not be loaded: {}", problem.name, problem.error));
+                }
+                self.clock.test_since = Instant::now();
+                let events = self.parser.start(at);
+                self.on_tests(events);
+            }
+            GuestEvent::Output { stream, at, bytes } => self.on_output(stream, at, &bytes),
+            GuestEvent::JobDone { at, status } => self.on_job_done(at, status, session)?,
+            GuestEvent::Bye | GuestEvent::Beat | GuestEvent::Deadline => {}
+            GuestEvent::LastWords(text) => {
+                self.lost(CellEnd::Infra { reason: format!("the guest's init failed: {text}") });
+            }
+            GuestEvent::Violation(why) => {
+                self.lost(CellEnd::Crashed { reason: format!("the guest broke the wire protocol: {why}") });
+            }
+            GuestEvent::Stopped(reason) => self.stopped = Some(reason),
+            GuestEvent::Exited { status, clean, stderr } => self.on_exit(&status, clean, &stderr),
+            GuestEvent::Cancelled => self.lost(CellEnd::Interrupted),
+        }
+        Ok(())
+    }
+
+    // --- the console ---------------------------------------------------------------------------------------
+
+    fn on_console(&mut self, bytes: &[u8]) {
+        self.console.last = Instant::now();
+        for line in self.console.splitter.push(bytes) {
+            self.console_line(line);
+        }
+    }
+
+    fn console_line(&mut self, line: String) {
+        self.console.lines += 1;
+        self.timeline.console_line(&line);
+        let splats = self.scanner.line(&line);
+        self.on_splats(splats);
+        if let Some((_, words)) = line.split_once(LAST_WORDS_MARK) {
+            let reason = format!("the guest's init failed: {}", words.trim());
+            self.lost(CellEnd::Infra { reason });
+        }
+        if line.contains(BYE_MARK) {
+            self.bye_seen = true;
+            self.leave_if_done();
+        }
+        if self.console.tail.len() == TAIL {
+            self.console.tail.remove(0);
+        }
+        self.console.tail.push(line.clone());
+        match self.console.budget.take(line.len()) {
+            Ok(true) => (self.emit)(Event::ConsoleLine { cell: self.cell, line }),
+            Ok(false) => {}
+            Err(note) => self.note(note),
+        }
+    }
+
+    /// The console is gone or nobody will read on: what is open is complete.
+    fn console_ended(&mut self) {
+        if let Some(line) = self.console.splitter.finish() {
+            self.console_line(line);
+        }
+        let splats = self.scanner.flush();
+        self.on_splats(splats);
+    }
+
+    fn on_splats(&mut self, splats: Vec<Splat>) {
+        for splat in splats {
+            let test = match splat.at {
+                Some(at) => self.timeline.running_at(at).map(Into::into),
+                // Without printk times the order of arrival has to do.
+                None => self.running.clone(),
+            };
+            (self.emit)(Event::SplatSeen { cell: self.cell, splat: splat.clone(), test: test.clone() });
+            self.out.splats.push((splat, test));
+        }
+    }
+
+    // --- the job -------------------------------------------------------------------------------------------
+
+    fn on_ready<W: Write>(&mut self, ready: &Ready, session: &mut Session<W>) -> Result<()> {
+        (self.emit)(Event::GuestReady { cell: self.cell, boottime: ready.boottime });
+        for problem in &ready.problems {
+            self.note(format!("guest: {problem}"));
+        }
+        self.out.ready = Some(Instant::now());
+        (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Tests });
+        self.clock.test_since = Instant::now();
+        self.stage = Stage::Working;
+        match self.job.take() {
+            Some(job) => session.run(job),
+            None => Ok(()),
+        }
+    }
+
+    fn on_output(&mut self, stream: Stream, at: Duration, bytes: &[u8]) {
+        self.clock.guest = self.clock.guest.max(at);
+        let index = usize::from(stream == Stream::Stderr);
+        for line in self.output[index].push(bytes) {
+            self.output_line(stream, at, line);
+        }
+    }
+
+    fn output_line(&mut self, stream: Stream, at: Duration, line: String) {
+        let events = self.parser.line(stream, at, &line);
+        match self.output_budget.take(line.len()) {
+            Ok(true) => (self.emit)(Event::OutputLine { cell: self.cell, stream, at, line }),
+            Ok(false) => {}
+            Err(note) => self.note(note),
+        }
+        self.on_tests(events);
+    }
+
+    fn on_tests(&mut self, events: Vec<TestEvent>) {
+        for event in events {
+            self.clock.test_since = Instant::now();
+            match event {
+                TestEvent::Started { name, at } => {
+                    self.timeline.announced(at, &name);
+                    self.running = Some(name.clone());
+                    (self.emit)(Event::TestStarted { cell: self.cell, name });
+                }
+                TestEvent::Finished { case, .. } => {
+                    self.running = None;
+                    (self.emit)(Event::TestFinished { cell: self.cell, case: case.clone() });
+                    self.out.cases.push(case);
+                }
+            }
+        }
+    }
+
+    fn on_job_done<W: Write>(
+        &mut self,
+        at: Duration,
+        status: JobStatus,
+        session: &mut Session<W>,
+    ) -> Result<()> {
+        self.clock.guest = self.clock.guest.max(at);
+        self.timeline.ended(at);
+        let end = match (status, &self.stage) {
+            (JobStatus::NotStarted { stage, error }, _) => {
+                self.lost(CellEnd::Infra { reason: format!("the job was not started: {stage}: {error}") });
+                return Ok(());
+            }
+            (_, Stage::Dumping { why, .. } | Stage::Killing { why, .. }) => JobEnd::TimedOut(why.clone()),
+            (JobStatus::Exited { code }, _) => JobEnd::Exited(code),
+            (JobStatus::Signaled { signal }, _) => JobEnd::Signaled(signal),
+            (JobStatus::DeadlinePassed, _) => JobEnd::TimedOut(cell_limit(self.limits.cell)),
+        };
+        self.finish_job(&end);
+        self.out.done = Some(Instant::now());
+        (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
+        self.stage = Stage::Leaving { until: Instant::now() + SETTLE };
+        session.power_off()
+    }
+
+    /// The output is complete: what has no result gets one.
+    fn finish_job(&mut self, end: &JobEnd) {
+        for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            if let Some(line) = self.output[index].finish() {
+                self.output_line(stream, self.clock.guest, line);
+            }
+        }
+        let events = self.parser.finish(end, self.clock.guest);
+        self.on_tests(events);
+    }
+
+    /// Once init's last line is on the console, so is everything the kernel had to say before.
+    fn leave_if_done(&mut self) {
+        if self.bye_seen && matches!(self.stage, Stage::Leaving { .. }) && self.scanner.pending().is_none() {
+            self.stage = Stage::Over;
+        }
+    }
+
+    // --- the clock -----------------------------------------------------------------------------------------
+
+    fn on_deadline<W: Write>(&mut self, session: &mut Session<W>) -> Result<()> {
+        if self.scanner.pending().is_some() && self.console.last.elapsed() >= QUIET {
+            let splats = self.scanner.flush();
+            self.on_splats(splats);
+            self.leave_if_done();
+        }
+        let now = Instant::now();
+        match self.stage.clone() {
+            Stage::Booting if now >= self.clock.started + self.limits.boot => {
+                self.unbootable(format!("not up after {}", seconds(self.limits.boot)));
+            }
+            Stage::Working => {
+                if let Some(why) = self.passed_limit(now, session) {
+                    self.ask_for_stacks(why, session)?;
+                }
+            }
+            Stage::Dumping { why, until } if now >= until => self.kill_job(why, session)?,
+            Stage::Killing { why, until } if now >= until => {
+                self.lost(CellEnd::Crashed { reason: format!("{why}, and could not be killed") });
+            }
+            Stage::Leaving { until } if now >= until => {
+                if !self.bye_seen {
+                    self.note(format!("the guest did not leave within {}", seconds(SETTLE)));
+                }
+                self.stage = Stage::Over;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn passed_limit<W: Write>(&self, now: Instant, session: &Session<W>) -> Option<String> {
+        if now >= session.last_frame() + self.limits.silence {
+            return Some(format!("the guest hung: no sign of life for {}", seconds(self.limits.silence)));
+        }
+        if now >= self.clock.started + self.limits.cell {
+            return Some(cell_limit(self.limits.cell));
+        }
+        if now >= self.clock.test_since + self.limits.test {
+            let limit = seconds(self.limits.test);
+            return Some(match &self.running {
+                Some(test) => format!("{test} ran longer than {limit}"),
+                None => format!("no test began or ended for {limit}"),
+            });
+        }
+        None
+    }
+
+    /// Before anything is killed, the kernel says what its tasks and CPUs are doing: through init where it lives, by
+    /// an NMI where it does not.
+    fn ask_for_stacks<W: Write>(&mut self, why: String, session: &mut Session<W>) -> Result<()> {
+        if session.last_frame().elapsed() < DEAF {
+            session.dump()?;
+        } else {
+            session.vm().inject_nmi()?;
+        }
+        self.stage = Stage::Dumping { why, until: Instant::now() + SETTLE };
+        Ok(())
+    }
+
+    fn kill_job<W: Write>(&mut self, why: String, session: &mut Session<W>) -> Result<()> {
+        if session.last_frame().elapsed() >= DEAF {
+            self.lost(CellEnd::Crashed { reason: why });
+            return Ok(());
+        }
+        session.kill_job()?;
+        self.stage = Stage::Killing { why, until: Instant::now() + KILL_PATIENCE };
+        Ok(())
+    }
+
+    // --- ends ----------------------------------------------------------------------------------------------
+
+    fn on_exit(&mut self, status: &str, clean: bool, stderr: &str) {
+        self.console_ended();
+        if matches!(self.stage, Stage::Leaving { .. }) {
+            self.stage = Stage::Over;
+            return;
+        }
+        self.out.stillborn = self.console.lines == 0;
+        // A guest that resets or powers off ends QEMU with status 0. Anything else is QEMU's own end.
+        if !clean {
+            let said = if stderr.is_empty() { String::new() } else { format!(": {stderr}") };
+            self.lost(CellEnd::Infra { reason: format!("QEMU ended with {status}{said}") });
+            return;
+        }
+        let fatal = self.out.splats.iter().find(|(splat, _)| splat.fatal).map(|(splat, _)| splat.title.clone());
+        let reason = fatal.unwrap_or_else(|| match &self.stopped {
+            Some(reason) => format!("the guest stopped without a word ({reason})"),
+            None => "the guest stopped without a word".to_owned(),
+        });
+        if self.stage == Stage::Booting {
+            self.unbootable(reason);
+        } else {
+            self.lost(CellEnd::Crashed { reason });
+        }
+    }
+
+    fn unbootable(&mut self, reason: String) {
+        let detail = self.console.tail.join("\n");
+        self.lost(CellEnd::Unbootable { reason, detail });
+    }
+
+    /// Ends the watch. A test that was running gets its result from how it ended.
+    fn lost(&mut self, end: CellEnd) {
+        let leaving = matches!(self.stage, Stage::Leaving { .. });
+        match self.stage {
+            Stage::Over => return,
+            Stage::Booting | Stage::Leaving { .. } => {}
+            _ => {
+                let how = match &end {
+                    CellEnd::Crashed { reason } | CellEnd::Infra { reason } => reason.clone(),
+                    CellEnd::Interrupted => "interrupted".to_owned(),
+                    _ => "the guest was lost".to_owned(),
+                };
+                self.finish_job(&JobEnd::Lost(how));
+            }
+        }
+        // A job that was over keeps its verdict, whatever goes wrong while its guest leaves.
+        if !leaving || end == CellEnd::Interrupted {
+            self.out.end = end;
+        }
+        self.stage = Stage::Over;
+    }
+
+    fn note(&mut self, text: String) {
+        (self.emit)(Event::Note { cell: self.cell, text: text.clone() });
+        self.out.notes.push(text);
+    }
+}
+
+fn cell_limit(limit: Duration) -> String {
+    format!("the cell took longer than {}", seconds(limit))
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", (duration.as_secs_f64() * 10.0).round() / 10.0)
+}
