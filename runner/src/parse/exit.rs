@@ -80,14 +80,14 @@ impl ExitParser {
 mod tests {
     use super::*;
 
-    fn run(lines: &[&str], end: JobEnd) -> TestCase {
+    fn run(lines: &[&str], end: &JobEnd) -> TestCase {
         let mut p = ExitParser::new("my_test");
         let s = Duration::from_secs;
         assert_eq!(p.start(s(1)), [TestEvent::Started { name: "my_test".into(), at: s(1) }]);
         for line in lines {
             assert_eq!(p.line(Stream::Stdout, s(2), line), []);
         }
-        match p.finish(&end, s(4)).remove(0) {
+        match p.finish(end, s(4)).remove(0) {
             TestEvent::Finished { case, .. } => case,
             other => panic!("{other:?}"),
         }
@@ -106,7 +106,7 @@ mod tests {
             (JobEnd::Lost("kernel panic: x".into()), Outcome::Error, "kernel panic: x"),
         ];
         for (end, outcome, message) in table {
-            let case = run(&["hello", "no cgroup v2 here", ""], end.clone());
+            let case = run(&["hello", "no cgroup v2 here", ""], &end);
             assert_eq!((case.outcome, case.message.as_str()), (outcome, message), "{end:?}");
             assert_eq!(case.duration, Some(Duration::from_secs(3)));
             assert_eq!(case.detail, "hello\nno cgroup v2 here");
@@ -115,6 +115,6 @@ mod tests {
 
     #[test]
     fn a_skip_without_words_says_that_it_has_none() {
-        assert_eq!(run(&[], JobEnd::Exited(4)).message, "exit status 4 (skip), and no reason given");
+        assert_eq!(run(&[], &JobEnd::Exited(4)).message, "exit status 4 (skip), and no reason given");
     }
 }

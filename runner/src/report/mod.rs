@@ -1,1 +1,182 @@
-//! x
+//! Consumers of [`Event`]s: the terminal, JUnit, JSON lines, and the files under `results/`.
+//!
+//! A reporter knows nothing but events; whatever it needs to say must be in them.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use kvet::event::{CellId, Event};
+//! use kvet::report::{Fanout, junit::JunitFile, store::{RunDir, Store}, term::{ColorChoice, Term}};
+//! # fn main() -> kvet::error::Result<()> {
+//! # let cells: Vec<CellId> = Vec::new();
+//! let dir = RunDir::create(Path::new("results"), &cells)?;
+//! let started =
+//!     Event::RunStarted { run_id: dir.run_id().into(), dir: dir.path().into(), cells: cells.clone() };
+//! let mut reporters = Fanout::new()
+//!     .with("terminal", Term::stdio(ColorChoice::Auto, false))
+//!     .with("the results folder", Store::new(dir))
+//!     .with("the JUnit file", JunitFile::new("junit.xml"));
+//! for news in reporters.event(&started) {
+//!     eprintln!("kvet: {news}");
+//! }
+//! reporters.finish()
+//! # }
+//! ```
+
+pub mod json;
+pub mod junit;
+pub mod store;
+pub mod term;
+mod verdict;
+
+pub use verdict::{bisect_code, verdict};
+
+use crate::error::{Error, Result};
+use crate::event::{CellEnd, CellReport, Event, Splat};
+
+/// Takes every event of a run, in order.
+pub trait Reporter: Send {
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// What it should have written could not be written: the host's fault, such as a full disk. A reporter may be
+    /// given further events after that.
+    fn event(&mut self, event: &Event) -> Result<()>;
+}
+
+/// Feeds several reporters. The failure of one keeps no other from its events.
+#[derive(Default)]
+pub struct Fanout {
+    reporters: Vec<Slot>,
+}
+
+struct Slot {
+    name: String,
+    reporter: Box<dyn Reporter>,
+    error: Option<Error>,
+    failures: usize,
+}
+
+impl Fanout {
+    /// One that feeds nobody yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a reporter; the name is for messages about its failures.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, reporter: impl Reporter + 'static) -> Self {
+        let reporter = Box::new(reporter);
+        self.reporters.push(Slot { name: name.into(), reporter, error: None, failures: 0 });
+        self
+    }
+
+    /// Hands an event to each reporter. Gives the errors that are the first of their reporter, to be told at once;
+    /// later ones are only counted.
+    pub fn event(&mut self, event: &Event) -> Vec<String> {
+        let mut news = Vec::new();
+        for slot in &mut self.reporters {
+            let Err(error) = slot.reporter.event(event) else { continue };
+            slot.failures += 1;
+            if slot.error.is_none() {
+                news.push(format!("{}: {error}", slot.name));
+                slot.error = Some(error);
+            }
+        }
+        news
+    }
+
+    /// Ends the run's reporting.
+    ///
+    /// # Errors
+    /// The first error of the first reporter that had one: results are missing, so the run must not look complete.
+    pub fn finish(self) -> Result<()> {
+        for slot in self.reporters {
+            if let Some(error) = slot.error {
+                let times =
+                    if slot.failures > 1 { format!(" ({} times)", slot.failures) } else { String::new() };
+                return Err(error.context(format!("{} is incomplete{times}", slot.name)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splats of a cell that no test was blamed for and no entry of the allow-list covers: each is a failure of its own.
+pub fn unblamed(cell: &CellReport) -> impl Iterator<Item = &Splat> {
+    cell.splats.iter().filter(|s| s.allowed.is_none())
+}
+
+/// What has to be said about a cell beside its test cases, so that no trouble goes unnoticed where only test cases
+/// are looked at: a name under `kvet/`, one line, and the whole text.
+pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)> {
+    let say = |name: &str, message: &str, detail: &str| {
+        vec![(format!("kvet/{name}"), message.to_owned(), detail.to_owned())]
+    };
+    let bad = cell.cases.iter().any(|c| c.outcome.is_bad());
+    let mut extra = match &cell.end {
+        CellEnd::Completed if cell.cases.is_empty() => say("tests", "the job ended and no test was run", ""),
+        CellEnd::Completed => Vec::new(),
+        // The test that was running has the blame, if one was.
+        CellEnd::Crashed { .. } if bad => Vec::new(),
+        CellEnd::Crashed { reason } => say("crash", reason, ""),
+        CellEnd::Unbootable { reason, detail } => say("boot", reason, detail),
+        CellEnd::Infra { reason } => say("host", reason, ""),
+        CellEnd::Usage { reason } => say("usage", reason, ""),
+        CellEnd::Interrupted => say("interrupted", "interrupted before the end", ""),
+    };
+    for (number, splat) in unblamed(cell).enumerate() {
+        let name = match number {
+            0 => "kvet/splat".to_owned(),
+            n => format!("kvet/splat#{}", n + 1),
+        };
+        extra.push((name, format!("{}: {}", splat.kind, splat.title), splat.text.clone()));
+    }
+    extra
+}
+
+#[cfg(test)]
+pub(crate) mod sample;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    struct Broken;
+    impl Reporter for Broken {
+        fn event(&mut self, _: &Event) -> Result<()> {
+            Err(Error::host("cannot write x: disk full"))
+        }
+    }
+
+    struct Counts(Arc<Mutex<usize>>);
+    impl Reporter for Counts {
+        fn event(&mut self, _: &Event) -> Result<()> {
+            *self.0.lock().unwrap() += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_broken_reporter_is_told_once_and_stops_no_other() {
+        let seen = Arc::new(Mutex::new(0));
+        let mut all = Fanout::new().with("the results folder", Broken).with("terminal", Counts(seen.clone()));
+        let note = Event::Note { cell: 0, text: "x".into() };
+        assert_eq!(all.event(&note), ["the results folder: cannot write x: disk full"]);
+        assert_eq!(all.event(&note), Vec::<String>::new());
+        assert_eq!(*seen.lock().unwrap(), 2);
+        let e = all.finish().unwrap_err();
+        assert_eq!(e.to_string(), "the results folder is incomplete (2 times): cannot write x: disk full");
+        assert_eq!(e.fault(), crate::error::Fault::Host);
+    }
+
+    #[test]
+    fn a_crash_is_said_once() {
+        let mut cell = sample::run().cells.remove(0);
+        cell.splats.clear();
+        cell.end = CellEnd::Crashed { reason: "panic".into() };
+        assert!(extra_failures(&cell).is_empty(), "a test has the blame");
+        cell.cases.retain(|c| !c.outcome.is_bad());
+        assert_eq!(extra_failures(&cell)[0].0, "kvet/crash");
+    }
+}

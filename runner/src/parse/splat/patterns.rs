@@ -1,5 +1,6 @@
 //! The tables the scanner works with, as data from `configs/`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex::{Regex, RegexSet};
@@ -72,6 +73,7 @@ impl Patterns {
             .map_err(|e| Error::caller(format!("{place} is not valid")).because(e))?;
         let starts = set(file.patterns.iter().map(|p| p.start.as_str()), place)?;
         let mut table = Vec::new();
+        let mut ends: HashMap<&str, Regex> = HashMap::new();
         for (index, pattern) in file.patterns.iter().enumerate() {
             let at = format!("{place}: pattern {} ('{}')", index + 1, pattern.kind);
             if pattern.about.trim().is_empty() {
@@ -85,7 +87,14 @@ impl Patterns {
                     pattern.example
                 )));
             }
-            let end = pattern.end.as_deref().map(|e| compile(e, &at)).transpose()?;
+            // Most reports end alike, and compiling takes longer than all of their matching.
+            let end = match pattern.end.as_deref() {
+                None => None,
+                Some(e) => match ends.get(e) {
+                    Some(regex) => Some(regex.clone()),
+                    None => Some(ends.entry(e).or_insert(compile(e, &at)?).clone()),
+                },
+            };
             table.push(Entry { kind: pattern.kind.clone(), end, fatal: pattern.fatal });
         }
         let tail = set(file.tail.iter().map(String::as_str), place)?;
@@ -143,11 +152,13 @@ fn compile(expression: &str, place: &str) -> Result<Regex> {
 }
 
 fn set<'a>(expressions: impl Iterator<Item = &'a str> + Clone, place: &str) -> Result<RegexSet> {
-    // One by one first, as the error of a set does not say which one it is about.
-    for expression in expressions.clone() {
-        compile(expression, place)?;
-    }
-    RegexSet::new(expressions).map_err(|e| Error::caller(format!("{place} is not valid")).because(e))
+    RegexSet::new(expressions.clone()).or_else(|error| {
+        // The error of a set does not say which expression it is about.
+        for expression in expressions {
+            compile(expression, place)?;
+        }
+        Err(Error::caller(format!("{place} is not valid")).because(error))
+    })
 }
 
 /// Known and accepted splats, with the reason for each.

@@ -1,0 +1,495 @@
+//! The files of a run under `results/`.
+//!
+//! ```text
+//! results/latest -> 20261120-101530
+//! results/20261120-101530/report.json              the RunReport, for `kvet report`
+//! results/20261120-101530/junit.xml
+//! results/20261120-101530/debian-7.2-x86_64-dynptr/
+//!     console.log    the serial console, cleaned of control bytes
+//!     stdout stderr  the job's output
+//!     wire.jsonl     the cell's events, one a line, without the console
+//!     qemu.argv      the exact QEMU command, for a shell
+//!     run.yaml       what was tested, with what, and what came of it
+//! ```
+//!
+//! Streams are written as they come, so that a kvet that is killed leaves them; whole files appear by rename.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{ErrorKind, LineWriter, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Reporter, json, junit};
+use crate::error::{Error, IoContext, Result};
+use crate::event::{
+    Accel, CellEnd, CellId, CellReport, Counts, Event, KernelFacts, PhaseTime, RunReport, Splat, Stream,
+};
+
+/// Bytes that one stream of one cell may fill: a guest must not fill the host's disk.
+const MAX_STREAM_BYTES: u64 = 64 << 20;
+
+/// How many runs can begin in one second before that is an error.
+const MAX_SAME_SECOND: u32 = 1000;
+
+/// The folder of a run, with one folder per cell in it.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    run_id: String,
+    dir: PathBuf,
+    cells: Vec<PathBuf>,
+}
+
+impl RunDir {
+    /// Makes the folder of a new run in `output` (itself made where missing), named after the local time and made
+    /// unique, and one in it for each cell.
+    ///
+    /// # Errors
+    /// The folders cannot be made: the caller's fault where `output` is not a place to write to, else the host's.
+    pub fn create(output: &Path, cells: &[CellId]) -> Result<Self> {
+        Self::create_at(output, &jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string(), cells)
+    }
+
+    fn create_at(output: &Path, stamp: &str, cells: &[CellId]) -> Result<Self> {
+        fs::create_dir_all(output).given(format!("make the results folder {}", output.display()))?;
+        let output = output.canonicalize().given(format!("find the results folder {}", output.display()))?;
+        let (run_id, dir) = claim(&output, stamp)?;
+        let names = cell_names(cells);
+        let cells: Vec<PathBuf> = names.iter().map(|n| dir.join(n)).collect();
+        for cell in &cells {
+            fs::create_dir(cell).host(format!("make {}", cell.display()))?;
+        }
+        Ok(Self { run_id, dir, cells })
+    }
+
+    /// The run's name: `20261120-101530`, or `20261120-101530-2` for the second of that second.
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Its folder, absolute.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder of a cell, by its index in the list given to [`RunDir::create`].
+    ///
+    /// # Panics
+    /// There is no such cell.
+    pub fn cell(&self, index: usize) -> &Path {
+        &self.cells[index]
+    }
+}
+
+/// Makes the first free folder of that name.
+fn claim(output: &Path, stamp: &str) -> Result<(String, PathBuf)> {
+    for number in 1..=MAX_SAME_SECOND {
+        let run_id = if number == 1 { stamp.to_owned() } else { format!("{stamp}-{number}") };
+        let dir = output.join(&run_id);
+        match fs::create_dir(&dir) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            made => return made.given(format!("make {}", dir.display())).map(|()| (run_id, dir)),
+        }
+    }
+    Err(Error::host(format!("{} has {MAX_SAME_SECOND} runs named {stamp}", output.display())))
+}
+
+/// Names for the folders of cells, all different.
+fn cell_names(cells: &[CellId]) -> Vec<String> {
+    let mut used = HashSet::new();
+    cells
+        .iter()
+        .map(|id| {
+            let name = safe_name(&format!("{}-{}-{}", id.kernel, id.arch, id.suite));
+            let mut unique = name.clone();
+            let mut number = 1;
+            while !used.insert(unique.clone()) {
+                number += 1;
+                unique = format!("{name}-{number}");
+            }
+            unique
+        })
+        .collect()
+}
+
+/// A name that is one harmless path component: letters, digits and `._+-`, not hidden, not too long.
+pub fn safe_name(text: &str) -> String {
+    const MAX: usize = 120;
+    let mut name: String = text
+        .chars()
+        .map(|c| match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '+' | '-' => c,
+            ':' => '-',
+            _ => '_',
+        })
+        .take(MAX)
+        .collect();
+    if name.is_empty() || name.starts_with(['.', '-']) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// Writes a file so that it is there whole or not at all, replacing one of that name.
+///
+/// # Errors
+/// The host's: disk full, folder gone. Nothing is left behind then.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let action = format!("write {}", path.display());
+    let mut file = tempfile::Builder::new()
+        .prefix(".kvet-")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(dir)
+        .host(&action)?;
+    file.write_all(bytes).host(&action)?;
+    file.persist(path).map_err(|e| e.error).host(&action)?;
+    Ok(())
+}
+
+/// Makes `results/latest` point at a run, in one step.
+fn point_latest(dir: &Path) -> Result<()> {
+    let (Some(output), Some(name)) = (dir.parent(), dir.file_name()) else {
+        return Err(Error::host(format!("{} is no folder of a run", dir.display())));
+    };
+    let latest = output.join("latest");
+    let action = format!("point {} at {}", latest.display(), name.display());
+    // A temporary name beside it, as a symbolic link cannot be replaced in place.
+    let temporary = output.join(format!(".latest-{}", name.display()));
+    symlink(name, &temporary).host(&action)?;
+    fs::rename(&temporary, &latest)
+        .inspect_err(|_| {
+            // The error that matters is the rename's.
+            let _ = fs::remove_file(&temporary);
+        })
+        .host(&action)
+}
+
+/// Keeps the files of a run.
+pub struct Store {
+    dir: RunDir,
+    cells: Vec<Files>,
+}
+
+/// The streams of one cell.
+#[derive(Default)]
+struct Files {
+    console: Option<StreamFile>,
+    stdout: Option<StreamFile>,
+    stderr: Option<StreamFile>,
+    wire: Option<StreamFile>,
+    argv: Vec<String>,
+}
+
+impl Store {
+    /// Will keep the files of the run whose folder this is.
+    pub fn new(dir: RunDir) -> Self {
+        let cells = dir.cells.iter().map(|_| Files::default()).collect();
+        Self { dir, cells }
+    }
+
+    fn cell_event(&mut self, cell: usize, event: &Event) -> Result<()> {
+        let (Some(files), Some(dir)) = (self.cells.get_mut(cell), self.dir.cells.get(cell)) else {
+            return Err(Error::host(format!("an event is for cell {cell} of {}", self.cells.len())));
+        };
+        match event {
+            Event::ConsoleLine { line, .. } => return append(&mut files.console, dir, "console.log", line),
+            Event::Progress { .. } => return Ok(()),
+            Event::CellFinished { report, .. } => {
+                let argv = std::mem::take(&mut files.argv);
+                *files = Files::default();
+                return write_whole(&dir.join("run.yaml"), &run_yaml(report, &argv)?);
+            }
+            Event::OutputLine { stream: Stream::Stdout, line, .. } => {
+                append(&mut files.stdout, dir, "stdout", line)?;
+            }
+            Event::OutputLine { stream: Stream::Stderr, line, .. } => {
+                append(&mut files.stderr, dir, "stderr", line)?;
+            }
+            Event::VmStarted { argv, .. } => {
+                files.argv.clone_from(argv);
+                write_whole(&dir.join("qemu.argv"), shell_command(argv).as_bytes())?;
+            }
+            _ => {}
+        }
+        append(&mut files.wire, dir, "wire.jsonl", json::line(event)?.trim_end())
+    }
+}
+
+impl Reporter for Store {
+    fn event(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::RunStarted { .. } => point_latest(&self.dir.dir),
+            Event::RunFinished { report } => {
+                let dir = &self.dir.dir;
+                let junit = write_whole(&dir.join("junit.xml"), &junit::to_xml(report)?);
+                write_whole(&dir.join("report.json"), &report_json(report)?).and(junit)
+            }
+            Event::PhaseStarted { cell, .. }
+            | Event::Progress { cell, .. }
+            | Event::Note { cell, .. }
+            | Event::KernelReady { cell, .. }
+            | Event::VmStarted { cell, .. }
+            | Event::GuestReady { cell, .. }
+            | Event::ConsoleLine { cell, .. }
+            | Event::OutputLine { cell, .. }
+            | Event::TestStarted { cell, .. }
+            | Event::TestFinished { cell, .. }
+            | Event::SplatSeen { cell, .. }
+            | Event::CellFinished { cell, .. } => self.cell_event(*cell, event),
+        }
+    }
+}
+
+/// A file that grows line by line, to a limit.
+struct StreamFile {
+    path: PathBuf,
+    /// None once it failed or is full: what is missing was said.
+    to: Option<LineWriter<File>>,
+    bytes: u64,
+}
+
+/// Appends a line to a stream, which is opened with its first line.
+fn append(stream: &mut Option<StreamFile>, dir: &Path, name: &str, line: &str) -> Result<()> {
+    let file = match stream {
+        Some(file) => file,
+        None => stream.insert(StreamFile::create(dir.join(name))?),
+    };
+    file.line(line)
+}
+
+impl StreamFile {
+    fn create(path: PathBuf) -> Result<Self> {
+        let file = File::create(&path).host(format!("write {}", path.display()))?;
+        Ok(Self { path, to: Some(LineWriter::new(file)), bytes: 0 })
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        let Some(to) = &mut self.to else { return Ok(()) };
+        self.bytes += line.len() as u64 + 1;
+        let full = self.bytes > MAX_STREAM_BYTES;
+        let line =
+            if full { "[kvet: the limit of this file is reached; the rest is not kept]" } else { line };
+        let written = to.write_all(line.as_bytes()).and_then(|()| to.write_all(b"\n"));
+        if full || written.is_err() {
+            self.to = None;
+        }
+        written.host(format!("write {}", self.path.display()))
+    }
+}
+
+fn report_json(report: &RunReport) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(report)
+        .map_err(|e| Error::host("cannot turn the report into JSON").because(e))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Reads the report of a run back: a folder (or `latest`) with a report.json, or that file itself.
+///
+/// # Errors
+/// It is not there or not readable as one: the caller's.
+pub fn load(path: &Path) -> Result<RunReport> {
+    let file = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
+    let text = fs::read(&file).given(format!("read the report {}", file.display()))?;
+    serde_json::from_slice(&text)
+        .map_err(|e| Error::caller(format!("{} is no report of kvet's", file.display())).because(e))
+}
+
+/// What `run.yaml` holds.
+#[derive(Serialize)]
+struct RunYaml<'a> {
+    kvet: &'static str,
+    cell: &'a CellId,
+    started: String,
+    end: &'a CellEnd,
+    counts: Counts,
+    kernel: &'a Option<KernelFacts>,
+    accel: Option<Accel>,
+    accel_reason: &'a str,
+    times_seconds: &'a [PhaseTime],
+    notes: &'a [String],
+    splats: &'a [Splat],
+    qemu_argv: &'a [String],
+}
+
+fn run_yaml(report: &CellReport, argv: &[String]) -> Result<Vec<u8>> {
+    let yaml = RunYaml {
+        kvet: env!("CARGO_PKG_VERSION"),
+        cell: &report.id,
+        started: rfc3339(report.started_unix),
+        end: &report.end,
+        counts: Counts::of(&report.cases),
+        kernel: &report.kernel,
+        accel: report.accel,
+        accel_reason: &report.accel_reason,
+        times_seconds: &report.times,
+        notes: &report.notes,
+        splats: &report.splats,
+        qemu_argv: argv,
+    };
+    serde_yaml::to_string(&yaml)
+        .map(String::into_bytes)
+        .map_err(|e| Error::host("cannot turn a cell's report into YAML").because(e))
+}
+
+fn rfc3339(unix: f64) -> String {
+    match jiff::Timestamp::from_millisecond((unix * 1000.0) as i64) {
+        Ok(time) => time.to_string(),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+/// A command as a shell takes it, one argument a line.
+pub fn shell_command<S: AsRef<str>>(argv: &[S]) -> String {
+    let quoted: Vec<String> = argv.iter().map(|a| Quoted(a.as_ref()).to_string()).collect();
+    quoted.join(" \\\n  ") + "\n"
+}
+
+/// An argument with as many quotes as a shell needs.
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(plain) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "'{}'", self.0.replace('\'', r"'\''"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    fn stored() -> (tempfile::TempDir, PathBuf) {
+        let output = tempfile::tempdir().unwrap();
+        let dir = RunDir::create_at(output.path(), "20261120-101530", &[sample::id()]).unwrap();
+        let path = dir.path().to_owned();
+        let mut store = Store::new(dir);
+        for event in sample::events() {
+            store.event(&event).unwrap();
+        }
+        (output, path)
+    }
+
+    #[test]
+    fn every_file_is_there_and_nothing_else() {
+        let (output, run) = stored();
+        let names = |dir: &Path| {
+            let mut names: Vec<String> =
+                fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(output.path()), ["20261120-101530", "latest"]);
+        assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530"));
+        assert_eq!(names(&run), ["debian-7.2-x86_64-dynptr", "junit.xml", "report.json"]);
+        let cell = run.join("debian-7.2-x86_64-dynptr");
+        assert_eq!(names(&cell), ["console.log", "qemu.argv", "run.yaml", "stderr", "stdout", "wire.jsonl"]);
+        let read = |name: &str| fs::read_to_string(cell.join(name)).unwrap();
+        assert_eq!(read("console.log"), "[    0.000000] Linux version 7.2.12\n");
+        assert_eq!((read("stdout").as_str(), read("stderr").as_str()), ("KTAP version 1\n", "libbpf: x\n"));
+        assert_eq!(
+            read("qemu.argv"),
+            "qemu-system-x86_64 \\\n  -append \\\n  'console=ttyS0 it'\\''s' \\\n  ''\n"
+        );
+        assert!(!read("wire.jsonl").contains("console_line"));
+        for line in read("wire.jsonl").lines() {
+            serde_json::from_str::<Event>(line).unwrap();
+        }
+        let mode = fs::metadata(cell.join("run.yaml")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "for others to read, not only for who ran it");
+    }
+
+    #[test]
+    fn run_yaml_says_what_was_tested() {
+        let (_output, run) = stored();
+        let text = fs::read_to_string(run.join("debian-7.2-x86_64-dynptr/run.yaml")).unwrap();
+        for part in [
+            "started: 2026-11-20T10:15:30Z",
+            "release: 7.2.12+deb13-amd64",
+            &format!("sha256: {}", "cd".repeat(32)),
+            "CONFIG_BPF_SYSCALL: y",
+            "accel: tcg",
+            "passed: 1",
+            "kind: completed",
+            "- qemu-system-x86_64",
+            "phase: boot\n  wall: 3.1",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_report_reads_back() {
+        let (output, run) = stored();
+        assert_eq!(load(&run).unwrap(), sample::run());
+        assert_eq!(load(&output.path().join("latest")).unwrap(), sample::run());
+        assert_eq!(load(&output.path().join("nothing")).unwrap_err().fault(), crate::error::Fault::Caller);
+        fs::write(run.join("report.json"), "{}").unwrap();
+        assert!(load(&run).unwrap_err().to_string().contains("is no report of kvet's"));
+    }
+
+    #[test]
+    fn runs_of_one_second_and_cells_of_one_name_are_kept_apart() {
+        let output = tempfile::tempdir().unwrap();
+        let id = |kernel: &str| CellId { kernel: kernel.into(), ..sample::id() };
+        let cells = [id("a/b"), id("a?b"), id("../../etc"), id("")];
+        let first = RunDir::create_at(output.path(), "20261120-101530", &cells).unwrap();
+        let second = RunDir::create_at(output.path(), "20261120-101530", &cells).unwrap();
+        assert_eq!((first.run_id(), second.run_id()), ("20261120-101530", "20261120-101530-2"));
+        let names: Vec<_> = (0..4).map(|i| first.cell(i).file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(
+            names,
+            ["a_b-x86_64-dynptr", "a_b-x86_64-dynptr-2", "_.._.._etc-x86_64-dynptr", "_-x86_64-dynptr"]
+        );
+        point_latest(first.path()).unwrap();
+        point_latest(second.path()).unwrap();
+        assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530-2"));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let output = tempfile::tempdir().unwrap();
+        let file = output.path().join("file");
+        fs::write(&file, "").unwrap();
+        let e = RunDir::create(&file.join("results"), &[]).unwrap_err();
+        assert_eq!(e.fault(), crate::error::Fault::Caller);
+        assert!(e.to_string().contains("/file/results"), "{e}");
+        let e = write_whole(&output.path().join("no/such/junit.xml"), b"x").unwrap_err();
+        assert!(
+            e.to_string().starts_with("cannot write ") && e.to_string().contains("no/such/junit.xml"),
+            "{e}"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_per_file() {
+        let mut file = StreamFile::create("/dev/full".into()).unwrap();
+        let e = file.line("x").unwrap_err();
+        assert!(e.to_string().starts_with("cannot write /dev/full"), "{e}");
+        file.line("y").unwrap();
+    }
+
+    #[test]
+    fn a_flood_does_not_fill_the_disk() {
+        let output = tempfile::tempdir().unwrap();
+        let mut file = StreamFile::create(output.path().join("f")).unwrap();
+        file.bytes = MAX_STREAM_BYTES - 2;
+        for line in ["a", "b", "c"] {
+            file.line(line).unwrap();
+        }
+        let text = fs::read_to_string(output.path().join("f")).unwrap();
+        assert!(text.starts_with("a\n[kvet: the limit") && text.lines().count() == 2, "{text}");
+    }
+}

@@ -1,0 +1,299 @@
+//! The report for people.
+//!
+//! Results go to standard output: they are what was asked for. What goes on meanwhile goes to standard error: as
+//! live lines where that is a terminal, else as plain lines, none of which is lost. Live lines are taken away while
+//! a result is printed and drawn again below it, so that the two never mix on one screen.
+
+mod live;
+mod text;
+
+pub use text::{phase_name, summary};
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use live::Live;
+use text::{Paint, case_line, describe_progress};
+
+use super::Reporter;
+use crate::error::{IoContext, Result};
+use crate::event::{CellId, CellReport, Event, Outcome, Phase, RunReport, TestCase};
+use crate::parse::clean::one_line;
+
+/// Lines of the console kept for showing after a crash.
+const CONSOLE_TAIL: usize = 30;
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// Where standard output is a terminal and NO_COLOR is not set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorChoice {
+    /// Whether to colour, given whether the output is a terminal. NO_COLOR: <https://no-color.org>.
+    pub fn is_on(self, terminal: bool) -> bool {
+        match self {
+            ColorChoice::Auto => {
+                terminal
+                    && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+            }
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+        }
+    }
+}
+
+/// How much is said, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Colours in the results.
+    pub color: bool,
+    /// Also the console, the job's output and QEMU's command line, on standard error.
+    pub verbose: bool,
+}
+
+/// The reporter for people.
+pub struct Term<O, E> {
+    results: Pipe<O>,
+    progress: Pipe<E>,
+    options: Options,
+    live: Option<Live>,
+    cells: Vec<Cell>,
+}
+
+/// Somewhere to write that may close.
+struct Pipe<W> {
+    to: W,
+    closed: bool,
+}
+
+/// What is known of a cell so far.
+struct Cell {
+    id: CellId,
+    /// What was printed of its tests.
+    printed: HashMap<String, Outcome>,
+    console: VecDeque<String>,
+    /// What was said of the progress at hand.
+    progress: Option<String>,
+}
+
+impl Term<std::io::Stdout, std::io::Stderr> {
+    /// On standard output and standard error, with live lines if the latter is a terminal.
+    pub fn stdio(color: ColorChoice, verbose: bool) -> Self {
+        let color = color.is_on(std::io::stdout().is_terminal());
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let live = (std::io::stderr().is_terminal() && !dumb).then(Live::new);
+        Self { live, ..Term::plain(std::io::stdout(), std::io::stderr(), Options { color, verbose }) }
+    }
+}
+
+impl<O: Write + Send, E: Write + Send> Term<O, E> {
+    /// To two given places, without live lines.
+    pub fn plain(results: O, progress: E, options: Options) -> Self {
+        let (results, progress) = (Pipe::new(results), Pipe::new(progress));
+        Self { results, progress, options, live: None, cells: Vec::new() }
+    }
+
+    fn result(&mut self, text: &str) -> Result<()> {
+        let to = &mut self.results;
+        match &self.live {
+            Some(live) => live.aside(|| to.line(text)),
+            None => to.line(text),
+        }
+        .host("write results to standard output")
+    }
+
+    fn say(&mut self, text: &str) -> Result<()> {
+        let to = &mut self.progress;
+        match &self.live {
+            Some(live) => live.aside(|| to.line(text)),
+            None => to.line(text),
+        }
+        .host("write to standard error")
+    }
+
+    /// Something about a cell: with its name where there are several.
+    fn say_of(&mut self, cell: usize, text: &str) -> Result<()> {
+        let line = format!("{}{}", self.label(cell), one_line(text));
+        self.say(&line)
+    }
+
+    fn say_if_verbose(&mut self, cell: usize, text: &str) -> Result<()> {
+        if self.options.verbose { self.say_of(cell, text) } else { Ok(()) }
+    }
+
+    fn label(&self, cell: usize) -> String {
+        match self.cells.get(cell) {
+            Some(c) if self.cells.len() > 1 => format!("[{}] ", one_line(&c.id.to_string())),
+            _ => String::new(),
+        }
+    }
+
+    fn paint(&self) -> Paint {
+        Paint { on: self.options.color }
+    }
+
+    fn case(&mut self, cell: usize, case: &TestCase) -> Result<()> {
+        if let Some(c) = self.cells.get_mut(cell) {
+            c.printed.insert(case.name.clone(), case.outcome);
+        }
+        let line = format!("{}{}", self.label(cell), case_line(case, self.paint()));
+        self.result(&line)
+    }
+
+    fn phase(&mut self, cell: usize, phase: Phase) -> Result<()> {
+        match &mut self.live {
+            Some(live) => live.phase(cell, phase_name(phase)),
+            None => return self.say_of(cell, &format!("{}…", text::phase_verb(phase))),
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, cell: usize, event: &Event) -> Result<()> {
+        let Event::Progress { what, done, total, unit, .. } = event else { return Ok(()) };
+        if let Some(live) = &mut self.live {
+            live.progress(cell, &one_line(what), *done, *total, *unit);
+        }
+        let Some(state) = self.cells.get_mut(cell) else { return Ok(()) };
+        let begun = state.progress.as_ref() == Some(what);
+        let ended = *total > 0 && done >= total;
+        state.progress = (!ended).then(|| what.clone());
+        // Live bars go away with their end; one line stays. Plain lines tell the beginning too.
+        if ended || (!begun && self.live.is_none()) {
+            self.say_of(cell, &describe_progress(what, *done, *total, *unit))?;
+        }
+        Ok(())
+    }
+
+    /// What the finished cell says replaces what was printed before: tells what is new or different.
+    fn cell_finished(&mut self, cell: usize, report: &CellReport) -> Result<()> {
+        if let Some(live) = &mut self.live {
+            live.end(cell);
+        }
+        let printed = self.cells.get_mut(cell).map(|c| std::mem::take(&mut c.printed)).unwrap_or_default();
+        for case in &report.cases {
+            if printed.get(&case.name) != Some(&case.outcome) {
+                self.case(cell, case)?;
+            }
+        }
+        let paint = self.paint();
+        for (name, message, _) in super::extra_failures(report) {
+            let line = format!("{}{} {name}  {}", self.label(cell), paint.bad("✗"), one_line(&message));
+            self.result(&line)?;
+        }
+        Ok(())
+    }
+
+    fn run_finished(&mut self, report: &RunReport) -> Result<()> {
+        self.live = None;
+        let consoles: Vec<Vec<String>> =
+            self.cells.iter_mut().map(|c| std::mem::take(&mut c.console).into()).collect();
+        let mut text = text::failures(report, &consoles, self.paint());
+        text.push_str(&summary(report, self.options.color));
+        self.result(text.trim_end())
+    }
+
+    fn splat(&mut self, cell: usize, event: &Event) -> Result<()> {
+        let Event::SplatSeen { splat, test, .. } = event else { return Ok(()) };
+        let whose = match (&splat.allowed, test) {
+            (Some(reason), _) => format!(" (allowed: {reason})"),
+            (None, Some(test)) => format!(" (while {test} ran)"),
+            (None, None) => String::new(),
+        };
+        self.say_of(cell, &format!("kernel {}: {}{whose}", splat.kind, splat.title))
+    }
+}
+
+impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
+    fn event(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::RunStarted { cells, .. } => {
+                self.cells = cells.iter().cloned().map(Cell::new).collect();
+                if let Some(live) = &mut self.live {
+                    live.cells(cells);
+                }
+                Ok(())
+            }
+            Event::PhaseStarted { cell, phase } => self.phase(*cell, *phase),
+            Event::Progress { cell, .. } => self.progress(*cell, event),
+            Event::Note { cell, text } => self.say_of(*cell, &format!("note: {text}")),
+            Event::KernelReady { cell, kernel } => {
+                self.say_of(*cell, &format!("kernel {} from {}", kernel.release, kernel.origin))
+            }
+            Event::VmStarted { cell, accel, reason, argv } => {
+                self.say_if_verbose(*cell, &format!("accelerator {accel}: {reason}"))?;
+                self.say_if_verbose(*cell, &format!("qemu: {}", argv.join(" ")))
+            }
+            Event::GuestReady { cell, boottime } => self.say_if_verbose(
+                *cell,
+                &format!("guest ready after {:.2}s of its time", boottime.as_secs_f64()),
+            ),
+            Event::ConsoleLine { cell, line } => {
+                if let Some(c) = self.cells.get_mut(*cell) {
+                    c.keep(line);
+                }
+                self.say_if_verbose(*cell, &format!("console: {line}"))
+            }
+            Event::OutputLine { cell, line, .. } => self.say_if_verbose(*cell, &format!("job: {line}")),
+            Event::TestStarted { cell, name } => {
+                if let Some(live) = &mut self.live {
+                    live.test(*cell, &one_line(name));
+                }
+                Ok(())
+            }
+            Event::TestFinished { cell, case } => {
+                if let Some(live) = &mut self.live {
+                    live.tested(*cell, case.outcome.is_bad());
+                }
+                self.case(*cell, case)
+            }
+            Event::SplatSeen { cell, .. } => self.splat(*cell, event),
+            Event::CellFinished { cell, report } => self.cell_finished(*cell, report),
+            Event::RunFinished { report } => self.run_finished(report),
+        }
+    }
+}
+
+impl<W: Write> Pipe<W> {
+    fn new(to: W) -> Self {
+        Self { to, closed: false }
+    }
+
+    /// Writes a line; a reader that went away (`kvet run | head`) ends the writing quietly.
+    fn line(&mut self, text: &str) -> std::io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let line = format!("{text}\n");
+        match self.to.write_all(line.as_bytes()).and_then(|()| self.to.flush()) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            done => done,
+        }
+    }
+}
+
+impl Cell {
+    fn new(id: CellId) -> Self {
+        Self { id, printed: HashMap::new(), console: VecDeque::new(), progress: None }
+    }
+
+    fn keep(&mut self, line: &str) {
+        if self.console.len() == CONSOLE_TAIL {
+            self.console.pop_front();
+        }
+        self.console.push_back(line.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Live lines on a terminal: one for each running cell, and one for a download while there is one.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::{CellId, ProgressUnit};
+use crate::parse::clean::one_line;
+
+/// How often a live line moves: seldom enough to cost nothing.
+const TICK: Duration = Duration::from_millis(125);
+
+/// How often the lines are drawn at most, per second.
+const HERTZ: u8 = 8;
+
+/// The live lines.
+pub(super) struct Live {
+    all: MultiProgress,
+    cells: Vec<LiveCell>,
+}
+
+struct LiveCell {
+    name: String,
+    line: Option<ProgressBar>,
+    bar: Option<(String, ProgressBar)>,
+    phase: &'static str,
+    test: String,
+    done: usize,
+    bad: usize,
+}
+
+impl Live {
+    pub(super) fn new() -> Self {
+        let target = ProgressDrawTarget::stderr_with_hz(HERTZ);
+        Self { all: MultiProgress::with_draw_target(target), cells: Vec::new() }
+    }
+
+    pub(super) fn cells(&mut self, cells: &[CellId]) {
+        self.cells = cells.iter().map(LiveCell::new).collect();
+    }
+
+    /// Takes the lines away, does something that writes, and draws them again.
+    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.all.suspend(write)
+    }
+
+    pub(super) fn phase(&mut self, cell: usize, phase: &'static str) {
+        let Some(state) = self.cells.get_mut(cell) else { return };
+        state.phase = phase;
+        state.test.clear();
+        state.end_bar();
+        if state.line.is_none() {
+            let line = self.all.add(ProgressBar::new_spinner());
+            line.set_style(style("{spinner} {msg} · {elapsed}"));
+            line.enable_steady_tick(TICK);
+            state.line = Some(line);
+        }
+        state.show();
+    }
+
+    pub(super) fn test(&mut self, cell: usize, name: &str) {
+        if let Some(state) = self.cells.get_mut(cell) {
+            name.clone_into(&mut state.test);
+            state.show();
+        }
+    }
+
+    pub(super) fn tested(&mut self, cell: usize, bad: bool) {
+        if let Some(state) = self.cells.get_mut(cell) {
+            state.test.clear();
+            state.done += 1;
+            state.bad += usize::from(bad);
+            state.show();
+        }
+    }
+
+    pub(super) fn progress(&mut self, cell: usize, what: &str, done: u64, total: u64, unit: ProgressUnit) {
+        let Some(state) = self.cells.get_mut(cell) else { return };
+        if total > 0 && done >= total {
+            state.end_bar();
+            return;
+        }
+        if state.bar.as_ref().is_none_or(|(shown, _)| shown != what) {
+            state.end_bar();
+            let bar = self.all.add(ProgressBar::new(total));
+            bar.set_style(style(match (unit, total) {
+                (ProgressUnit::Bytes, 0) => "  {msg} {bytes} {bytes_per_sec}",
+                (ProgressUnit::Bytes, _) => {
+                    "  {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}"
+                }
+                (ProgressUnit::Items, 0) => "  {msg} {pos}",
+                (ProgressUnit::Items, _) => "  {msg} {bar:24} {pos}/{len} eta {eta}",
+            }));
+            bar.set_message(what.to_owned());
+            state.bar = Some((what.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &state.bar {
+            bar.set_position(done);
+        }
+    }
+
+    pub(super) fn end(&mut self, cell: usize) {
+        if let Some(state) = self.cells.get_mut(cell) {
+            state.end_bar();
+            if let Some(line) = state.line.take() {
+                line.finish_and_clear();
+            }
+        }
+    }
+}
+
+/// Whatever ends a report (an error too) leaves the terminal clean.
+impl Drop for Live {
+    fn drop(&mut self) {
+        for cell in 0..self.cells.len() {
+            self.end(cell);
+        }
+    }
+}
+
+impl LiveCell {
+    fn new(id: &CellId) -> Self {
+        Self {
+            name: one_line(&id.to_string()),
+            line: None,
+            bar: None,
+            phase: "",
+            test: String::new(),
+            done: 0,
+            bad: 0,
+        }
+    }
+
+    fn end_bar(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn show(&self) {
+        let Some(line) = &self.line else { return };
+        let mut text = format!("{} · {}", self.name, self.phase);
+        if self.done > 0 {
+            text.push_str(&format!(" · {} done", self.done));
+        }
+        if self.bad > 0 {
+            text.push_str(&format!(", {} failed", self.bad));
+        }
+        if !self.test.is_empty() {
+            text.push_str(&format!(" · {}", self.test));
+        }
+        line.set_message(text);
+    }
+}
+
+/// The templates are constants; one that did not compile would show indicatif's own.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_compile() {
+        for template in [
+            "{spinner} {msg} · {elapsed}",
+            "  {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+        ] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+use super::*;
+use crate::event::CellEnd;
+use crate::report::sample;
+
+fn report(events: &[Event], options: Options) -> (String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut term = Term::plain(&mut out, &mut err, options);
+    for event in events {
+        term.event(event).unwrap();
+    }
+    (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+#[test]
+fn plain_output_is_complete_and_has_no_escapes() {
+    let (out, err) = report(&sample::events(), Options::default());
+    let expected = "\
+✓ dynptr_success/test_read_write  0.01s
+✗ dynptr_success/test_clone  0.03s  expected 3, got 4
+– dynptr_success/test_old  0.00s  needs 6.12, this is 6.1
+✓ dynptr_success/test_known  0.00s  expected failure: known bug
+✗ dynptr_fail/lost  0.09s  error: kernel panic: x
+✗ alone  not run: guest crashed
+✗ kvet/splat  warn: WARNING: a.c:1 at f+0x1/0x2
+
+failures:
+
+  dynptr_success/test_clone debian:7.2 x86_64 dynptr
+    expected 3, got 4
+    │ esc [31m nul  cdata ]]> tag <a b=\"c\"> amp & \u{fffe}  ]]]]>>
+    │ second line
+
+  dynptr_fail/lost debian:7.2 x86_64 dynptr
+    kernel panic: x
+    │ the splat
+
+  1 not run debian:7.2 x86_64 dynptr
+    alone: not run: guest crashed
+
+  kvet/splat debian:7.2 x86_64 dynptr
+    warn: WARNING: a.c:1 at f+0x1/0x2
+    │ WARNING: a.c:1 at f+0x1/0x2
+    │ Call Trace:
+
+
+debian:7.2 (7.2.12+deb13-amd64) x86_64 dynptr tcg · 1 passed, 1 failed, 1 skipped, 1 with an error, 1 not run, 1 failed as expected · fetch 0.0s boot 3.1s tests 0.8s
+  tcg: the CPU has neither VT-x nor AMD-V
+  note: KVM died early, TCG used
+failed in 4.2s · results in results/20261120-101530
+";
+    assert_eq!(out, expected);
+    let expected = "\
+fetching the kernel…
+downloading linux-binary: 2.0 MB
+downloading linux-binary: 2.0 MB done
+kernel 7.2.12+deb13-amd64 from linux-binary-7.2.12+deb13-amd64 7.2.12-1~bpo13+1 (trixie-backports)
+booting…
+running tests…
+note: KVM died early, TCG used
+kernel warn: WARNING: a.c:1 at f+0x1/0x2
+ending…
+";
+    assert_eq!(err, expected);
+}
+
+#[test]
+fn colours_only_where_wanted() {
+    let (out, _) = report(&sample::events(), Options { color: true, verbose: false });
+    assert!(out.contains("\x1b[32m✓\x1b[0m dynptr_success/test_read_write"), "{out}");
+    assert!(
+        !ColorChoice::Auto.is_on(false)
+            && ColorChoice::Always.is_on(false)
+            && !ColorChoice::Never.is_on(true)
+    );
+}
+
+#[test]
+fn verbose_shows_console_output_and_command() {
+    let (_, err) = report(&sample::events(), Options { color: false, verbose: true });
+    for part in [
+        "console: [    0.000000] Linux version",
+        "job: KTAP version 1",
+        "qemu: qemu-system-x86_64",
+        "accelerator tcg: the CPU",
+    ] {
+        assert!(err.contains(part), "{part} in {err}");
+    }
+}
+
+#[test]
+fn cells_are_told_apart_where_there_are_several() {
+    let mut events = sample::events();
+    if let Event::RunStarted { cells, .. } = &mut events[0] {
+        let other = CellId { kernel: "debian:6.1".into(), ..cells[0].clone() };
+        cells.push(other);
+    }
+    let (out, err) = report(&events, Options::default());
+    assert!(out.starts_with("[debian:7.2 x86_64 dynptr] ✓ dynptr_success/test_read_write"), "{out}");
+    assert!(err.starts_with("[debian:7.2 x86_64 dynptr] fetching"), "{err}");
+}
+
+#[test]
+fn a_result_that_changed_after_the_fact_is_told_again() {
+    let mut events = sample::events();
+    for event in &mut events {
+        if let Event::CellFinished { report, .. } = event {
+            report.cases[0].outcome = Outcome::Error;
+            report.cases[0].message = "warn: WARNING: a.c:1".into();
+        }
+    }
+    let (out, _) = report(&events, Options::default());
+    assert!(
+        out.contains("\n✗ dynptr_success/test_read_write  0.01s  error: warn: WARNING: a.c:1\n"),
+        "{out}"
+    );
+    assert_eq!(out.matches("test_clone  ").count(), 1, "what did not change is not: {out}");
+}
+
+#[test]
+fn after_a_crash_the_end_of_the_console_is_shown() {
+    let mut run = sample::run();
+    run.cells[0].end = CellEnd::Crashed { reason: "kernel panic".into() };
+    let mut events = vec![sample::events().remove(0)];
+    for i in 0..100 {
+        events.push(Event::ConsoleLine { cell: 0, line: format!("line {i}") });
+    }
+    events.push(Event::RunFinished { report: Box::new(run) });
+    let (out, _) = report(&events, Options::default());
+    assert!(out.contains("the end of the console") && out.contains("│ line 99"), "{out}");
+    assert!(out.contains("console.log") && !out.contains("│ line 79\n"), "{out}");
+    assert!(out.contains("· crashed: kernel panic ·"), "{out}");
+}
+
+#[test]
+fn a_long_detail_is_cut_to_its_end() {
+    let mut events = sample::events();
+    for event in &mut events {
+        if let Event::RunFinished { report } = event {
+            report.cells[0].cases[1].detail = (0..50).map(|i| format!("detail {i}\n")).collect();
+        }
+    }
+    let (out, _) = report(&events, Options::default());
+    assert!(out.contains("│ … 30 lines before\n    │ detail 30\n") && out.contains("│ detail 49\n"), "{out}");
+}
+
+struct Gone;
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(ErrorKind::BrokenPipe.into())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_stops_only_the_writing() {
+    let mut term = Term::plain(Gone, Gone, Options { color: false, verbose: true });
+    for event in sample::events() {
+        term.event(&event).unwrap();
+    }
+}
+
+#[test]
+fn events_for_cells_that_do_not_exist_do_no_harm() {
+    let mut events = sample::events();
+    events.remove(0);
+    let (out, _) = report(&events, Options::default());
+    assert!(out.contains("test_read_write"), "{out}");
+}

@@ -1,0 +1,229 @@
+//! The words and lines of the report for people; nothing here writes.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::event::{CellEnd, CellReport, Counts, Outcome, Phase, ProgressUnit, RunReport, TestCase};
+use crate::parse::clean::one_line;
+use crate::report::{extra_failures, verdict};
+
+/// Lines of a failure's detail that are shown; all of it is in the results folder.
+const DETAIL_TAIL: usize = 20;
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paint {
+    pub(super) on: bool,
+}
+
+impl Paint {
+    fn with(self, style: Style, text: &str) -> String {
+        if self.on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.with(AnsiColor::Green.on_default(), text)
+    }
+
+    pub(super) fn bad(self, text: &str) -> String {
+        self.with(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    fn faint(self, text: &str) -> String {
+        self.with(Style::new().dimmed(), text)
+    }
+
+    fn strong(self, text: &str) -> String {
+        self.with(Style::new().bold(), text)
+    }
+}
+
+/// A phase in one word, as reports name it.
+pub fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Fetch => "fetch",
+        Phase::Prepare => "prepare",
+        Phase::Boot => "boot",
+        Phase::Tests => "tests",
+        Phase::Teardown => "teardown",
+    }
+}
+
+pub(super) fn phase_verb(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Fetch => "fetching the kernel",
+        Phase::Prepare => "preparing",
+        Phase::Boot => "booting",
+        Phase::Tests => "running tests",
+        Phase::Teardown => "ending",
+    }
+}
+
+/// One test in one line.
+pub(super) fn case_line(case: &TestCase, paint: Paint) -> String {
+    let sign = match case.outcome {
+        Outcome::Pass | Outcome::Xfail => paint.good("✓"),
+        Outcome::Skip => paint.faint("–"),
+        Outcome::Fail | Outcome::Error | Outcome::NotRun => paint.bad("✗"),
+    };
+    let mut line = format!("{sign} {}", one_line(&case.name));
+    if let Some(duration) = case.duration {
+        line.push_str(&format!("  {}", paint.faint(&seconds(duration))));
+    }
+    let message = one_line(&case.message);
+    let word = match case.outcome {
+        Outcome::Xfail => "expected failure: ",
+        Outcome::Error => "error: ",
+        _ => "",
+    };
+    if !message.is_empty() {
+        line.push_str(&format!("  {word}{message}"));
+    }
+    line
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2}s", duration.as_secs_f64())
+}
+
+/// What a download or the like has come to.
+pub(super) fn describe_progress(what: &str, done: u64, total: u64, unit: ProgressUnit) -> String {
+    let amount = |n: u64| match unit {
+        ProgressUnit::Bytes => format!("{:.1} MB", n as f64 / 1e6),
+        ProgressUnit::Items => n.to_string(),
+    };
+    match (done, total) {
+        (0, 0) => what.to_owned(),
+        (done, 0) => format!("{what}: {} so far", amount(done)),
+        (done, total) if done >= total => format!("{what}: {} done", amount(total)),
+        (0, total) => format!("{what}: {}", amount(total)),
+        (done, total) => format!("{what}: {} of {}", amount(done), amount(total)),
+    }
+}
+
+/// Everything that went wrong, once more and with its text, after all the rest. Empty if nothing did.
+pub(super) fn failures(run: &RunReport, consoles: &[Vec<String>], paint: Paint) -> String {
+    let mut text = String::new();
+    for (index, cell) in run.cells.iter().enumerate() {
+        for case in cell.cases.iter().filter(|c| matches!(c.outcome, Outcome::Fail | Outcome::Error)) {
+            text.push_str(&failure(cell, &case.name, &case.message, &case.detail, paint));
+        }
+        text.push_str(&not_run(cell, paint));
+        for (name, message, detail) in extra_failures(cell) {
+            text.push_str(&failure(cell, &name, &message, &detail, paint));
+        }
+        let shown = matches!(&cell.end, CellEnd::Unbootable { detail, .. } if !detail.is_empty());
+        if matches!(cell.end, CellEnd::Crashed { .. } | CellEnd::Unbootable { .. }) && !shown {
+            text.push_str(&console_tail(cell, consoles.get(index).map_or(&[], Vec::as_slice), paint));
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{}\n\n{text}", paint.strong("failures:")) }
+}
+
+fn failure(cell: &CellReport, name: &str, message: &str, detail: &str, paint: Paint) -> String {
+    let mut text = format!(
+        "  {} {}\n    {}\n",
+        paint.bad(&one_line(name)),
+        paint.faint(&one_line(&cell.id.to_string())),
+        one_line(message)
+    );
+    let lines: Vec<&str> = detail.lines().collect();
+    let hidden = lines.len().saturating_sub(DETAIL_TAIL);
+    if hidden > 0 {
+        text.push_str(&format!("    {}\n", paint.faint(&format!("│ … {hidden} lines before"))));
+    }
+    for line in &lines[hidden..] {
+        text.push_str(&format!("    {} {}\n", paint.faint("│"), one_line(line)));
+    }
+    text.push('\n');
+    text
+}
+
+/// Tests that never ran share their reason: one line is enough.
+fn not_run(cell: &CellReport, paint: Paint) -> String {
+    let mut missing = cell.cases.iter().filter(|c| c.outcome == Outcome::NotRun);
+    let Some(first) = missing.next() else { return String::new() };
+    let count = 1 + missing.count();
+    failure(cell, &format!("{count} not run"), &format!("{}: {}", first.name, first.message), "", paint)
+}
+
+/// The last lines of the console of a cell that crashed.
+fn console_tail(cell: &CellReport, lines: &[String], paint: Paint) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let text = lines.join("\n");
+    let path = cell.dir.join("console.log");
+    failure(cell, "the end of the console", &path.display().to_string(), &text, paint)
+}
+
+/// The last lines of a report: per cell what was tested, how, and what came of it; and where the rest is.
+pub fn summary(run: &RunReport, color: bool) -> String {
+    let paint = Paint { on: color };
+    let mut text = String::from("\n");
+    for cell in &run.cells {
+        text.push_str(&cell_summary(cell, paint));
+    }
+    let verdict = match verdict(run) {
+        crate::error::exit::PASSED => paint.good("passed"),
+        crate::error::exit::FAILED => paint.bad("failed"),
+        crate::error::exit::INTERRUPTED => paint.bad("interrupted"),
+        _ => paint.bad("no verdict"),
+    };
+    let dir = one_line(&run.dir.display().to_string());
+    text.push_str(&format!("{verdict} in {:.1}s · results in {dir}\n", run.wall.as_secs_f64()));
+    text
+}
+
+fn cell_summary(cell: &CellReport, paint: Paint) -> String {
+    let mut name = one_line(&cell.id.kernel);
+    if let Some(kernel) = &cell.kernel {
+        name.push_str(&format!(" ({})", one_line(&kernel.release)));
+    }
+    name.push_str(&format!(" {} {}", cell.id.arch, one_line(&cell.id.suite)));
+    if let Some(accel) = cell.accel {
+        name.push_str(&format!(" {accel}"));
+    }
+    let mut text = format!("{} · {}", paint.strong(&name), counts(Counts::of(&cell.cases)));
+    let end = match &cell.end {
+        CellEnd::Completed => None,
+        CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
+        CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
+        CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
+        CellEnd::Usage { reason } => Some(reason.clone()),
+        CellEnd::Interrupted => Some("interrupted".to_owned()),
+    };
+    if let Some(end) = end {
+        text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
+    }
+    let times: Vec<String> =
+        cell.times.iter().map(|t| format!("{} {:.1}s", phase_name(t.phase), t.wall.as_secs_f64())).collect();
+    if !times.is_empty() {
+        text.push_str(&format!(" · {}", times.join(" ")));
+    }
+    text.push('\n');
+    if let Some(accel) = cell.accel {
+        let line = format!("  {accel}: {}", one_line(&cell.accel_reason));
+        text.push_str(&format!("{}\n", paint.faint(&line)));
+    }
+    for note in &cell.notes {
+        text.push_str(&format!("{}\n", paint.faint(&format!("  note: {}", one_line(note)))));
+    }
+    text
+}
+
+/// The usual three always, the others where there are any.
+fn counts(counts: Counts) -> String {
+    let mut text = format!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+    for (count, word) in [
+        (counts.errors, "with an error"),
+        (counts.not_run, "not run"),
+        (counts.xfailed, "failed as expected"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {word}"));
+        }
+    }
+    text
+}
