@@ -1,2 +1,5 @@
-//! kvet
-fn main() {}
+//! The `kvet` command. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    kvet::cmd::main()
+}

@@ -7,7 +7,8 @@
 //! results/20261120-101530/debian-7.2-x86_64-dynptr/
 //!     console.log    the serial console, cleaned of control bytes
 //!     stdout stderr  the job's output
-//!     wire.jsonl     the cell's events, one a line, without the console
+//!     events.jsonl   the events of the cell, one a line, without the console
+//!     wire.jsonl     the messages between kvet and init, one a line
 //!     qemu.argv      the exact QEMU command, for a shell
 //!     run.yaml       what was tested, with what, and what came of it
 //! ```
@@ -218,7 +219,7 @@ impl Store {
             }
             _ => {}
         }
-        append(&mut files.wire, dir, "wire.jsonl", json::line(event)?.trim_end())
+        append(&mut files.wire, dir, "events.jsonl", json::line(event)?.trim_end())
     }
 }
 
@@ -395,7 +396,7 @@ mod tests {
         assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530"));
         assert_eq!(names(&run), ["debian-7.2-x86_64-dynptr", "junit.xml", "report.json"]);
         let cell = run.join("debian-7.2-x86_64-dynptr");
-        assert_eq!(names(&cell), ["console.log", "qemu.argv", "run.yaml", "stderr", "stdout", "wire.jsonl"]);
+        assert_eq!(names(&cell), ["console.log", "qemu.argv", "run.yaml", "stderr", "stdout", "events.jsonl"]);
         let read = |name: &str| fs::read_to_string(cell.join(name)).unwrap();
         assert_eq!(read("console.log"), "[    0.000000] Linux version 7.2.12\n");
         assert_eq!((read("stdout").as_str(), read("stderr").as_str()), ("KTAP version 1\n", "libbpf: x\n"));
@@ -403,8 +404,8 @@ mod tests {
             read("qemu.argv"),
             "qemu-system-x86_64 \\\n  -append \\\n  'console=ttyS0 it'\\''s' \\\n  ''\n"
         );
-        assert!(!read("wire.jsonl").contains("console_line"));
-        for line in read("wire.jsonl").lines() {
+        assert!(!read("events.jsonl").contains("console_line"));
+        for line in read("events.jsonl").lines() {
             serde_json::from_str::<Event>(line).unwrap();
         }
         let mode = fs::metadata(cell.join("run.yaml")).unwrap().permissions().mode();

@@ -1,0 +1,279 @@
+//! The command line as it is typed. Each value is well-formed after parsing; what fits together is decided in
+//! [`crate::plan`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::arch::Arch;
+use crate::report::term::ColorChoice;
+use crate::spec::units;
+use crate::vm::accel::AccelChoice;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    every selected test passed, or was skipped with a reason
+  1    a test failed, or the kernel crashed, hung, or could not be booted
+  2    wrong usage or configuration; nothing was started
+  3    trouble of the host (no QEMU, no mirror, disk full): no verdict
+  130  interrupted; what had finished is written
+
+Environment:
+  KVET_CACHE   the cache of kernels (default: $XDG_CACHE_HOME/kvet, else ~/.cache/kvet)
+  KVET_MIRROR  the Debian archive to use: a URL or a folder (default: what apt is configured with)
+  KVET_HOME    where configs/ and selftests/ are (default: above or beside the executable)
+  NO_COLOR     no colours";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  kvet run                                  the default kernel, the dynptr suite
+  kvet run -k 6.12 -k 7.2 -a arm64          two kernels, arm64
+  kvet run -k 7.2 -t 'dynptr_success/*'     some tests
+  kvet run -k file:./bzImage --modules DIR  a kernel of your own
+  kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
+  git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
+
+/// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
+#[derive(Debug, Parser)]
+#[command(name = "kvet", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    /// Flags that every command takes.
+    pub common: Common,
+    #[command(subcommand)]
+    /// What to do.
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// When to use colours
+    #[arg(long, value_enum, default_value = "auto", global = true)]
+    pub color: ColorChoice,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot kernels and run a suite on each
+    #[command(after_help = RUN_EXAMPLES, after_long_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// The kernel cache: fetch, list, look at, prune
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// The suites that come with kvet
+    #[command(subcommand)]
+    Suite(SuiteCommand),
+    /// Boot a kernel and open a shell in it
+    Shell(ShellArgs),
+    /// Check this machine: QEMU, KVM, the mirror, the cache, the guest's programs
+    Doctor,
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    Man,
+}
+
+/// A kernel and its files.
+#[derive(Debug, Args)]
+pub struct KernelFiles {
+    /// The module tree of a file: kernel (lib/modules/<release>)
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// The .config of a file: kernel
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The guest's hardware.
+#[derive(Debug, Args)]
+pub struct Hardware {
+    /// How the guest's CPUs are run: auto, kvm or tcg
+    #[arg(long, default_value = "auto", value_name = "WHICH")]
+    pub accel: AccelChoice,
+    /// The guest's memory (default: the suite's, else 1G)
+    #[arg(long, value_name = "SIZE", value_parser = units::mebibytes)]
+    pub memory: Option<u32>,
+    /// The guest's CPUs (default: the suite's, else 1)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: Option<u32>,
+}
+
+/// `kvet run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A kernel: debian:7.2, debian:6.12.95, debian:trixie/6.12, 7.2, file:./bzImage; repeatable
+    #[arg(short, long = "kernel", value_name = "SPEC")]
+    pub kernels: Vec<String>,
+    #[command(flatten)]
+    /// Its files.
+    pub files: KernelFiles,
+    /// An architecture: x86_64 (amd64) or arm64 (aarch64); repeatable (default: the host's)
+    #[arg(short, long = "arch", value_name = "ARCH")]
+    pub archs: Vec<Arch>,
+    /// A suite, by name or by the path of its suite.yaml (default: dynptr)
+    #[arg(short, long, value_name = "SUITE")]
+    pub suite: Option<String>,
+    /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    #[command(flatten)]
+    /// The guest.
+    pub hardware: Hardware,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Write JUnit here, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// What standard output is: text for people, or every event as a JSON line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub message_format: MessageFormat,
+    /// Print the plan, QEMU's exact command line and the initramfs; start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 skip, 128 stop
+    #[arg(long)]
+    pub git_bisect: bool,
+    /// Show the console, the job's output and QEMU's command line as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// A static program and its arguments, to run instead of a suite; its folder is shared
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What standard output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MessageFormat {
+    /// Text for people.
+    Human,
+    /// JSON lines.
+    Json,
+}
+
+/// `kvet kernel …`.
+#[derive(Debug, Subcommand)]
+pub enum KernelCommand {
+    /// Get kernels into the cache
+    Fetch {
+        /// Kernels: debian:7.2, 6.12.95, …
+        #[arg(value_name = "SPEC", required = true)]
+        kernels: Vec<String>,
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// Read the archive's indexes anew
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// List what is in the cache
+    List,
+    /// Show everything that is known about a kernel
+    Info {
+        /// A kernel: debian:7.2, file:./bzImage
+        #[arg(value_name = "SPEC")]
+        kernel: String,
+        /// Its architecture (default: the host's)
+        #[arg(short, long, value_name = "ARCH")]
+        arch: Option<Arch>,
+        #[command(flatten)]
+        /// Its files.
+        files: KernelFiles,
+    },
+    /// Remove kernels from the cache; those in use stay
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
+    Prune {
+        /// All of them
+        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
+        all: bool,
+        /// Those not used for this many days
+        #[arg(long, value_name = "DAYS")]
+        unused_for: Option<u32>,
+        /// All but the N that were used last
+        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
+        keep: Option<usize>,
+    },
+}
+
+/// `kvet suite …`.
+#[derive(Debug, Subcommand)]
+pub enum SuiteCommand {
+    /// List the suites
+    List,
+    /// Show a suite and its tests
+    Show {
+        /// Its name, or the path of its suite.yaml
+        name: String,
+    },
+}
+
+/// `kvet shell`.
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    /// A kernel, as for `kvet run`
+    #[arg(short, long, value_name = "SPEC")]
+    pub kernel: Option<String>,
+    #[command(flatten)]
+    /// Its files.
+    pub files: KernelFiles,
+    /// Its architecture (default: the host's)
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<Arch>,
+    /// The suite whose programs and modules are at hand in /kvet/tests (default: dynptr)
+    #[arg(short, long, value_name = "SUITE")]
+    pub suite: Option<String>,
+    #[command(flatten)]
+    /// The guest.
+    pub hardware: Hardware,
+    /// Where results go (the guest's /kvet/results)
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Run this command line in the guest's shell and end
+    #[arg(short, long, value_name = "LINE")]
+    pub command: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_checked_and_named() {
+        for (args, expected) in [
+            (&["kvet", "run", "-a", "riscv"][..], "riscv"),
+            (&["kvet", "run", "--timeout", "5"], "'5' is no duration"),
+            (&["kvet", "run", "--memory", "1T"], "'1T' is no amount"),
+            (&["kvet", "run", "--cpus", "0"], "0"),
+            (&["kvet", "run", "--accel", "xen"], "xen"),
+            (&["kvet", "run", "--colour", "never"], "--colour"),
+        ] {
+            let e = Cli::try_parse_from(args).unwrap_err();
+            assert!(e.to_string().contains(expected), "{e}");
+            assert_eq!(e.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_command_after_the_dashes_keeps_its_flags() {
+        let cli = Cli::try_parse_from(["kvet", "run", "-k", "7.2", "--", "./t", "-k", "--help"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!() };
+        assert_eq!(run.command, ["./t", "-k", "--help"]);
+    }
+}

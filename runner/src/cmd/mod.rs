@@ -1,0 +1,171 @@
+//! One function per verb. With [`crate::report::term`] this is the only room that prints.
+
+pub mod args;
+mod doctor;
+mod kernel;
+mod run;
+mod shell;
+mod suite;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use clap::{CommandFactory, Parser};
+
+use crate::cancel::Cancel;
+use crate::cell::Resources;
+use crate::error::{Error, Fault, Result, exit};
+use crate::kernel::{Cache, Sources};
+use crate::parse::splat::{Allowlist, Patterns, Scanner};
+use crate::report::term::ColorChoice;
+use crate::spec::home::Home;
+use crate::spec::kernels::KernelsConfig;
+use args::{Cli, Command};
+
+/// The whole program: parses the arguments, does what they say, and tells the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let color = cli.common.color;
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&error, color);
+            ExitCode::from(exit_code(error.fault()))
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8> {
+    let color = cli.common.color;
+    match cli.command {
+        Command::Run(args) => run::run(*args, color),
+        Command::Kernel(command) => kernel::run(command),
+        Command::Suite(command) => suite::run(command),
+        Command::Shell(args) => shell::run(args),
+        Command::Doctor => doctor::run(color),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kvet", &mut script);
+            print_bytes(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|e| Error::host("cannot make the manual page").because(e))?;
+            print_bytes(&page)
+        }
+    }
+}
+
+/// Prints text as data: on standard output, where a reader that has gone away is no trouble of ours.
+fn print(text: &str) -> Result<u8> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::host("cannot write to standard output").because(e))
+        }
+        _ => Ok(exit::PASSED),
+    }
+}
+
+fn complain(error: &Error, color: ColorChoice) {
+    let paint = color.is_on(std::io::stderr().is_terminal());
+    let styled = |style: Style, text: &str| {
+        if paint { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    };
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+    eprintln!("{} {error}", styled(red, "error:"));
+    if let Some(hint) = error.hint_text() {
+        eprintln!("{} {hint}", styled(cyan, "hint:"));
+    }
+}
+
+fn exit_code(fault: Fault) -> u8 {
+    match fault {
+        Fault::Caller => exit::USAGE,
+        Fault::Host => exit::HOST,
+        Fault::Kernel => exit::FAILED,
+        Fault::Interrupted => exit::INTERRUPTED,
+    }
+}
+
+/// What most verbs need: kvet's own files, the kernel cache and the archive.
+struct Setup {
+    home: Home,
+    config: KernelsConfig,
+    resources: Resources,
+}
+
+impl Setup {
+    fn new() -> Result<Self> {
+        let home = find_home()?;
+        let config = KernelsConfig::load(&home)?;
+        let patterns = Patterns::load(&home.config("splats.yaml"))?;
+        let allowlist = Allowlist::load(&home.config("SPLAT_ALLOWLIST"))?;
+        let cancel = Cancel::new()?;
+        let resources = Resources {
+            cache: Cache::open(Cache::locate(&env)?)?,
+            sources: Sources::new(config.debian.clone()),
+            scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),
+            cancel,
+        };
+        Ok(Self { home, config, resources })
+    }
+}
+
+fn find_home() -> Result<Home> {
+    let executable = std::env::current_exe().map_err(|e| Error::host("cannot find kvet itself").because(e))?;
+    Home::find(env("KVET_HOME"), &executable)
+}
+
+fn env(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// A progress printer for verbs without a report: one line for each thing that begins.
+fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
+    let mut bar: Option<(String, indicatif::ProgressBar)> = None;
+    move |progress| match progress {
+        crate::kernel::Progress::Note(text) => {
+            if let Some((_, bar)) = bar.take() {
+                bar.finish_and_clear();
+            }
+            eprintln!("note: {text}");
+        }
+        crate::kernel::Progress::Bytes { what, done, total } => {
+            if bar.as_ref().is_none_or(|(name, _)| *name != what) {
+                if let Some((_, old)) = bar.take() {
+                    old.finish_and_clear();
+                }
+                bar = Some((what.clone(), new_bar(&what, total)));
+            }
+            if let Some((_, bar)) = &bar {
+                bar.set_length(total);
+                bar.set_position(done);
+                if done >= total {
+                    bar.finish_and_clear();
+                }
+            }
+        }
+    }
+}
+
+fn new_bar(what: &str, total: u64) -> indicatif::ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{what} ({})", indicatif::HumanBytes(total));
+    }
+    let bar = indicatif::ProgressBar::new(total).with_message(what.to_owned());
+    let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
