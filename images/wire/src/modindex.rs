@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A header line, then one line per module, sorted by name, with tab-separated fields: name, path relative to
-//! the index's own folder (empty: built into the kernel), comma-separated modules it cannot load without,
+//! the module tree (empty: built into the kernel; in an initramfs: relative to `/modules`), comma-separated modules it cannot load without,
 //! modules to try before it and after it (`softdep`), and any number of aliases. Names and aliases are normalised
 //! ([`normalize`]); aliases may be globs. Lines that begin with `#` say what the index leaves out.
 
@@ -119,7 +119,7 @@ fn bracket(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// Its file, relative to the folder of the index. Empty: it is built into the kernel.
+    /// Its file, relative to the module tree. Empty: it is built into the kernel.
     pub path: String,
     /// The modules that it cannot be loaded without.
     pub depends: Vec<String>,
@@ -234,7 +234,7 @@ impl<'a> Record<'a> {
         name_of(self.line)
     }
 
-    /// Its file, relative to the folder of the index, or nothing if it is built into the kernel.
+    /// Its file, relative to the module tree, or nothing if it is built into the kernel.
     pub fn path(self) -> Option<&'a str> {
         Some(self.field(1)).filter(|path| !path.is_empty())
     }

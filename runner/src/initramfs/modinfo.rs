@@ -107,6 +107,19 @@ impl Packing {
     }
 }
 
+/// The module without the signature behind it (Documentation/admin-guide/module-signing.rst), if there is one.
+///
+/// Its end is fixed: the signature, 12 bytes that end with its length (big-endian), and a marker.
+pub fn without_signature(module: &[u8]) -> &[u8] {
+    let stripped = || {
+        let rest = module.strip_suffix(b"~Module signature appended~\n")?;
+        let (rest, header) = rest.split_at_checked(rest.len().checked_sub(12)?)?;
+        let length = u32::from_be_bytes(header[8..].try_into().ok()?);
+        rest.get(..rest.len().checked_sub(usize::try_from(length).ok()?)?)
+    };
+    stripped().unwrap_or(module)
+}
+
 /// Reads the `.modinfo` section of a module.
 ///
 /// # Errors
@@ -200,8 +213,14 @@ pub(super) mod fixture {
     pub fn module(fields: &[&str]) -> Vec<u8> {
         let info = fields.iter().flat_map(|field| field.bytes().chain([0])).collect();
         let mut module = elf(&[(".text", vec![0x90; 37]), (".modinfo", info)]);
-        module.extend(b"signature~Module signature appended~\n");
+        sign(&mut module);
         module
+    }
+
+    fn sign(module: &mut Vec<u8>) {
+        module.extend(b"signature");
+        module.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        module.extend(b"~Module signature appended~\n");
     }
 
     /// A module with symbol versions.
@@ -262,6 +281,21 @@ mod tests {
         assert!(!info.versioned);
         assert_eq!(parse(&fixture::module(&["depends="])).unwrap(), ModuleInfo::default());
         assert!(parse(&fixture::versioned_module(&["depends="])).unwrap().versioned);
+    }
+
+    #[test]
+    fn a_signature_is_cut_off_whole_or_not_at_all() {
+        let signed = fixture::module(&["depends="]);
+        let plain = without_signature(&signed);
+        assert_eq!(plain.len(), signed.len() - 9 - 12 - 28);
+        assert!(parse(plain).is_ok());
+        assert_eq!(without_signature(plain), plain);
+        let marker = b"~Module signature appended~\n";
+        assert_eq!(without_signature(marker), marker);
+        let mut lying = signed.clone();
+        let length_at = signed.len() - 28 - 4;
+        lying[length_at..length_at + 4].copy_from_slice(&[0xff; 4]);
+        assert_eq!(without_signature(&lying), lying);
     }
 
     #[test]

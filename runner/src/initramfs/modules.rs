@@ -150,6 +150,9 @@ impl ModuleTree {
 
     /// What must be loaded, and in which order, for these modules to be there.
     ///
+    /// A `softdep` that is an alias (`crypto-crc32c`) is not followed here: that would take the index of all modules.
+    /// The kernel asks for it by itself when it comes to that.
+    ///
     /// # Errors
     /// A module that is there cannot be read, or needs one that is not there (the kernel's fault).
     pub fn closure(&self, wanted: &[&str]) -> Result<Closure> {
