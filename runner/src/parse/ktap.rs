@@ -8,12 +8,14 @@
 //! The parser knows nothing of files or guests; it takes clean lines and gives test cases as they complete.
 
 mod line;
+mod talk;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use self::line::{Directive, Line, TestResult, is_meaningful};
-use super::text::{HeadTail, shorten};
+use self::line::{Line, TestResult};
+use self::talk::{Names, Talk, Voice, or};
+use super::text::shorten;
 use super::{JobEnd, OutputParser, TestEvent};
 use crate::event::{Outcome, Stream, TestCase};
 
@@ -97,25 +99,6 @@ struct Group {
 struct Running {
     name: String,
     since: Duration,
-}
-
-/// What was said since the last result (or the announcement of the running test).
-#[derive(Debug)]
-struct Talk {
-    text: HeadTail,
-    diagnostic: Option<String>,
-    noise: Option<String>,
-    stderr: Option<String>,
-    took: Option<Duration>,
-}
-
-/// Keeps names apart: the second `x` becomes `x#2`.
-#[derive(Debug, Default)]
-struct Names {
-    used: HashSet<String>,
-    count: HashMap<String, u32>,
-    /// The name an announced test was given, by the one it asked for.
-    open: HashMap<String, String>,
 }
 
 /// One result of a closed group: how its tests went.
@@ -577,98 +560,6 @@ fn nested(text: &str) -> Option<(usize, Line<'_>)> {
             return Some((at, line));
         }
     }
-}
-
-/// Who said a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Voice {
-    Diagnostic,
-    Noise,
-    Stderr,
-}
-
-impl Talk {
-    fn new(max: usize) -> Self {
-        Self { text: HeadTail::new(max), diagnostic: None, noise: None, stderr: None, took: None }
-    }
-
-    fn heard(&mut self, line: &str, voice: Voice) {
-        self.text.push(line);
-        let first = match voice {
-            Voice::Diagnostic => &mut self.diagnostic,
-            Voice::Noise => &mut self.noise,
-            Voice::Stderr => &mut self.stderr,
-        };
-        if first.is_none() && is_meaningful(line) {
-            *first = Some(shorten(line.trim(), 500));
-        }
-    }
-
-    fn clear(&mut self) {
-        self.text.clear();
-        (self.diagnostic, self.noise, self.stderr, self.took) = (None, None, None, None);
-    }
-
-    /// The first thing worth repeating: what was meant as diagnostics before what was merely printed.
-    fn said(&self) -> Option<String> {
-        self.diagnostic.as_ref().or(self.noise.as_ref()).or(self.stderr.as_ref()).cloned()
-    }
-
-    /// A result in one line.
-    fn message(&self, result: &TestResult<'_>, outcome: Outcome) -> String {
-        let comment = (!result.comment.is_empty()).then(|| result.comment.to_owned());
-        match (outcome, result.directive) {
-            (Outcome::Pass, _) => String::new(),
-            (Outcome::Skip | Outcome::Xfail, _) => {
-                comment.or_else(|| self.said()).unwrap_or_else(|| "no reason given".into())
-            }
-            (_, Some(Directive::Timeout)) => format!("timed out: {}", or(result.comment, "no limit given")),
-            (_, Some(_)) => {
-                comment.or_else(|| self.said()).unwrap_or_else(|| "an error without words".into())
-            }
-            (_, None) => {
-                self.said().or(comment).unwrap_or_else(|| "not ok, and nothing was said about it".into())
-            }
-        }
-    }
-}
-
-impl Names {
-    /// Gives an event the name that its test has here.
-    fn settle(&mut self, event: &mut TestEvent) {
-        let wanted = event.name_mut().clone();
-        let name = match event {
-            TestEvent::Started { .. } => {
-                let name = self.fresh(&wanted);
-                self.open.insert(wanted, name.clone());
-                name
-            }
-            TestEvent::Finished { .. } => match self.open.remove(&wanted) {
-                Some(name) => name,
-                None => self.fresh(&wanted),
-            },
-        };
-        *event.name_mut() = name;
-    }
-
-    fn fresh(&mut self, wanted: &str) -> String {
-        if self.used.insert(wanted.to_owned()) {
-            return wanted.to_owned();
-        }
-        let count = self.count.entry(wanted.to_owned()).or_insert(1);
-        loop {
-            *count += 1;
-            let name = format!("{wanted}#{count}");
-            if self.used.insert(name.clone()) {
-                return name;
-            }
-        }
-    }
-}
-
-/// The text, or other words where it is empty.
-fn or(text: &str, instead: &str) -> String {
-    if text.is_empty() { instead.to_owned() } else { text.to_owned() }
 }
 
 #[cfg(test)]
