@@ -4,6 +4,8 @@
 
 pub mod arch;
 pub mod cancel;
+pub mod cell;
+pub mod cmd;
 pub mod error;
 pub mod event;
 pub mod guest;
@@ -11,5 +13,8 @@ pub mod initramfs;
 pub mod kernel;
 pub mod parse;
 pub mod plan;
+pub mod quote;
+pub mod report;
+pub mod schedule;
 pub mod spec;
 pub mod vm;

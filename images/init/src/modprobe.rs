@@ -17,8 +17,8 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for request in args.filter(|arg| !arg.starts_with('-')) {
         if let Err(why) = serve(&request) {
-            // The kernel asks for much that nobody has (`-q`); who wonders reads the console.
-            let _ = fs::write("/dev/kmsg", format!("<6>kvet-init: modprobe {request}: {why}\n"));
+            // The kernel asks for much that nobody has (`-q`); who wonders reads the log (dmesg).
+            let _ = fs::write("/dev/kmsg", format!("<7>kvet-init: modprobe {request}: {why}\n"));
             status = ExitCode::FAILURE;
         }
     }
@@ -28,6 +28,12 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
 fn serve(request: &str) -> Result<(), String> {
     let root = Path::new(paths::MODULES);
     let share = Share { tag: paths::MODULES_TAG.into(), path: paths::MODULES.into(), readonly: true };
+    // The kernel asks for modules before init has mounted anything, and while 9p itself is being loaded: mounting a
+    // share would then ask for 9p, and so for this helper, again.
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if !filesystems.lines().any(|line| line.split_whitespace().last() == Some("9p")) {
+        return Err("9p is not there yet".into());
+    }
     if !root.join("kernel").exists() {
         shares::mount_share(&share).map_err(|e| format!("mount {}: {e}", paths::MODULES))?;
     }

@@ -24,7 +24,7 @@ use crate::plan::CellPlan;
 use crate::spec::suite::Format;
 use crate::vm::Vm;
 use crate::vm::accel::{self, AccelChoice, Chosen};
-use crate::vm::machine::shell_quote;
+use crate::quote;
 use prepare::Prepared;
 use watch::{Watch, Watched};
 
@@ -271,14 +271,14 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         plan.id, kernel.facts.release, kernel.facts.origin, chosen.accel, chosen.reason
     );
     text += &format!("limits     boot {:?}, test {:?}, cell {:?}\n", plan.limits.boot, plan.limits.test, plan.limits.cell);
-    text += &format!("job        {}\n", shell_quote(&prepare::job(plan)?.argv));
+    text += &format!("job        {}\n", quote::command(&prepare::job(plan)?.argv));
     if let Some(selected) = &plan.selected {
         text += &format!("tests      {}\n", selected.len());
     }
     for note in &prepared.notes {
         text += &format!("note       {note}\n");
     }
-    text += &format!("\n{}\n\ninitramfs  {}\n", shell_quote(&machine.argv(sockets)), machine.initrd.display());
+    text += &format!("\n{}\n\ninitramfs  {}\n", quote::command(&machine.argv(sockets)), machine.initrd.display());
     for entry in prepared.initramfs.list()? {
         text += &format!("  {entry}\n");
     }

@@ -13,7 +13,7 @@ use crate::event::Accel;
 use crate::initramfs::index::ensure_index;
 use crate::initramfs::modules::ModuleTree;
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
-use crate::initramfs::{Contents, ExtraFile, Initramfs, ensure};
+use crate::initramfs::{Contents, ExtraFile, Initramfs, Signatures, ensure};
 use crate::kernel::{Cache, Kernel};
 use crate::plan::CellPlan;
 use crate::spec::arch::ArchFacts;
@@ -72,6 +72,7 @@ pub fn prepare(
             identity: &identity,
             boot: &boot,
             jobs: &wanted,
+            signatures: Signatures::Keep,
             files: &files,
         },
     )?;
@@ -133,7 +134,7 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
 fn identity(kernel: &Kernel) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(kernel.facts.image_sha256.as_bytes());
-    for dir in &kernel.modules {
+    if let Some(dir) = &kernel.modules {
         hash.update(dir.as_os_str().as_encoded_bytes());
         for file in ["modules.order", "modules.dep", "modules.builtin", "kernel"] {
             let modified = fs::metadata(dir.join(file)).and_then(|m| m.modified());

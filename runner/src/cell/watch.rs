@@ -188,7 +188,7 @@ impl<'a> Watch<'a> {
             }
             GuestEvent::Output { stream, at, bytes } => self.on_output(stream, at, &bytes),
             GuestEvent::JobDone { at, status } => self.on_job_done(at, status, session)?,
-            GuestEvent::Bye | GuestEvent::Beat | GuestEvent::Deadline => {}
+            GuestEvent::Bye | GuestEvent::Beat | GuestEvent::Deadline | GuestEvent::Also(_) => {}
             GuestEvent::LastWords(text) => {
                 self.lost(CellEnd::Infra { reason: format!("the guest's init failed: {text}") });
             }

@@ -69,6 +69,8 @@ pub enum GuestEvent {
     Deadline,
     /// Somebody asked to stop.
     Cancelled,
+    /// A descriptor given to [`Vm::also_watch`] is readable.
+    Also(std::os::fd::RawFd),
 }
 
 /// What init says about the guest.
@@ -222,6 +224,7 @@ impl<W: Write> Session<W> {
             VmEvent::Exited { status, clean, stderr } => GuestEvent::Exited { status, clean, stderr },
             VmEvent::Deadline => GuestEvent::Deadline,
             VmEvent::Cancelled => GuestEvent::Cancelled,
+            VmEvent::Also(fd) => GuestEvent::Also(fd),
         })
     }
 

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tar::EntryType;
 
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
 use super::space;
-use super::{Cancel, Progress};
+use super::Progress;
 
 /// The unpacked files of the largest kernel package have 300 MB.
 const MAX_BYTES: u64 = 4 << 30;
@@ -253,7 +254,7 @@ struct Watched<'a, R> {
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
+        if self.cancel.requested() {
             return Err(io::Error::other("interrupted"));
         }
         let n = self.inner.read(buf)?;
@@ -280,7 +281,7 @@ mod tests {
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
         let all = |path: &Path| Some(path.to_path_buf());
-        let done = unpack(&path, "x", &root, &all, &mut |_| {}, &Cancel::new());
+        let done = unpack(&path, "x", &root, &all, &mut |_| {}, &Cancel::new().unwrap());
         (dir, done)
     }
 
@@ -368,8 +369,8 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let cancel = Cancel::new();
-        cancel.cancel();
+        let cancel = Cancel::new().unwrap();
+        cancel.request();
         let error =
             unpack(file.path(), "x", dir.path(), &|p| Some(p.into()), &mut |_| {}, &cancel).unwrap_err();
         assert_eq!(error.fault(), crate::error::Fault::Interrupted);

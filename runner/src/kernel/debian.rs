@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 use crate::event::{KernelFacts, PackageFacts};
 
@@ -26,7 +27,7 @@ use super::lock::{Lock, Mode};
 use super::release::{self, Release};
 use super::spec::VersionPattern;
 use super::version::{KernelVersion, cmp_debian};
-use super::{Cancel, Kernel, KernelSpec, Progress, deb, image, space};
+use super::{Kernel, KernelSpec, Progress, deb, image, space};
 
 /// The Debian part of `configs/kernels.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +135,9 @@ pub struct Sources {
     down: Mutex<HashSet<String>>,
 }
 
+/// An InRelease has some 150 KB.
+const MAX_PROBE: u64 = 4 << 20;
+
 impl Sources {
     /// The mirror is looked for when it is needed first: `KVET_MIRROR`, else apt's configuration.
     pub fn new(config: DebianSuites) -> Self {
@@ -172,6 +176,22 @@ impl Sources {
             let _ = self.mirrors.set(found);
         }
         self.mirrors.get().ok_or_else(|| Error::host("no mirror"))
+    }
+
+    /// Whether the archives answer: a line for each, for people.
+    ///
+    /// # Errors
+    /// As [`Mirrors::discover`], or one does not answer.
+    pub fn probe(&self, cancel: &Cancel) -> Result<Vec<String>> {
+        let mirrors = self.mirrors()?;
+        let Some(suite) = self.config.suites.iter().find(|suite| suite.archive == Archive::Main) else {
+            return Ok(Vec::new());
+        };
+        let path = format!("dists/{}/InRelease", suite.name);
+        self.fetcher()?
+            .small(&mirrors.main, &path, MAX_PROBE, cancel)
+            .map_err(|trouble| trouble.into_error().context(format!("{} does not answer", mirrors.main)))?;
+        Ok(vec![format!("{} answers", mirrors.main)])
     }
 
     fn fetcher(&self) -> Result<&Fetcher> {
@@ -273,6 +293,8 @@ pub(super) fn acquire(
 #[derive(Default)]
 struct Market {
     offers: Vec<Offer>,
+    /// What the suites that were not asked had when they were asked last; only for messages.
+    elsewhere: Vec<Offer>,
     trouble: Vec<Error>,
     asked: Vec<String>,
 }
@@ -324,18 +346,18 @@ impl Market {
             .hint("`kvet kernel fetch --refresh` asks the archive anew; old point releases leave it")
     }
 
-    /// The versions that can be had and are closest to what was asked.
+    /// The versions that can be had and are closest to what was asked, in order.
     fn near(&self, pattern: VersionPattern) -> String {
         let (major, minor) = pattern.series();
-        let patch = if let VersionPattern::Exact(v) = pattern { v.patch } else { 0 };
-        let mut all: Vec<&Offer> = self.offers.iter().filter(|o| o.missing.is_none()).collect();
-        let far =
-            |v: KernelVersion| (v.major.abs_diff(major), v.minor.abs_diff(minor), v.patch.abs_diff(patch));
-        all.sort_by_key(|o| far(o.version));
-        all.truncate(8);
+        let asked =
+            if let VersionPattern::Exact(v) = pattern { v } else { KernelVersion::new(major, minor, 0) };
+        let mut all: Vec<&Offer> =
+            self.offers.iter().chain(&self.elsewhere).filter(|o| o.missing.is_none()).collect();
         all.sort_by_key(|o| o.version);
-        let mut shown: Vec<String> = all.iter().map(|o| format!("{} ({})", o.version, o.suite)).collect();
-        shown.dedup();
+        all.dedup_by_key(|o| o.version);
+        let at = all.partition_point(|o| o.version < asked);
+        let shown = &all[at.saturating_sub(4)..(at + 4).min(all.len())];
+        let shown: Vec<String> = shown.iter().map(|o| format!("{} ({})", o.version, o.suite)).collect();
         if shown.is_empty() {
             "nothing is available".into()
         } else {
@@ -352,7 +374,13 @@ impl Work<'_> {
     fn market(&mut self, named: Option<&str>, pattern: VersionPattern) -> Result<Market> {
         let mut market = Market::default();
         let sources = self.sources;
-        for suite in sources.suites(named, pattern)? {
+        let suites = sources.suites(named, pattern)?;
+        for suite in &sources.config.suites {
+            if !suites.contains(&suite) {
+                let old = self.stored_index(suite);
+                market.elsewhere.extend(old.iter().flat_map(index::offers));
+                continue;
+            }
             market.asked.push(suite.name.clone());
             match self.index(suite, &[]) {
                 Ok(index) => market.offers.extend(index::offers(&index)),
@@ -368,6 +396,16 @@ impl Work<'_> {
         Ok(market)
     }
 
+    fn index_name(&self, suite: &DebianSuite) -> String {
+        format!("{}-{}", suite.name, self.arch)
+    }
+
+    /// The index in the cache, of whatever age.
+    fn stored_index(&self, suite: &DebianSuite) -> Option<Index> {
+        read_json::<Index>(&self.cache.index_path(&self.index_name(suite)))
+            .filter(|i| i.format == FORMAT && i.suite == suite.name && i.arch == self.arch)
+    }
+
     /// A suite's index: the one in the cache while it is fresh, else what the archive says now. When the archive
     /// is away an old one still serves, with a note.
     fn index(&mut self, suite: &DebianSuite, also: &[String]) -> std::result::Result<Index, Trouble> {
@@ -381,16 +419,17 @@ impl Work<'_> {
         if let Some(index) = load().filter(|i| self.sources.is_fresh(i, also)) {
             return Ok(index);
         }
+        let name = self.index_name(suite);
         let lock = self.cache.lock_path(&format!("index-{name}"));
         let what = format!("fetch the index of {}", suite.name);
         let _lock = Lock::take(&lock, Mode::Exclusive, &what, self.progress, self.cancel)?;
-        let old = load();
+        let old = self.stored_index(suite);
         if let Some(index) = old.as_ref().filter(|i| self.sources.is_fresh(i, also)) {
             return Ok(index.clone());
         }
         match (self.fetch_index(suite, also, old.as_ref()), old) {
             (Ok(index), _) => {
-                self.cache.replace_json(&path, &index)?;
+                self.cache.replace_json(&self.cache.index_path(&name), &index)?;
                 Ok(index)
             }
             (Err(Trouble::Away(e)), Some(old)) if also.iter().all(|name| old.also.contains(name)) => {

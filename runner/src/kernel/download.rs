@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
 use super::apt::Base;
 use super::hash::Sha256Hex;
 use super::space;
-use super::{Cancel, Progress};
+use super::Progress;
 
 /// A connection that does not come about within this time will not.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -503,7 +504,7 @@ mod tests {
             let base = Base::parse(&self.server.url()).unwrap();
             let mut progress = |p| seen.push(p);
             let done =
-                fetcher.file(&base, "pool/x.deb", &mut file, &path, expected, &mut progress, &Cancel::new());
+                fetcher.file(&base, "pool/x.deb", &mut file, &path, expected, &mut progress, &Cancel::new().unwrap());
             (done, std::fs::read(&path).unwrap(), seen)
         }
     }
@@ -605,7 +606,7 @@ mod tests {
             case.dir.path(),
             Behaviour { stall_at: Some(0), cuts: usize::MAX, ..Default::default() },
         );
-        let cancel = Cancel::new();
+        let cancel = Cancel::new().unwrap();
         let later = cancel.clone();
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(200));
@@ -623,13 +624,13 @@ mod tests {
         let case = case(Behaviour::default());
         let fetcher = Fetcher::impatient(Duration::from_secs(1));
         for base in [Base::parse(&case.server.url()).unwrap(), Base::Dir(case.dir.path().into())] {
-            let get = |path, max| fetcher.small(&base, path, max, &Cancel::new());
+            let get = |path, max| fetcher.small(&base, path, max, &Cancel::new().unwrap());
             assert_eq!(get("pool/x.deb", 1 << 20).unwrap(), case.content);
             assert!(matches!(get("pool/x.deb", 299_999), Err(Trouble::Fatal(_))));
             assert!(matches!(get("pool/y.deb", 1 << 20), Err(Trouble::Missing(_))));
         }
         let nobody = Base::Http("http://127.0.0.1:1".into());
-        assert!(matches!(fetcher.small(&nobody, "x", 1, &Cancel::new()), Err(Trouble::Away(_))));
+        assert!(matches!(fetcher.small(&nobody, "x", 1, &Cancel::new().unwrap()), Err(Trouble::Away(_))));
     }
 
     #[test]

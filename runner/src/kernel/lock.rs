@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
-use super::{Cancel, Progress};
+use super::Progress;
 
 /// How often a held lock is tried again.
 const POLL: Duration = Duration::from_millis(50);
@@ -125,15 +126,15 @@ mod tests {
     fn one_writer_or_many_readers_and_a_removed_file_is_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
-        let a = Lock::try_take(&path, Mode::Exclusive).unwrap().unwrap();
+        let a = Lock::try_take(&path, Mode::Exclusive).unwrap();
         assert!(Lock::try_take(&path, Mode::Shared).unwrap().is_none());
         a.share().unwrap();
-        let b = Lock::try_take(&path, Mode::Shared).unwrap().unwrap();
+        let b = Lock::try_take(&path, Mode::Shared).unwrap();
         assert!(Lock::try_take(&path, Mode::Exclusive).unwrap().is_none());
         drop(a);
         b.remove().unwrap();
         assert!(!path.exists());
-        let c = Lock::try_take(&path, Mode::Exclusive).unwrap().unwrap();
+        let c = Lock::try_take(&path, Mode::Exclusive).unwrap();
         assert!(same_file(c.file(), &path));
     }
 
@@ -141,8 +142,8 @@ mod tests {
     fn a_cancelled_wait_ends() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
-        let _held = Lock::try_take(&path, Mode::Exclusive).unwrap().unwrap();
-        let (cancel, mut notes) = (Cancel::new(), Vec::new());
+        let _held = Lock::try_take(&path, Mode::Exclusive).unwrap();
+        let (cancel, mut notes) = (Cancel::new().unwrap(), Vec::new());
         let later = cancel.clone();
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(120));

@@ -9,6 +9,8 @@ mod deb;
 mod debian;
 mod download;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod hash;
 mod image;
 mod index;
@@ -24,11 +26,10 @@ mod tests;
 mod version;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::Arch;
-use crate::error::{Error, Result};
+use crate::cancel::Cancel;
+use crate::error::Result;
 use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
@@ -78,35 +79,6 @@ pub enum Progress {
         /// In the end.
         total: u64,
     },
-}
-
-/// Tells work in progress to stop. Clones tell the same work.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Nothing is cancelled yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Cancels. Safe to call from anywhere, a signal handler included.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The same as an error to return.
-    ///
-    /// # Errors
-    /// [`Error::interrupted`] after a cancel.
-    pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::interrupted()) } else { Ok(()) }
-    }
 }
 
 /// Gets a kernel: out of the cache, else from the archive, or from the caller's own disk.

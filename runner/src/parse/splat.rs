@@ -37,7 +37,7 @@ const MAX_PRELUDE: usize = 10;
 ///
 /// ```
 /// # use kvet::parse::splat::{Allowlist, Patterns, Scanner};
-/// let patterns = Patterns::builtin()?;
+/// let patterns = Patterns::load("../configs/splats.yaml".as_ref())?;
 /// let mut scanner = Scanner::new(patterns, Allowlist::default());
 /// assert!(scanner.line("[    2.125610] Kernel panic - not syncing: sysrq triggered crash").is_empty());
 /// assert!(scanner.pending().is_some_and(|p| p.fatal));

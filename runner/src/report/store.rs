@@ -16,7 +16,6 @@
 //! Streams are written as they come, so that a kvet that is killed leaves them; whole files appear by rename.
 
 use std::collections::HashSet;
-use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{ErrorKind, LineWriter, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -26,6 +25,7 @@ use serde::Serialize;
 
 use super::{Reporter, json, junit};
 use crate::error::{Error, IoContext, Result};
+use crate::quote;
 use crate::event::{
     Accel, CellEnd, CellId, CellReport, Counts, Event, KernelFacts, PhaseTime, RunReport, Splat, Stream,
 };
@@ -215,7 +215,7 @@ impl Store {
             }
             Event::VmStarted { argv, .. } => {
                 files.argv.clone_from(argv);
-                write_whole(&dir.join("qemu.argv"), shell_command(argv).as_bytes())?;
+                write_whole(&dir.join("qemu.argv"), quote::command_in_lines(argv).as_bytes())?;
             }
             _ => {}
         }
@@ -335,35 +335,13 @@ fn run_yaml(report: &CellReport, argv: &[String]) -> Result<Vec<u8>> {
         splats: &report.splats,
         qemu_argv: argv,
     };
-    serde_yaml::to_string(&yaml)
-        .map(String::into_bytes)
-        .map_err(|e| Error::host("cannot turn a cell's report into YAML").because(e))
+    crate::spec::to_yaml(&yaml).map(String::into_bytes)
 }
 
 fn rfc3339(unix: f64) -> String {
     match jiff::Timestamp::from_millisecond((unix * 1000.0) as i64) {
         Ok(time) => time.to_string(),
         Err(_) => "unknown".to_owned(),
-    }
-}
-
-/// A command as a shell takes it, one argument a line.
-pub fn shell_command<S: AsRef<str>>(argv: &[S]) -> String {
-    let quoted: Vec<String> = argv.iter().map(|a| Quoted(a.as_ref()).to_string()).collect();
-    quoted.join(" \\\n  ") + "\n"
-}
-
-/// An argument with as many quotes as a shell needs.
-struct Quoted<'a>(&'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
-        if !self.0.is_empty() && self.0.chars().all(plain) {
-            f.write_str(self.0)
-        } else {
-            write!(f, "'{}'", self.0.replace('\'', r"'\''"))
-        }
     }
 }
 

@@ -138,20 +138,6 @@ impl Argv {
     }
 }
 
-/// A command line that can be pasted into a POSIX shell.
-pub fn shell_quote<S: AsRef<OsStr>>(argv: &[S]) -> String {
-    let quote = |arg: &S| {
-        let text = arg.as_ref().to_string_lossy();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-        if !text.is_empty() && text.chars().all(plain) {
-            text.into_owned()
-        } else {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-    };
-    argv.iter().map(quote).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +164,7 @@ mod tests {
     fn the_command_line_is_exactly_this() {
         let argv = machine().argv(Sockets { console: 7, wire: 8, qmp: 9 });
         assert_eq!(
-            shell_quote(&argv),
+            crate::quote::command(&argv),
             "qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
              -machine q35,memory-backend=ram -accel tcg -cpu max -smp 2 \
              -object memory-backend-ram,id=ram,size=512M -m 512M \
@@ -192,10 +178,5 @@ mod tests {
              -fsdev local,id=share1,path=/r,security_model=mapped-file,multidevs=remap \
              -device virtio-9p-pci,fsdev=share1,mount_tag=kvet.results"
         );
-    }
-
-    #[test]
-    fn quoting_survives_a_shell() {
-        assert_eq!(shell_quote(&["a b", "", "it's", "x=1"]), r"'a b' '' 'it'\''s' x=1");
     }
 }

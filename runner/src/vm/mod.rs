@@ -49,6 +49,9 @@ pub enum VmEvent {
     Deadline,
     /// Somebody asked to stop. Reported once.
     Cancelled,
+    /// A descriptor given to [`Vm::also_watch`] is readable, or its other end is closed. It is reported until it
+    /// is read or no longer watched.
+    Also(RawFd),
 }
 
 /// Most bytes of QEMU's stderr that are kept.
@@ -67,6 +70,8 @@ const STDERR: u64 = 4;
 const PROCESS: u64 = 5;
 const TIMER: u64 = 6;
 const CANCEL: u64 = 7;
+/// Tokens from here on are descriptors of the caller's.
+const ALSO: u64 = 1 << 32;
 
 /// A running guest.
 pub struct Vm {
@@ -213,6 +218,22 @@ impl Vm {
         Ok(())
     }
 
+    /// Also waits for a descriptor of the caller's, which has to stay open while it is watched.
+    ///
+    /// # Errors
+    /// The descriptor is one that cannot be waited for, such as a plain file.
+    pub fn also_watch(&self, fd: RawFd) -> Result<()> {
+        self.watch(ControlOperation::Add, fd, EventSet::IN, ALSO + fd as u64)
+    }
+
+    /// No longer waits for it.
+    ///
+    /// # Errors
+    /// It was not watched.
+    pub fn stop_watching(&self, fd: RawFd) -> Result<()> {
+        self.watch(ControlOperation::Delete, fd, EventSet::empty(), ALSO + fd as u64)
+    }
+
     fn handle(&mut self, event: &EpollEvent) -> Result<()> {
         let set = event.event_set();
         match event.data() {
@@ -231,6 +252,7 @@ impl Vm {
                 self.watch(ControlOperation::Delete, self.cancel.fd(), EventSet::empty(), CANCEL)?;
                 self.queue.push_back(VmEvent::Cancelled);
             }
+            also if also >= ALSO => self.queue.push_back(VmEvent::Also((also - ALSO) as RawFd)),
             _ => {}
         }
         Ok(())

@@ -12,7 +12,8 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::error::{Error, IoContext, Result};
-use crate::vm::machine::{Machine, Sockets, shell_quote};
+use crate::quote;
+use crate::vm::machine::{Machine, Sockets};
 
 /// Our ends of QEMU's sockets, all non-blocking.
 pub struct Channels {
@@ -110,7 +111,7 @@ fn spawn(argv: &[OsString], inherited: [RawFd; 3]) -> Result<Child> {
         if missing {
             error.hint("`kvet doctor` says which package is missing")
         } else {
-            error.hint(format!("the command was: {}", shell_quote(argv)))
+            error.hint(format!("the command was: {}", quote::command(argv)))
         }
     })
 }

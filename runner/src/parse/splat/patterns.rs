@@ -1,18 +1,15 @@
 //! The tables the scanner works with, as data from `configs/`.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use regex::{Regex, RegexSet};
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
-
-/// The tables as they are shipped: a kvet without its configs folder still recognises a panic.
-const BUILTIN: &str = include_str!("../../../../configs/splats.yaml");
-
-/// The allow-list as it is shipped.
-const BUILTIN_ALLOWLIST: &str = include_str!("../../../../configs/SPLAT_ALLOWLIST");
+use crate::error::{Error, IoContext, Result};
+use crate::spec;
 
 /// `configs/splats.yaml`, compiled. Cheap to share, dear to make (milliseconds): one serves all guests.
 #[derive(Debug)]
@@ -55,12 +52,12 @@ struct Pattern {
 const BANNER: &str = "reboot";
 
 impl Patterns {
-    /// The tables kvet was built with.
+    /// Reads the table in a file.
     ///
     /// # Errors
-    /// They do not compile; a test sees to it that they do.
-    pub fn builtin() -> Result<Arc<Self>> {
-        Self::parse(BUILTIN, "configs/splats.yaml (built in)")
+    /// It cannot be read, or see [`Patterns::parse`].
+    pub fn load(path: &Path) -> Result<Arc<Self>> {
+        Self::parse(&read(path)?, &path.display().to_string())
     }
 
     /// Compiles a table. `place` names it in messages.
@@ -69,8 +66,7 @@ impl Patterns {
     /// It is not YAML of the right form, an expression does not compile, or an example does not match its pattern
     /// before all others: all of them the caller's.
     pub fn parse(yaml: &str, place: &str) -> Result<Arc<Self>> {
-        let file: File = serde_yaml::from_str(yaml)
-            .map_err(|e| Error::caller(format!("{place} is not valid")).because(e))?;
+        let file: File = spec::parse(yaml).map_err(|e| e.context(format!("{place} is not valid")))?;
         let starts = set(file.patterns.iter().map(|p| p.start.as_str()), place)?;
         let mut table = Vec::new();
         let mut ends: HashMap<&str, Regex> = HashMap::new();
@@ -168,12 +164,12 @@ pub struct Allowlist {
 }
 
 impl Allowlist {
-    /// The list kvet was built with.
+    /// Reads the list in a file.
     ///
     /// # Errors
-    /// It is not valid; a test sees to it that it is.
-    pub fn builtin() -> Result<Self> {
-        Self::parse(BUILTIN_ALLOWLIST, "configs/SPLAT_ALLOWLIST (built in)")
+    /// It cannot be read, or see [`Allowlist::parse`].
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::parse(&read(path)?, &path.display().to_string())
     }
 
     /// Reads lines of the form `expression # reason`; empty lines and lines that begin with `#` are skipped.
@@ -208,4 +204,8 @@ impl Allowlist {
     pub(super) fn reason(&self, text: &str) -> Option<String> {
         self.entries.iter().find(|(regex, _)| regex.is_match(text)).map(|(_, reason)| reason.clone())
     }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).given(format!("read {}", path.display()))
 }

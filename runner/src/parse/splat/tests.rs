@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::parse::clean::LineSplitter;
 
+fn shipped() -> std::sync::Arc<Patterns> {
+    Patterns::load("../configs/splats.yaml".as_ref()).unwrap()
+}
+
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/console")
 }
 
 fn scanner() -> Scanner {
-    Scanner::new(Patterns::builtin().unwrap(), Allowlist::builtin().unwrap())
+    Scanner::new(shipped(), Allowlist::load("../configs/SPLAT_ALLOWLIST".as_ref()).unwrap())
 }
 
 /// Feeds bytes as a serial line would deliver them.
@@ -59,7 +63,7 @@ fn saved_logs() {
 
 #[test]
 fn the_shipped_tables_are_valid_and_their_examples_match() {
-    let kinds = Patterns::builtin().unwrap();
+    let kinds = shipped();
     for kind in [
         "panic",
         "oops",
@@ -74,7 +78,7 @@ fn the_shipped_tables_are_valid_and_their_examples_match() {
     ] {
         assert!(kinds.kinds().contains(&kind), "{kind}");
     }
-    Allowlist::builtin().unwrap();
+    Allowlist::load("../configs/SPLAT_ALLOWLIST".as_ref()).unwrap();
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn the_allow_list_needs_reasons_and_covers_by_line() {
     let list = "# comment\n\n^WARNING: lib/refcount.c:\\d+ at # driver x, reported as 1234\n";
     let log = "[    1.000000] ------------[ cut here ]------------\n[    1.000001] WARNING: lib/refcount.c:25 at f+0x1/0x2\n[    1.000002] ---[ end trace 0 ]---\n";
     let run = |tail: &str| {
-        let mut s = Scanner::new(Patterns::builtin().unwrap(), Allowlist::parse(list, "l").unwrap());
+        let mut s = Scanner::new(shipped(), Allowlist::parse(list, "l").unwrap());
         let mut out: Vec<Splat> = log.lines().chain(tail.lines()).flat_map(|l| s.line(l)).collect();
         out.extend(s.flush());
         out.remove(0)

@@ -1,0 +1,292 @@
+//! `kvet shell`: an interactive shell in a guest.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use kvet_wire::{Job, JobStatus, LAST_WORDS_MARK, Share, Tty, paths};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vmm_sys_util::signal::register_signal_handler;
+use vmm_sys_util::terminal::Terminal;
+
+use crate::cell::{self, prepare};
+use crate::cmd::args::ShellArgs;
+use crate::cmd::{Setup, plain_progress};
+use crate::error::{Error, IoContext, Result, exit};
+use crate::event::Event;
+use crate::guest::{GuestEvent, Session};
+use crate::kernel;
+use crate::parse::clean::LineSplitter;
+use crate::plan::{CellPlan, Plan, Request};
+use crate::report::Reporter;
+use crate::report::store::{RunDir, Store};
+use crate::vm::Vm;
+use crate::vm::accel;
+use crate::vm::machine::HostShare;
+
+/// The package that brings the shell. It is static, and there is one for every architecture.
+const SHELL_PACKAGE: &str = "busybox-static";
+/// Links for every applet, then a login shell. Whatever a suite brings is found as well.
+const START: &str = "/kvet/tools/busybox mkdir -p /bin && /kvet/tools/busybox --install -s /bin && \
+                     export PS1='\\w # ' && exec /bin/sh";
+/// What a terminal types for "no more input".
+const END_OF_INPUT: u8 = 4;
+/// How long the guest may take to leave.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Boots a kernel and connects the terminal with a shell in it. The exit code is 0 if the shell's was.
+pub fn run(args: ShellArgs) -> Result<u8> {
+    let setup = Setup::new()?;
+    setup.resources.cancel.on_signals()?;
+    let plan = plan(&setup, &args)?;
+    let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
+    let session = boot(&setup, &plan, &dir)?;
+    let store = Store::new(dir.clone());
+    let interactive = std::io::stdin().is_terminal();
+    let console = dir.cell(0).join("console.log");
+    let shell = Shell {
+        session,
+        store,
+        console: LineSplitter::default(),
+        job: job(&plan, args.command.as_deref(), interactive)?,
+        boot_deadline: Instant::now() + plan.limits.boot,
+        typing: args.command.is_none() || !interactive,
+        console_path: console.display().to_string(),
+    };
+    shell.run()
+}
+
+fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
+    let request = Request {
+        kernels: args.kernel.iter().cloned().collect(),
+        modules: args.files.modules.clone(),
+        config: args.files.config.clone(),
+        archs: args.arch.into_iter().collect(),
+        suite: args.suite.clone(),
+        accel: args.hardware.accel,
+        memory_mib: args.hardware.memory,
+        cpus: args.hardware.cpus,
+        ..Request::default()
+    };
+    let plan = Plan::new(&request, &setup.home, &setup.config)?;
+    plan.cells.into_iter().next().ok_or_else(|| Error::caller("there is no kernel to boot"))
+}
+
+fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Session<BufWriter<File>>> {
+    let resources = &setup.resources;
+    let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
+    let mut progress = plain_progress();
+    let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, &mut progress, cancel)?;
+    let packages =
+        kernel::acquire_packages(&[SHELL_PACKAGE], plan.arch, cache, sources, &mut progress, cancel)?;
+    let root = &packages.first().ok_or_else(|| Error::host("no package came"))?.root;
+    let tools = ["usr/bin", "bin"].map(|dir| root.join(dir)).into_iter().find(|dir| dir.join("busybox").exists());
+    let tools = tools.ok_or_else(|| Error::host(format!("there is no busybox in {}", root.display())))?;
+    let results = dir.cell(0).join("files");
+    std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
+    let tools = HostShare { tag: paths::TOOLS_TAG.into(), dir: tools, readonly: true };
+    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[tools])?;
+    for note in &prepared.notes {
+        eprintln!("note: {note}");
+    }
+    let qemu = cell::find_qemu(&plan.facts)?;
+    let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
+    eprintln!("booting {} ({}, {}: {})", kernel.facts.release, plan.arch, chosen.accel, chosen.reason);
+    let machine = prepare::machine(plan, &kernel, &prepared, chosen.accel, &qemu);
+    let log = dir.cell(0).join("wire.jsonl");
+    let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
+    Ok(Session::new(Vm::start(&machine, cancel)?, log))
+}
+
+fn job(plan: &CellPlan, command: Option<&str>, interactive: bool) -> Result<Job> {
+    let mut job = prepare::job(plan)?;
+    job.shares.push(Share { tag: paths::TOOLS_TAG.into(), path: paths::TOOLS.into(), readonly: true });
+    let mut line = START.to_owned();
+    if command.is_some() {
+        line.push_str(" -c \"$1\"");
+    }
+    job.argv = [format!("{}/busybox", paths::TOOLS), "sh".into(), "-c".into(), line, "sh".into()].into();
+    job.argv.extend(command.map(Into::into));
+    job.cwd = "/".into();
+    let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
+    job.env.push(("TERM".into(), terminal));
+    if command.is_none() || !interactive {
+        job.tty = Some(window_size().unwrap_or(Tty { cols: 80, rows: 24 }));
+    }
+    Ok(job)
+}
+
+/// A guest with a shell, and our terminal.
+struct Shell {
+    session: Session<BufWriter<File>>,
+    store: Store,
+    console: LineSplitter,
+    job: Job,
+    boot_deadline: Instant,
+    typing: bool,
+    console_path: String,
+}
+
+impl Shell {
+    fn run(mut self) -> Result<u8> {
+        self.wait_for_ready()?;
+        let resized = watch_window()?;
+        self.session.vm().also_watch(resized.as_raw_fd())?;
+        let stdin = std::io::stdin();
+        // Declared after everything that could fail above, and dropped on every way out below: the terminal is
+        // the user's again whatever happens.
+        let _raw = RawMode::enter()?;
+        if self.typing {
+            self.session.vm().also_watch(stdin.as_raw_fd()).map_err(|e| {
+                Error::caller("standard input is a plain file").because(e).hint("use a pipe: cat FILE | kvet shell")
+            })?;
+        }
+        self.session.run(self.job.clone())?;
+        let status = self.converse(stdin.as_raw_fd(), &resized)?;
+        self.session.power_off()?;
+        self.leave()?;
+        Ok(if status == (JobStatus::Exited { code: 0 }) { exit::PASSED } else { exit::FAILED })
+    }
+
+    fn wait_for_ready(&mut self) -> Result<()> {
+        loop {
+            match self.next(Some(self.boot_deadline))? {
+                GuestEvent::Ready(_) => return Ok(()),
+                GuestEvent::Deadline => return Err(self.lost("the kernel did not come up in time")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Until the shell ends.
+    fn converse(&mut self, stdin: RawFd, resized: &EventFd) -> Result<JobStatus> {
+        let mut out = std::io::stdout();
+        loop {
+            match self.next(None)? {
+                GuestEvent::Output { bytes, .. } => {
+                    out.write_all(&bytes).and_then(|()| out.flush()).host("write to the terminal")?;
+                }
+                GuestEvent::Also(fd) if fd == stdin => self.forward_input()?,
+                GuestEvent::Also(_) => {
+                    let _ = resized.read();
+                    if let Some(size) = window_size() {
+                        self.session.resize(size)?;
+                    }
+                }
+                GuestEvent::JobDone { status, .. } => {
+                    if let JobStatus::NotStarted { stage, error } = &status {
+                        return Err(Error::host(format!("cannot start a shell in the guest: {stage}: {error}")));
+                    }
+                    return Ok(status);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn forward_input(&mut self) -> Result<()> {
+        let mut buffer = [0; 4096];
+        let stdin = std::io::stdin();
+        // Past the standard library's buffer: what stays in there would not be seen by the wait.
+        match nix::unistd::read(&stdin, &mut buffer).map_err(std::io::Error::from).host("read standard input")? {
+            0 => {
+                self.session.vm().stop_watching(stdin.as_raw_fd())?;
+                self.session.type_into(&[END_OF_INPUT])
+            }
+            n => self.session.type_into(&buffer[..n]),
+        }
+    }
+
+    fn leave(mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.session.next_event(Some(deadline))? {
+                GuestEvent::Bye | GuestEvent::Exited { .. } | GuestEvent::Deadline => break,
+                _ => {}
+            }
+        }
+        self.session.end()
+    }
+
+    /// The next event; the console is kept, and whatever ends the guest is an error.
+    fn next(&mut self, deadline: Option<Instant>) -> Result<GuestEvent> {
+        let event = self.session.next_event(deadline)?;
+        match &event {
+            GuestEvent::Console(bytes) => {
+                for line in self.console.push(bytes) {
+                    if let Some((_, words)) = line.split_once(LAST_WORDS_MARK) {
+                        return Err(Error::host(format!("the guest's init failed: {words}")));
+                    }
+                    self.store.event(&Event::ConsoleLine { cell: 0, line })?;
+                }
+            }
+            GuestEvent::LastWords(words) => {
+                return Err(Error::host(format!("the guest's init failed: {words}")));
+            }
+            GuestEvent::Violation(why) => return Err(self.lost(&format!("the guest broke the protocol: {why}"))),
+            GuestEvent::Exited { clean: true, .. } => return Err(self.lost("the guest is gone")),
+            GuestEvent::Exited { status, stderr, .. } => {
+                return Err(Error::host(format!("QEMU ended with {status}: {stderr}")));
+            }
+            GuestEvent::Cancelled => return Err(Error::interrupted()),
+            _ => {}
+        }
+        Ok(event)
+    }
+
+    fn lost(&self, what: &str) -> Error {
+        Error::kernel(what).hint(format!("its console is in {}", self.console_path))
+    }
+}
+
+/// The terminal in raw mode while this lives.
+struct RawMode {
+    on: bool,
+}
+
+impl RawMode {
+    fn enter() -> Result<Self> {
+        let stdin = std::io::stdin();
+        let on = stdin.is_terminal();
+        if on {
+            stdin.lock().set_raw_mode().map_err(|e| Error::host(format!("cannot set the terminal: {e}")))?;
+        }
+        Ok(Self { on })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        if self.on {
+            // Nothing better can be done about a terminal that is gone.
+            let _ = std::io::stdin().lock().set_canon_mode();
+        }
+    }
+}
+
+/// Written to by the handler of SIGWINCH.
+static WINDOW_FD: AtomicI32 = AtomicI32::new(-1);
+
+fn watch_window() -> Result<EventFd> {
+    let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).host("create an eventfd")?;
+    WINDOW_FD.store(event.as_raw_fd(), Ordering::SeqCst);
+    register_signal_handler(libc::SIGWINCH, on_window_change)
+        .map_err(|e| Error::host(format!("cannot handle SIGWINCH: {e}")))?;
+    Ok(event)
+}
+
+extern "C" fn on_window_change(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let one = 1u64;
+    // SAFETY: write(2) is async-signal-safe; the pointer and length describe `one`.
+    unsafe { libc::write(WINDOW_FD.load(Ordering::SeqCst), (&raw const one).cast(), 8) };
+}
+
+fn window_size() -> Option<Tty> {
+    nix::ioctl_read_bad!(get_window_size, libc::TIOCGWINSZ, nix::pty::Winsize);
+    let mut size = nix::pty::Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the struct is what the ioctl fills (ioctl_tty(2)).
+    unsafe { get_window_size(std::io::stdout().as_raw_fd(), &mut size) }.ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some(Tty { cols: size.ws_col, rows: size.ws_row })
+}
