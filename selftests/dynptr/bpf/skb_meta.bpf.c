@@ -37,7 +37,7 @@ int meta_none(struct xdp_md *xdp)
 	return XDP_PASS;
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_read(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
@@ -56,7 +56,7 @@ int dynptr_read(struct __sk_buff *skb)
 	return TC_SHOT;
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_write(struct __sk_buff *skb)
 {
 	__u8 out[4] = { 1, 2, 3, 4 }, in[4] = {}, *data, *direct;
@@ -85,7 +85,7 @@ int dynptr_write(struct __sk_buff *skb)
 	return TC_SHOT;
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_slice(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
@@ -104,7 +104,7 @@ int dynptr_slice(struct __sk_buff *skb)
 	return TC_SHOT;
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_slice_rdwr(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
@@ -125,7 +125,7 @@ int dynptr_slice_rdwr(struct __sk_buff *skb)
 	return TC_SHOT;
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_offset(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
@@ -149,7 +149,7 @@ int dynptr_offset(struct __sk_buff *skb)
 }
 
 /* Neither the last byte nor the packet behind it can be passed. */
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_offset_oob(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
@@ -170,7 +170,7 @@ int dynptr_offset_oob(struct __sk_buff *skb)
 	return TC_SHOT;
 }
 
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_flags(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta, null;
@@ -189,7 +189,7 @@ int dynptr_flags(struct __sk_buff *skb)
 }
 
 /* No XDP program made room for any. */
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_empty(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
@@ -208,7 +208,7 @@ int dynptr_empty(struct __sk_buff *skb)
 }
 
 /* Writing to the packet leaves the metadata as they were, and the other way round. */
-SEC("tc")
+SEC("tcx/ingress")
 int dynptr_beside_payload(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta, packet;

@@ -49,8 +49,10 @@ impl Suite {
     /// What libbpf says where it cannot: it is our object or the kernel's BPF that does not work then.
     pub fn prepare(programs: &[&str]) -> Result<Self, String> {
         set_print(Some((PrintLevel::Warn, keep_message)));
-        let mut object =
-            ObjectBuilder::default().open_memory(model::object()).map_err(|err| explain("cannot open", &err))?;
+        let mut object = ObjectBuilder::default()
+            .name("dynptr")
+            .and_then(|builder| builder.open_memory(model::object()))
+            .map_err(|err| explain("cannot open", &err))?;
         for mut program in object.progs_mut() {
             let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
             program.set_autoload(wanted);
