@@ -75,7 +75,8 @@ fn sources(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     for entry in entries {
         let path = entry.map_err(|err| format!("cannot read {}: {err}", dir.display()))?.path();
         println!("cargo::rerun-if-changed={}", path.display());
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".bpf.c"));
+        let name =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".bpf.c"));
         if let Some(name) = name {
             sources.push((name.to_owned(), path.clone()));
         }
@@ -91,7 +92,8 @@ fn programs_of(object: &Path, sources: &[(String, PathBuf)]) -> Result<BTreeMap<
         .map_err(|err| format!("cannot open {}: {err:#}", object.display()))?;
     let mut programs = BTreeMap::new();
     for (name, path) in sources {
-        let text = fs::read_to_string(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+        let text =
+            fs::read_to_string(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
         for program in opened.progs() {
             let program = program.name().to_string_lossy().into_owned();
             if text.contains(&format!("\nint {program}(")) {

@@ -132,7 +132,8 @@ impl File {
     fn check_group(&self, group: &GroupSpec) -> Result<(), String> {
         let sorted = group.tests.is_sorted_by(|a, b| a.name < b.name);
         let names = group.tests.iter().map(|test| test.name.as_str()).chain([group.name.as_str()]);
-        let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let plain =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if let Some(odd) = names.into_iter().find(|name| !plain(name)) {
             return Err(format!("{odd:?}: names are made of letters, digits and _"));
         }
@@ -144,7 +145,10 @@ impl File {
 
     /// What nothing refers to is a mistake: a test that was forgotten, or data that says nothing.
     fn check_used(&self, used: &Used, programs: &BTreeMap<String, String>) -> Result<(), String> {
-        let unused = |what, all: Vec<&String>, used: &BTreeSet<String>| match all.iter().find(|it| !used.contains(**it)) {
+        let unused = |what, all: Vec<&String>, used: &BTreeSet<String>| match all
+            .iter()
+            .find(|it| !used.contains(**it))
+        {
             Some(name) => Err(format!("{what} {name} is used by no test")),
             None => Ok(()),
         };
@@ -154,7 +158,12 @@ impl File {
         unused("point", self.points.keys().collect(), &used.points)
     }
 
-    fn test(&self, test: &TestSpec, programs: &BTreeMap<String, String>, used: &mut Used) -> Result<String, String> {
+    fn test(
+        &self,
+        test: &TestSpec,
+        programs: &BTreeMap<String, String>,
+        used: &mut Used,
+    ) -> Result<String, String> {
         let program = test.program.as_ref().unwrap_or(&test.name);
         let mut source_of = |program: &String| {
             used.programs.insert(program.clone());
@@ -166,7 +175,8 @@ impl File {
         }
         let mut needs = String::new();
         for name in &test.needs {
-            let feature = self.features.get(name).ok_or_else(|| format!("{name} is not among the features"))?;
+            let feature =
+                self.features.get(name).ok_or_else(|| format!("{name} is not among the features"))?;
             used.features.insert(name.clone());
             let _ = write!(needs, "Need {{ name: {name:?}, since: {} }}, ", feature.code());
         }
@@ -181,12 +191,16 @@ impl File {
         let bytes = test.bytes.unwrap_or(PACKET_BYTES);
         match (test.run, test.bytes, &test.xdp, test.rejected.as_slice()) {
             (Some(RunSpec::Nanosleep), None, None, []) => Ok("Run::Nanosleep".into()),
-            (Some(RunSpec::TestRun), _, None, []) => Ok(format!("Run::TestRun {{ bytes: {bytes} }}")),
-            (Some(RunSpec::Tap), _, Some(xdp), []) => Ok(format!("Run::Tap {{ xdp: {xdp:?}, bytes: {bytes} }}")),
+            (Some(RunSpec::TestRun), _, None, []) => Ok(format!("Run::Packet {{ bytes: {bytes} }}")),
+            (Some(RunSpec::Tap), _, Some(xdp), []) => {
+                Ok(format!("Run::Tap {{ xdp: {xdp:?}, bytes: {bytes} }}"))
+            }
             (None, None, None, rejected @ [_, ..]) => self.rejected(rejected, used),
-            _ => Err("expected `run: nanosleep`, `run: test_run` [`bytes`], `run: tap` with `xdp` [`bytes`], \
+            _ => {
+                Err("expected `run: nanosleep`, `run: test_run` [`bytes`], `run: tap` with `xdp` [`bytes`], \
                       or `rejected`"
-                .into()),
+                    .into())
+            }
         }
     }
 
@@ -199,7 +213,8 @@ impl File {
                 let since = self.points([&row.since, &words.since], used)?;
                 let until = self.points([&row.until, &words.until], used)?;
                 let text = &words.text;
-                let _ = write!(out, "Expectation {{ since: &[{since}], until: &[{until}], text: {text:?} }}, ");
+                let _ =
+                    write!(out, "Expectation {{ since: &[{since}], until: &[{until}], text: {text:?} }}, ");
             }
         }
         Ok(out + "])")
@@ -252,7 +267,10 @@ mod tests {
     #[test]
     fn makes_a_table_of_a_message_in_two_ranges() {
         let table = generated("[{ name: one, needs: [read], rejected: [{ says: odd }] }]").expect("sound");
-        assert!(table.contains(r#"Need { name: "read", since: Point { mainline: Release::new(5, 19, 0)"#), "{table}");
+        assert!(
+            table.contains(r#"Need { name: "read", since: Point { mainline: Release::new(5, 19, 0)"#),
+            "{table}"
+        );
         assert!(table.contains("backports: &[Release::new(6, 12, 8), ]"), "{table}");
         assert!(table.contains(r#"text: "is odd""#), "{table}");
     }
@@ -283,7 +301,9 @@ mod tests {
 
     #[test]
     fn a_release_is_a_string_in_its_shortest_form() {
-        for (text, sound) in [("6.10", true), ("6.12.8", true), ("6.12.0", false), ("6", false), ("6.1x", false)] {
+        for (text, sound) in
+            [("6.10", true), ("6.12.8", true), ("6.12.0", false), ("6", false), ("6.1x", false)]
+        {
             assert_eq!(release(text).is_ok(), sound, "{text}");
         }
     }

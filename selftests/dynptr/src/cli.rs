@@ -56,7 +56,8 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (arg.as_str(), None),
         };
-        let mut value = || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
+        let mut value =
+            || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
         match flag {
             "--test" => tests.push(known(value()?)?),
             "--format" => format = Some(format_of(&value()?)?),
@@ -165,6 +166,8 @@ mod tests {
         names.sort_unstable();
         assert!(names.is_sorted_by(|a, b| a < b));
         let json = list(Format::Json);
-        assert!(json.contains("\"name\": \"skb_meta/dynptr_read\", \"program\": \"dynptr_read\", \"since\": \"6.18\""));
+        assert!(json.contains(
+            "\"name\": \"skb_meta/dynptr_read\", \"program\": \"dynptr_read\", \"since\": \"6.18\""
+        ));
     }
 }

@@ -31,7 +31,9 @@ pub fn check() -> Result<(), String> {
         ..Default::default()
     };
     // SAFETY: an array of one number, without a name.
-    let fd = unsafe { sys::bpf_map_create(sys::BPF_MAP_TYPE_ARRAY, std::ptr::null(), 4, 4, 1, &raw mut smallest_map) };
+    let fd = unsafe {
+        sys::bpf_map_create(sys::BPF_MAP_TYPE_ARRAY, std::ptr::null(), 4, 4, 1, &raw mut smallest_map)
+    };
     if fd < 0 {
         return Err(format!("the bpf system call does not work: {}", io::Error::last_os_error()));
     }

@@ -98,9 +98,8 @@ fn wait(child: Pid) -> io::Result<WaitStatus> {
 
 fn verdict(status: WaitStatus, bytes: &[u8]) -> Verdict {
     match status {
-        WaitStatus::Exited(_, 0) => {
-            decode(bytes).unwrap_or_else(|| Verdict::Fail(vec!["the test's process ended without a verdict".into()]))
-        }
+        WaitStatus::Exited(_, 0) => decode(bytes)
+            .unwrap_or_else(|| Verdict::Fail(vec!["the test's process ended without a verdict".into()])),
         WaitStatus::Exited(_, code) => Verdict::Fail(vec![format!("the test's process exited with {code}")]),
         WaitStatus::Signaled(_, signal, _) => {
             let mut lines = vec![format!("the test's process was killed by {signal:?}")];

@@ -91,7 +91,8 @@ impl Session {
             .filter(|(_, tests)| !tests.is_empty())
             .collect();
         let release = environment::release()?;
-        let tests = groups.iter().flat_map(|(_, tests)| tests).filter(|test| test.missing_in(release).is_none());
+        let tests =
+            groups.iter().flat_map(|(_, tests)| tests).filter(|test| test.missing_in(release).is_none());
         let programs: Vec<&str> = tests.flat_map(|test| test.programs()).collect();
         let suite = if programs.is_empty() { None } else { Some(Suite::prepare(&programs)?) };
         Ok(Self { release, groups, suite })

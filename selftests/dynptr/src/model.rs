@@ -42,7 +42,7 @@ pub enum Run {
     /// Attach it, and make the system call `nanosleep`.
     Nanosleep,
     /// Let the kernel run it on a packet of this many bytes (`BPF_PROG_TEST_RUN`).
-    TestRun {
+    Packet {
         /// Length of the packet.
         bytes: usize,
     },
@@ -71,14 +71,18 @@ pub struct Expectation {
 impl Expectation {
     /// Are these the words of a kernel of this release?
     pub fn covers(&self, release: Release) -> bool {
-        self.since.iter().all(|it| it.reached_by(release)) && !self.until.iter().any(|it| it.reached_by(release))
+        self.since.iter().all(|it| it.reached_by(release))
+            && !self.until.iter().any(|it| it.reached_by(release))
     }
 }
 
 impl Test {
     /// The feature that a kernel of this release is too old for: the newest, where it lacks several.
     pub fn missing_in(&self, release: Release) -> Option<&'static Need> {
-        self.needs.iter().filter(|need| !need.since.reached_by(release)).max_by_key(|need| need.since.mainline)
+        self.needs
+            .iter()
+            .filter(|need| !need.since.reached_by(release))
+            .max_by_key(|need| need.since.mainline)
     }
 
     /// The programs that have to be loaded: the one under test, and its company.
@@ -113,9 +117,9 @@ mod tests {
 
     /// Releases with and without each change, and the ones that are really out there.
     const RELEASES: &[&str] = &[
-        "5.10.223", "5.19", "6.0", "6.1", "6.1.192", "6.2", "6.3", "6.4", "6.5", "6.6.140", "6.8", "6.12", "6.12.7",
-        "6.12.8", "6.12.107", "6.13", "6.15", "6.16.12", "6.17", "6.18.15", "6.19.14", "7.0.13", "7.1.13", "7.2",
-        "7.2.12", "7.3", "7.4",
+        "5.10.223", "5.19", "6.0", "6.1", "6.1.192", "6.2", "6.3", "6.4", "6.5", "6.6.140", "6.8", "6.12",
+        "6.12.7", "6.12.8", "6.12.107", "6.13", "6.15", "6.16.12", "6.17", "6.18.15", "6.19.14", "7.0.13",
+        "7.1.13", "7.2", "7.2.12", "7.3", "7.4",
     ];
 
     fn all() -> impl Iterator<Item = &'static Test> {

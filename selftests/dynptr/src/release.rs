@@ -39,8 +39,10 @@ impl Release {
     /// (`6.1.0-56-amd64`); the version string (`… Debian 6.1.192-2 (…)`) has the real one.
     pub fn of_uname(release: &str, version: &str) -> Option<Self> {
         let named = Self::parse(release)?;
-        let packaged =
-            version.split_once("Debian ").and_then(|(_, package)| Self::parse(package)).filter(|it| it.same_branch(named));
+        let packaged = version
+            .split_once("Debian ")
+            .and_then(|(_, package)| Self::parse(package))
+            .filter(|it| it.same_branch(named));
         Some(packaged.unwrap_or(named))
     }
 
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_point_is_reached_on_the_main_line_and_on_branches_that_took_it_over() {
-        let point = Point { mainline: Release::new(6, 13, 0), backports: &[Release::new(6, 12, 8)] };
+        const POINT: Point = Point { mainline: Release::new(6, 13, 0), backports: &[Release::new(6, 12, 8)] };
         for (text, reached) in [
             ("6.1.192", false),
             ("6.11.99", false),
@@ -131,7 +133,7 @@ mod tests {
             ("6.13", true),
             ("7.2.12", true),
         ] {
-            assert_eq!(point.reached_by(release(text)), reached, "{text}");
+            assert_eq!(POINT.reached_by(release(text)), reached, "{text}");
         }
     }
 

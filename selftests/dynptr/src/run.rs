@@ -26,7 +26,7 @@ pub fn run(test: &Test, suite: &Suite, release: Release) -> Verdict {
     }
     let programs: Vec<&str> = test.programs().collect();
     let bytes = match test.run {
-        Run::TestRun { bytes } | Run::Tap { bytes, .. } => bytes,
+        Run::Packet { bytes } | Run::Tap { bytes, .. } => bytes,
         Run::Nanosleep | Run::Rejected(_) => 0,
     };
     let config = Config { pid: process::id(), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
@@ -68,7 +68,7 @@ fn rejected(expectations: &[Expectation], loaded: &Loaded, release: Release) -> 
 fn accepted(test: &Test, programs: &Programs, bytes: usize) -> Verdict {
     let triggered = match test.run {
         Run::Nanosleep => nanosleep(test, programs),
-        Run::TestRun { .. } => test_run(test, programs, bytes),
+        Run::Packet { .. } => test_run(test, programs, bytes),
         Run::Tap { xdp, .. } => match tap(test, programs, xdp, bytes) {
             Ok(()) => Ok(()),
             Err(NoTap::Missing(missing)) => return Verdict::Missing(missing),
@@ -107,7 +107,9 @@ fn nanosleep(test: &Test, programs: &Programs) -> Result<(), String> {
     let time = libc::timespec { tv_sec: 0, tv_nsec: 1 };
     // glibc's functions make another system call, clock_nanosleep.
     // SAFETY: the call reads the time, and has nowhere to write the rest of it.
-    let result = unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, std::ptr::null_mut::<libc::timespec>()) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_nanosleep, &raw const time, std::ptr::null_mut::<libc::timespec>())
+    };
     if result < 0 { Err(format!("nanosleep: {}", std::io::Error::last_os_error())) } else { Ok(()) }
 }
 
@@ -137,7 +139,11 @@ fn tap(test: &Test, programs: &Programs, xdp: &str, bytes: usize) -> Result<(), 
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let cut = lines.len().saturating_sub(LOG_LINES);
-    let mut tail = if cut > 0 { format!("verifier log, without its first {cut} lines:\n") } else { "verifier log:\n".into() };
+    let mut tail = if cut > 0 {
+        format!("verifier log, without its first {cut} lines:\n")
+    } else {
+        "verifier log:\n".into()
+    };
     tail += &lines[cut..].join("\n");
     tail
 }
@@ -172,7 +178,9 @@ mod tests {
         let refused = |log: &str| Loaded::Refused { log: log.into(), reason: "EACCES".into() };
         let release = Release::new(7, 2, 0);
         assert_eq!(rejected(words, &refused("R1 invalid mem access 'scalar'"), release), Verdict::Pass);
-        let Verdict::Fail(lines) = rejected(words, &refused("unknown opcode"), release) else { panic!("should fail") };
+        let Verdict::Fail(lines) = rejected(words, &refused("unknown opcode"), release) else {
+            panic!("should fail")
+        };
         assert_eq!(lines[0], "expected to be refused with: invalid mem access");
         assert!(lines[2].contains("unknown opcode"));
         assert!(matches!(rejected(&[], &refused("x"), release), Verdict::Fail(_)));

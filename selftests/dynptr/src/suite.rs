@@ -161,7 +161,9 @@ fn renew(object: NonNull<sys::bpf_object>, map: NonNull<sys::bpf_map>) -> io::Re
         return Ok(());
     }
     // SAFETY: the options have their size in them; a map needs no name.
-    let new = unsafe { sys::bpf_map_create(map_type, null(), key_size, value_size, max_entries, &raw const options) };
+    let new = unsafe {
+        sys::bpf_map_create(map_type, null(), key_size, value_size, max_entries, &raw const options)
+    };
     if new < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -235,13 +237,15 @@ impl Programs {
 /// Attaches a program to TC ingress of an interface; it stays for as long as the process.
 pub fn attach_tcx_ingress(program: &Program<'_>, interface: i32) -> io::Result<()> {
     // SAFETY: the program is loaded; libbpf takes no options as the usual ones.
-    let link = unsafe { sys::bpf_program__attach_tcx(program.as_libbpf_object().as_ptr(), interface, null()) };
+    let link =
+        unsafe { sys::bpf_program__attach_tcx(program.as_libbpf_object().as_ptr(), interface, null()) };
     if link.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What libbpf wrote since it was asked last.
 static MESSAGES: Mutex<String> = Mutex::new(String::new());
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature is that of libbpf-rs")]
 fn keep_message(_level: PrintLevel, message: String) {
     if let Ok(mut messages) = MESSAGES.lock() {
         messages.push_str(&message);
