@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod bpf;
+mod libelf;
 // The tests of both are run with the harness' own.
 #[path = "../src/release.rs"]
 #[expect(dead_code, reason = "the harness uses more of it")]
@@ -31,6 +32,7 @@ fn build() -> Result<(), String> {
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=src/release.rs");
+    libelf::complete()?;
 
     let built = bpf::build(&root.join("bpf"), &out_dir, &out_dir.join("suite.bpf.o"))?;
     let path = root.join("expectations.yaml");
