@@ -262,5 +262,5 @@ fn explain(what: &str, err: &dyn std::fmt::Display) -> String {
     let messages = take_messages();
     // libbpf repeats the log among its messages; we have it, and it is long.
     let messages = messages.split("-- BEGIN PROG LOAD LOG --").next().unwrap_or_default();
-    format!("{what}: {err}\n{messages}")
+    format!("{what}: {err}\n{}", messages.trim_end())
 }
