@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What every program of the suite shares: how the harness tells it what to do, how it answers, and the
+ * kernel functions that it may call.
+ *
+ * All .bpf.c files are linked into one object. The harness loads one program of it at a time, with maps that no
+ * other test has touched.
+ */
+#ifndef KVET_DYNPTR_HARNESS_H
+#define KVET_DYNPTR_HARNESS_H
+
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_helpers.h>
+
+/* What the harness tells the program; src/report.rs has the same layout. */
+struct config {
+	__u32 pid; /* the process whose system calls count */
+	__u32 bytes; /* length of the packet that is sent, 0 where there is none */
+};
+
+/* What the program answers; src/report.rs has the same layout. */
+struct report {
+	__u32 runs; /* how often a program reached done() */
+	__u32 failures; /* how many expectations did not hold */
+	__u32 line; /* of the first one */
+	__u32 unused;
+	__s64 got;
+	__s64 want;
+};
+
+/* Both live in a section (and so in a map) of their own, in common.bpf.c. */
+extern volatile struct config config;
+extern volatile struct report report;
+
+/* The longest value that the maps below hold, and the usual size of a local dynptr in these tests. */
+#define VALUE_BYTES 256
+/* A multiple of every page size that Linux has. */
+#define RINGBUF_BYTES (64 * 1024)
+/* The kernel gives dynptrs 24 bits for their size. */
+#define DYNPTR_MAX_BYTES ((1 << 24) - 1)
+
+struct value {
+	__u8 bytes[VALUE_BYTES];
+};
+
+struct value_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct value);
+};
+
+struct ringbuf_map {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RINGBUF_BYTES);
+};
+
+extern struct value_map values SEC(".maps");
+extern struct ringbuf_map ringbuf SEC(".maps");
+
+/* --- expectations ------------------------------------------------------------------------------------------ */
+
+/* Keeps the first failure; later ones are often only its consequence, and are counted. */
+static __noinline __attribute__((unused)) void note_failure(__u32 line, __s64 got, __s64 want)
+{
+	if (!report.failures) {
+		report.line = line;
+		report.got = got;
+		report.want = want;
+	}
+	report.failures += 1;
+}
+
+/* True if it holds, so that a program can return where going on makes no sense. */
+#define EXPECT_EQ(actual, wanted)                                 \
+	({                                                        \
+		__s64 got_ = (__s64)(actual);                     \
+		__s64 want_ = (__s64)(wanted);                    \
+		if (got_ != want_)                                \
+			note_failure(__LINE__, got_, want_);      \
+		got_ == want_;                                    \
+	})
+
+#define EXPECT_TRUE(condition) EXPECT_EQ(!!(condition), 1)
+#define EXPECT_NULL(pointer) EXPECT_EQ((pointer) == NULL, 1)
+
+/* The program reached its end: without it a test that was never triggered would pass. */
+static __always_inline int done(void)
+{
+	report.runs += 1;
+	return 0;
+}
+
+/* Is this the system call that the harness made? */
+static __always_inline bool called_by_harness(void)
+{
+	return bpf_get_current_pid_tgid() >> 32 == config.pid;
+}
+
+/* The map value that a test uses as memory; its key, 0 or 1, tells two of them apart. */
+static __always_inline struct value *value_of(__u32 key)
+{
+	return bpf_map_lookup_elem(&values, &key);
+}
+
+/* --- packets ----------------------------------------------------------------------------------------------- */
+
+/* The harness' frame: Ethernet header, then bytes that are their own offset. src/packet.rs builds it. */
+#define ETH_HEADER 14
+#define FRAME_TYPE 0x88b5 /* set aside for local experiments */
+
+#define TC_OK 0
+#define TC_SHOT 2
+
+/* --- kernel functions -------------------------------------------------------------------------------------- */
+
+/*
+ * Weak: the object is prepared on kernels that lack some of them; a program that calls one which is not there is
+ * refused. Sizes and offsets are 64 bits wide since 6.19 and were 32 before. libbpf and the verifier do not
+ * distinguish them, and every test passes values that fit in both.
+ */
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym __weak;
+extern int bpf_dynptr_from_skb_meta(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym __weak;
+extern int bpf_dynptr_from_xdp(struct xdp_md *xdp, __u64 flags, struct bpf_dynptr *ptr) __ksym __weak;
+extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u64 offset, void *buffer, __u64 size) __ksym __weak;
+extern void *bpf_dynptr_slice_rdwr(const struct bpf_dynptr *ptr, __u64 offset, void *buffer,
+				   __u64 size) __ksym __weak;
+extern int bpf_dynptr_adjust(const struct bpf_dynptr *ptr, __u64 start, __u64 end) __ksym __weak;
+extern bool bpf_dynptr_is_null(const struct bpf_dynptr *ptr) __ksym __weak;
+extern bool bpf_dynptr_is_rdonly(const struct bpf_dynptr *ptr) __ksym __weak;
+extern __u64 bpf_dynptr_size(const struct bpf_dynptr *ptr) __ksym __weak;
+extern int bpf_dynptr_clone(const struct bpf_dynptr *ptr, struct bpf_dynptr *clone) __ksym __weak;
+extern int bpf_dynptr_copy(struct bpf_dynptr *to, __u64 to_offset, struct bpf_dynptr *from, __u64 from_offset,
+			   __u64 size) __ksym __weak;
+extern int bpf_dynptr_memset(struct bpf_dynptr *ptr, __u64 offset, __u64 size, __u8 byte) __ksym __weak;
+
+#endif

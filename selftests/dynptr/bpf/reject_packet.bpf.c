@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Programs that the verifier has to refuse: dynptrs over packets and their metadata. Each breaks one rule and would
+ * otherwise be sound; none of them ever runs.
+ */
+#include "harness.h"
+
+/* --- where they may be made ---------------------------------------------------------------------------------- */
+
+SEC("xdp")
+int skb_in_xdp(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_skb((void *)xdp, 0, &ptr);
+	return XDP_PASS;
+}
+
+SEC("tc")
+int xdp_in_tc(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_xdp((void *)skb, 0, &ptr);
+	return TC_OK;
+}
+
+SEC("xdp")
+int skb_meta_in_xdp(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_skb_meta((void *)xdp, 0, &ptr);
+	return XDP_PASS;
+}
+
+/* --- what may be written ------------------------------------------------------------------------------------- */
+
+SEC("tc")
+int skb_slice_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	slice = bpf_dynptr_slice(&ptr, 0, buffer, sizeof(buffer));
+	if (slice)
+		slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_meta_slice_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+	__u8 *slice;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice(&meta, 0, NULL, 4);
+	if (slice)
+		slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("cgroup_skb/ingress")
+int slice_rdwr_where_readonly(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_slice_rdwr(&ptr, 0, buffer, sizeof(buffer));
+	return 1;
+}
+
+/* --- how far a slice goes ------------------------------------------------------------------------------------ */
+
+SEC("tc")
+int skb_slice_out_of_bounds(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	slice = bpf_dynptr_slice_rdwr(&ptr, 0, buffer, sizeof(buffer));
+	if (slice)
+		slice[8] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_meta_slice_out_of_bounds(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+	__u8 *slice;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice_rdwr(&meta, 0, NULL, 4);
+	if (slice)
+		slice[4] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_slice_unknown_length(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_slice(&ptr, 0, buffer, skb->len);
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_slice_missing_null_check(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	slice = bpf_dynptr_slice(&ptr, 0, buffer, sizeof(buffer));
+	return slice[0];
+}
+
+/* --- how long a slice lasts ---------------------------------------------------------------------------------- */
+
+/* The helper may move the packet. */
+SEC("tc")
+int skb_slice_after_pull(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	slice = bpf_dynptr_slice(&ptr, 0, buffer, sizeof(buffer));
+	if (!slice)
+		return TC_OK;
+	if (bpf_skb_pull_data(skb, skb->len))
+		return TC_OK;
+	return slice[0];
+}
+
+/* So may a write through the dynptr, if the packet is shared. */
+SEC("tc")
+int skb_slice_after_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, out[4] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	slice = bpf_dynptr_slice(&ptr, 0, buffer, sizeof(buffer));
+	if (!slice)
+		return TC_OK;
+	bpf_dynptr_write(&ptr, 16, out, sizeof(out), 0);
+	return slice[0];
+}
+
+/* Its clone is the same packet. */
+SEC("tc")
+int skb_slice_after_clone_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr, clone;
+	__u8 buffer[8] = {}, out[4] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_clone(&ptr, &clone);
+	slice = bpf_dynptr_slice(&ptr, 0, buffer, sizeof(buffer));
+	if (!slice)
+		return TC_OK;
+	bpf_dynptr_write(&clone, 16, out, sizeof(out), 0);
+	return slice[0];
+}
+
+SEC("xdp")
+int xdp_slice_after_adjust_head(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, *slice;
+
+	bpf_dynptr_from_xdp(xdp, 0, &ptr);
+	slice = bpf_dynptr_slice(&ptr, 0, buffer, sizeof(buffer));
+	if (!slice)
+		return XDP_PASS;
+	if (bpf_xdp_adjust_head(xdp, 4))
+		return XDP_PASS;
+	return slice[0] ? XDP_DROP : XDP_PASS;
+}
+
+SEC("tc")
+int skb_slice_after_meta_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr packet, meta;
+	__u8 buffer[8] = {}, out[4] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &packet);
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice(&packet, 0, buffer, sizeof(buffer));
+	if (!slice)
+		return TC_OK;
+	bpf_dynptr_write(&meta, 0, out, sizeof(out), 0);
+	return slice[0];
+}
+
+SEC("tc")
+int skb_meta_slice_after_payload_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr packet, meta;
+	__u8 out[4] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &packet);
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice(&meta, 0, NULL, 4);
+	if (!slice)
+		return TC_OK;
+	bpf_dynptr_write(&packet, 16, out, sizeof(out), 0);
+	return slice[0];
+}
+
+SEC("tc")
+int skb_meta_slice_after_payload_helper(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+	__u8 *slice;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice_rdwr(&meta, 0, NULL, 4);
+	if (!slice)
+		return TC_OK;
+	if (bpf_skb_pull_data(skb, skb->len))
+		return TC_OK;
+	slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_meta_slice_after_meta_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+	__u8 out[4] = {}, *slice;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice(&meta, 0, NULL, 4);
+	if (!slice)
+		return TC_OK;
+	bpf_dynptr_write(&meta, 0, out, sizeof(out), 0);
+	return slice[0];
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Builds the BPF object and the tables of tests that the harness carries.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod bpf;
+mod libelf;
+// The tests of both are run with the harness' own.
+#[path = "../src/release.rs"]
+#[expect(dead_code, reason = "the harness uses more of it")]
+mod release;
+mod table;
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            for line in message.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=src/release.rs");
+    libelf::complete()?;
+
+    let built = bpf::build(&root.join("bpf"), &out_dir, &out_dir.join("suite.bpf.o"))?;
+    let path = root.join("expectations.yaml");
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+    let at = |err| format!("{}: {err}", path.display());
+    let mut tables = table::parse(&text).map_err(at)?.generate(&built.programs).map_err(at)?;
+
+    tables += "\n/// The sources of the programs, by name.\npub static SOURCES: &[(&str, &str)] = &[\n";
+    for (name, path) in &built.sources {
+        let _ = writeln!(tables, "({name:?}, include_str!({path:?})),");
+    }
+    tables += "];\n";
+    let tables_path = out_dir.join("tables.rs");
+    fs::write(&tables_path, tables).map_err(|err| format!("cannot write {}: {err}", tables_path.display()))
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|err| format!("{name}: {err}"))
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The command line.
+
+use crate::model::{GROUPS, Test};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
+
+Usage: dynptr-selftests [--test NAME]...
+       dynptr-selftests --list [--format text|json]
+
+      --test NAME      run this test (group/test), and others that are named so; without it, all
+      --list           list the tests and run none; needs neither root nor BPF
+      --format FORMAT  text: a name per line (default); json: what each test is and needs
+  -h, --help           say this
+  -V, --version        say the version
+
+Exit status: 0 all tests passed or were skipped; 1 a test failed; 2 the command line is wrong;
+3 this machine cannot run the tests (not root, no BPF, no /sys/kernel/btf/vmlinux).
+";
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run these, or all where there are none.
+    Run(Vec<String>),
+    /// List the tests.
+    List(Format),
+    /// Show the help.
+    Help,
+    /// Show the version.
+    Version,
+}
+
+/// The form of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A name per line.
+    Text,
+    /// An array of objects.
+    Json,
+}
+
+/// Reads the arguments, without the program's own name.
+///
+/// # Errors
+/// What is wrong with them, for the caller to be told.
+pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> {
+    let mut args = args.into_iter();
+    let mut tests = Vec::new();
+    let mut list = false;
+    let mut format = None;
+    while let Some(arg) = args.next() {
+        let (flag, mut joined) = match arg.split_once('=') {
+            Some((flag, value)) => (flag, Some(value.to_owned())),
+            None => (arg.as_str(), None),
+        };
+        let mut value =
+            || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
+        match flag {
+            "--test" => tests.push(known(value()?)?),
+            "--format" => format = Some(format_of(&value()?)?),
+            "--list" => list = true,
+            "-h" | "--help" => return Ok(Command::Help),
+            "-V" | "--version" => return Ok(Command::Version),
+            _ => return Err(format!("unknown argument {arg:?}")),
+        }
+        if joined.is_some() {
+            return Err(format!("{flag} takes no value"));
+        }
+    }
+    match (list, tests.is_empty(), format) {
+        (true, true, format) => Ok(Command::List(format.unwrap_or(Format::Text))),
+        (true, false, _) => Err("--list and --test exclude each other".into()),
+        (false, _, Some(_)) => Err("--format is the form of --list".into()),
+        (false, _, None) => Ok(Command::Run(tests)),
+    }
+}
+
+fn format_of(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(format!("unknown format {text:?}: text or json")),
+    }
+}
+
+fn known(name: String) -> Result<String, String> {
+    let known = all().any(|(group, test)| name.split_once('/') == Some((group, test.name)));
+    if known { Ok(name) } else { Err(format!("no test {name:?}; hint: --list shows all")) }
+}
+
+fn all() -> impl Iterator<Item = (&'static str, &'static Test)> {
+    GROUPS.iter().flat_map(|group| group.tests.iter().map(|test| (group.name, test)))
+}
+
+/// The list.
+pub fn list(format: Format) -> String {
+    match format {
+        Format::Text => all().map(|(group, test)| format!("{group}/{}\n", test.name)).collect(),
+        Format::Json => {
+            let tests: Vec<String> = all().map(|(group, test)| json(group, test)).collect();
+            format!("[\n{}\n]\n", tests.join(",\n"))
+        }
+    }
+}
+
+/// All of these strings are plain ASCII, for which Rust's quotes are JSON's.
+fn json(group: &str, test: &Test) -> String {
+    let since = test.needs.iter().map(|need| need.since.mainline).max();
+    let since = since.map_or("null".into(), |since| format!("\"{since}\""));
+    let needs: Vec<String> = test.needs.iter().map(|need| format!("{:?}", need.name)).collect();
+    format!(
+        "  {{\"name\": \"{group}/{}\", \"program\": {:?}, \"since\": {since}, \"needs\": [{}]}}",
+        test.name,
+        test.program,
+        needs.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Command, String> {
+        parse(args.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn reads_the_command_line() {
+        assert_eq!(parsed(&[]), Ok(Command::Run(vec![])));
+        let two = ["dynptr_success/test_read_write", "skb_meta/dynptr_read"];
+        let both = Ok(Command::Run(two.map(str::to_owned).into()));
+        assert_eq!(parsed(&["--test", two[0], "--test=skb_meta/dynptr_read"]), both);
+        assert_eq!(parsed(&["--list"]), Ok(Command::List(Format::Text)));
+        assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
+        assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
+    }
+
+    #[test]
+    fn refuses_a_wrong_command_line() {
+        for (args, complaint) in [
+            (&["--test", "dynptr_success/nothing"][..], "no test \"dynptr_success/nothing\""),
+            (&["--test", "test_read_write"], "no test"),
+            (&["--test"], "--test needs a value"),
+            (&["--list=yes"], "--list takes no value"),
+            (&["--list", "--format", "yaml"], "unknown format"),
+            (&["--format", "json"], "--format is the form"),
+            (&["--list", "--test", "skb_meta/dynptr_read"], "exclude each other"),
+            (&["all"], "unknown argument"),
+        ] {
+            let err = parsed(args).expect_err("wrong");
+            assert!(err.contains(complaint), "{args:?}: {err}");
+        }
+    }
+
+    #[test]
+    fn lists_every_test_once_by_the_name_that_runs_it() {
+        let text = list(Format::Text);
+        let mut names: Vec<&str> = text.lines().collect();
+        assert!(names.len() > 60);
+        for name in &names {
+            assert!(parsed(&["--test", name]).is_ok(), "{name}");
+        }
+        names.sort_unstable();
+        assert!(names.is_sorted_by(|a, b| a < b));
+        let json = list(Format::Json);
+        assert!(json.contains(
+            "\"name\": \"skb_meta/dynptr_read\", \"program\": \"dynptr_read\", \"since\": \"6.18\""
+        ));
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Each test runs in a child process: its programs, links, maps and network namespace go with it, and if it takes the
+//! harness down it takes only its own copy.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::panic;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passed.
+    Pass,
+    /// It failed; what there is to say about it, a line or more each.
+    Fail(Vec<String>),
+    /// The kernel has not got what the test needs, whatever its release.
+    Missing(Missing),
+}
+
+/// What a kernel can be built without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A module that is not loaded, by its name.
+    Module(String),
+    /// A configuration option, by its name without `CONFIG_`.
+    Config(String),
+    /// A file system that is not mounted, by its usual place.
+    Mount(String),
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Module(name) => write!(f, "needs module {name}"),
+            Self::Config(name) => write!(f, "needs CONFIG_{name}"),
+            Self::Mount(path) => write!(f, "needs {path} mounted"),
+        }
+    }
+}
+
+/// No verdict is longer: a child that is out of control cannot fill our memory.
+const VERDICT_BYTES: u64 = 1 << 20;
+
+/// Runs `test` in a child process, and returns its verdict. A child that dies without one has failed.
+///
+/// # Errors
+/// Where no process or pipe can be had.
+pub fn run(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
+    let (mut reader, writer) = io::pipe()?;
+    // SAFETY: the harness has one thread, so the child may do what the parent may.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            drop(reader);
+            in_child(OwnedFd::from(writer).into(), test)
+        }
+        ForkResult::Parent { child } => {
+            drop(writer);
+            let mut bytes = Vec::new();
+            let read = reader.by_ref().take(VERDICT_BYTES).read_to_end(&mut bytes);
+            // Nobody reads on: a child that still writes gets EPIPE and ends.
+            drop(reader);
+            let status = wait(child)?;
+            read?;
+            Ok(verdict(status, &bytes))
+        }
+    }
+}
+
+fn in_child(mut pipe: File, test: impl FnOnce() -> Verdict) -> ! {
+    // A child without its parent has nobody to report to.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    if let Ok(pipe) = pipe.try_clone() {
+        panic::set_hook(Box::new(move |info| {
+            let _ = (&pipe).write_all(&encode(&Verdict::Fail(vec![format!("harness: {info}")])));
+        }));
+    }
+    let verdict = test();
+    let code = i32::from(pipe.write_all(&encode(&verdict)).is_err());
+    // SAFETY: nothing that belongs to the parent may be flushed or destroyed a second time.
+    unsafe { libc::_exit(code) }
+}
+
+fn wait(child: Pid) -> io::Result<WaitStatus> {
+    loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn verdict(status: WaitStatus, bytes: &[u8]) -> Verdict {
+    match status {
+        WaitStatus::Exited(_, 0) => decode(bytes)
+            .unwrap_or_else(|| Verdict::Fail(vec!["the test's process ended without a verdict".into()])),
+        WaitStatus::Exited(_, code) => Verdict::Fail(vec![format!("the test's process exited with {code}")]),
+        WaitStatus::Signaled(_, signal, _) => {
+            let mut lines = vec![format!("the test's process was killed by {signal:?}")];
+            if let Some(Verdict::Fail(more)) = decode(bytes) {
+                lines.extend(more);
+            }
+            Verdict::Fail(lines)
+        }
+        other => Verdict::Fail(vec![format!("the test's process is {other:?}")]),
+    }
+}
+
+/// One byte for the kind, then what there is to say.
+fn encode(verdict: &Verdict) -> Vec<u8> {
+    let (kind, text) = match verdict {
+        Verdict::Pass => ('P', String::new()),
+        Verdict::Fail(lines) => ('F', lines.join("\n")),
+        Verdict::Missing(Missing::Module(name)) => ('M', name.clone()),
+        Verdict::Missing(Missing::Config(name)) => ('C', name.clone()),
+        Verdict::Missing(Missing::Mount(path)) => ('D', path.clone()),
+    };
+    format!("{kind}{text}").into_bytes()
+}
+
+fn decode(bytes: &[u8]) -> Option<Verdict> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut chars = text.chars();
+    let kind = chars.next()?;
+    let rest = chars.as_str().to_owned();
+    Some(match kind {
+        'P' => Verdict::Pass,
+        'F' => Verdict::Fail(vec![rest]),
+        'M' => Verdict::Missing(Missing::Module(rest)),
+        'C' => Verdict::Missing(Missing::Config(rest)),
+        'D' => Verdict::Missing(Missing::Mount(rest)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_survive_the_pipe() {
+        for verdict in [
+            Verdict::Pass,
+            Verdict::Fail(vec!["one\ntwo".into()]),
+            Verdict::Missing(Missing::Module("tun".into())),
+            Verdict::Missing(Missing::Config("NET_XGRESS".into())),
+            Verdict::Missing(Missing::Mount("/sys/kernel/tracing".into())),
+        ] {
+            assert_eq!(decode(&encode(&verdict)), Some(verdict));
+        }
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(b"?x"), None);
+    }
+
+    #[test]
+    fn a_child_without_a_verdict_has_failed() {
+        let pid = Pid::from_raw(1);
+        let failed = |status, bytes| matches!(verdict(status, bytes), Verdict::Fail(_));
+        assert!(failed(WaitStatus::Exited(pid, 0), b"".as_slice()));
+        assert!(failed(WaitStatus::Exited(pid, 1), b"P"));
+        assert!(failed(WaitStatus::Signaled(pid, Signal::SIGSEGV, false), b"P"));
+        assert_eq!(verdict(WaitStatus::Exited(pid, 0), b"P"), Verdict::Pass);
+    }
+
+    #[test]
+    fn reasons_name_what_is_missing() {
+        assert_eq!(Missing::Module("tun".into()).to_string(), "needs module tun");
+        assert_eq!(Missing::Config("NET_XGRESS".into()).to_string(), "needs CONFIG_NET_XGRESS");
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! KTAP, version 1: the form in which results are written.
+//! <https://docs.kernel.org/dev-tools/ktap.html>
+//!
+//! Every line is flushed, and a test is announced before it is run, so that a reader knows which test the kernel did
+//! not survive.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// How far the lines of a group are indented.
+const INDENT: &str = "    ";
+/// A line of diagnostics is cut behind this many characters.
+const LINE_CHARS: usize = 500;
+
+/// What became of a test or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As expected.
+    Pass,
+    /// Not as expected; the diagnostics say why.
+    Fail,
+    /// Not run, and why.
+    Skip(String),
+}
+
+/// Writes a KTAP document, one group after the other.
+pub struct Writer<W: Write> {
+    out: W,
+    group: usize,
+    test: usize,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a document that has `groups` groups.
+    pub fn new(out: W, groups: usize) -> io::Result<Self> {
+        let mut writer = Self { out, group: 0, test: 0 };
+        writer.line("", "KTAP version 1")?;
+        writer.line("", &format!("1..{groups}"))?;
+        Ok(writer)
+    }
+
+    /// Begins a group of `tests` tests.
+    pub fn begin_group(&mut self, name: &str, tests: usize) -> io::Result<()> {
+        self.test = 0;
+        self.line(INDENT, &format!("# Subtest: {name}"))?;
+        self.line(INDENT, "KTAP version 1")?;
+        self.line(INDENT, &format!("1..{tests}"))
+    }
+
+    /// Says that a test is about to run.
+    pub fn begin_test(&mut self, name: &str) -> io::Result<()> {
+        self.line(INDENT, &format!("#  RUN           {name} ..."))
+    }
+
+    /// Ends the test that was begun last. `diagnostics` may have several lines each.
+    pub fn end_test<'a>(
+        &mut self,
+        name: &str,
+        outcome: &Outcome,
+        duration: Duration,
+        diagnostics: impl IntoIterator<Item = &'a str>,
+    ) -> io::Result<()> {
+        self.test += 1;
+        for line in diagnostics.into_iter().flat_map(str::lines) {
+            self.line(INDENT, &format!("# {}", clean(line)))?;
+        }
+        self.line(INDENT, &format!("# duration_us: {}", duration.as_micros()))?;
+        let number = self.test;
+        self.result(INDENT, number, name, outcome)
+    }
+
+    /// Ends a group.
+    pub fn end_group(&mut self, name: &str, outcome: &Outcome) -> io::Result<()> {
+        self.group += 1;
+        let number = self.group;
+        self.result("", number, name, outcome)
+    }
+
+    fn result(&mut self, indent: &str, number: usize, name: &str, outcome: &Outcome) -> io::Result<()> {
+        let line = match outcome {
+            Outcome::Pass => format!("ok {number} {name}"),
+            Outcome::Fail => format!("not ok {number} {name}"),
+            Outcome::Skip(reason) => format!("ok {number} {name} # SKIP {}", clean(reason)),
+        };
+        self.line(indent, &line)
+    }
+
+    fn line(&mut self, indent: &str, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{indent}{}", text.trim_end())?;
+        self.out.flush()
+    }
+}
+
+/// The text without what a terminal or a parser might take for something else.
+fn clean(text: &str) -> String {
+    let mut clean: String =
+        text.chars().take(LINE_CHARS).map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect();
+    if text.chars().nth(LINE_CHARS).is_some() {
+        clean.push('…');
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Writer<&mut Vec<u8>>) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, 2).expect("memory");
+        write(&mut writer).expect("memory");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn writes_a_document_of_two_groups() {
+        let us = Duration::from_micros;
+        let text = written(|it| {
+            it.begin_group("first", 2)?;
+            it.begin_test("good")?;
+            it.end_test("good", &Outcome::Pass, us(1234), [])?;
+            it.begin_test("bad")?;
+            it.end_test("bad", &Outcome::Fail, us(5), ["one\ntwo", "three"])?;
+            it.end_group("first", &Outcome::Fail)?;
+            it.begin_group("second", 1)?;
+            it.begin_test("new")?;
+            it.end_test("new", &Outcome::Skip("needs 9.9: x".into()), us(0), [])?;
+            it.end_group("second", &Outcome::Pass)
+        });
+        let expected = "\
+KTAP version 1
+1..2
+    # Subtest: first
+    KTAP version 1
+    1..2
+    #  RUN           good ...
+    # duration_us: 1234
+    ok 1 good
+    #  RUN           bad ...
+    # one
+    # two
+    # three
+    # duration_us: 5
+    not ok 2 bad
+not ok 1 first
+    # Subtest: second
+    KTAP version 1
+    1..1
+    #  RUN           new ...
+    # duration_us: 0
+    ok 1 new # SKIP needs 9.9: x
+ok 2 second
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn diagnostics_cannot_look_like_results() {
+        let hostile = format!("ok 9 forged\r\x1b[2J\n{}", "x".repeat(9000));
+        let text = written(|it| {
+            it.begin_group("g", 1)?;
+            it.end_test("t", &Outcome::Fail, Duration::ZERO, [hostile.as_str()])
+        });
+        assert!(text.contains("    # ok 9 forged??[2J\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() < 600));
+        assert_eq!(text.lines().filter(|line| line.trim_start().starts_with("ok")).count(), 0);
+    }
+
+    #[test]
+    fn every_line_is_flushed_at_once() {
+        struct Flushes(usize, usize);
+        impl Write for Flushes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 += bytes.iter().filter(|byte| **byte == b'\n').count();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                self.1 += 1;
+                assert_eq!(self.0, self.1, "lines and flushes");
+                Ok(())
+            }
+        }
+        let mut writer = Writer::new(Flushes(0, 0), 1).expect("no error");
+        writer.begin_group("g", 1).expect("no error");
+        writer.begin_test("t").expect("no error");
+        assert_eq!(writer.out.1, 6);
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a test is. The tables of this type are made by the build script from `expectations.yaml`.
+
+use crate::release::{Point, Release};
+
+/// A named set of tests, one KTAP subtest.
+#[derive(Debug)]
+pub struct Group {
+    /// Its name, the first half of `group/test`.
+    pub name: &'static str,
+    /// Its tests, sorted by name.
+    pub tests: &'static [Test],
+}
+
+/// One test: one program, how it is run, and what has to come of it.
+#[derive(Debug)]
+pub struct Test {
+    /// Its name within the group.
+    pub name: &'static str,
+    /// The BPF program under test.
+    pub program: &'static str,
+    /// The file that the program is from, as `local` for `bpf/local.bpf.c`.
+    pub source: &'static str,
+    /// What the kernel has to have.
+    pub needs: &'static [Need],
+    /// What is done with the program.
+    pub run: Run,
+}
+
+/// A function of the kernel that a test calls, or another feature that it depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Its name.
+    pub name: &'static str,
+    /// Since when kernels have it. One that is new enough and does not have it fails the test.
+    pub since: Point,
+}
+
+/// What is done with a program.
+#[derive(Debug)]
+pub enum Run {
+    /// Attach it, and make the system call `nanosleep`.
+    Nanosleep,
+    /// Let the kernel run it on a packet of this many bytes (`BPF_PROG_TEST_RUN`).
+    Packet {
+        /// Length of the packet.
+        bytes: usize,
+    },
+    /// Attach it to TC ingress of a tap device, the named XDP program in front of it, and send it one packet.
+    Tap {
+        /// The XDP program that the packet passes first.
+        xdp: &'static str,
+        /// Length of the packet.
+        bytes: usize,
+    },
+    /// Load it: the verifier has to refuse it, in these words.
+    Rejected(&'static [Expectation]),
+}
+
+/// The words of a range of kernels.
+#[derive(Debug)]
+pub struct Expectation {
+    /// Kernels that have reached all of these …
+    pub since: &'static [Point],
+    /// … and none of these …
+    pub until: &'static [Point],
+    /// … say this somewhere in the verifier's log.
+    pub text: &'static str,
+}
+
+impl Expectation {
+    /// Are these the words of a kernel of this release?
+    pub fn covers(&self, release: Release) -> bool {
+        self.since.iter().all(|it| it.reached_by(release))
+            && !self.until.iter().any(|it| it.reached_by(release))
+    }
+}
+
+impl Test {
+    /// The feature that a kernel of this release is too old for: the newest, where it lacks several.
+    pub fn missing_in(&self, release: Release) -> Option<&'static Need> {
+        self.needs
+            .iter()
+            .filter(|need| !need.since.reached_by(release))
+            .max_by_key(|need| need.since.mainline)
+    }
+
+    /// The programs that have to be loaded: the one under test, and its company.
+    pub fn programs(&self) -> impl Iterator<Item = &'static str> {
+        let company = match self.run {
+            Run::Tap { xdp, .. } => Some(xdp),
+            _ => None,
+        };
+        std::iter::once(self.program).chain(company)
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/tables.rs"));
+
+/// The linked BPF object, aligned as ELF wants it.
+pub fn object() -> &'static [u8] {
+    #[repr(C, align(16))]
+    struct Aligned<T: ?Sized>(T);
+    static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/suite.bpf.o")));
+    &OBJECT.0
+}
+
+/// Line `line`, counted from 1, of a source by its name, or nothing where there is no such line.
+pub fn source_line(source: &str, line: u32) -> &'static str {
+    let text = SOURCES.iter().find(|(name, _)| *name == source).map_or("", |(_, text)| text);
+    text.lines().nth((line as usize).wrapping_sub(1)).unwrap_or("").trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Releases with and without each change, and the ones that are really out there.
+    const RELEASES: &[&str] = &[
+        "5.10.223", "5.19", "6.0", "6.1", "6.1.192", "6.2", "6.3", "6.4", "6.5", "6.6.140", "6.8", "6.12",
+        "6.12.7", "6.12.8", "6.12.107", "6.13", "6.15", "6.16.12", "6.17", "6.18.15", "6.19.14", "7.0.13",
+        "7.1.13", "7.2", "7.2.12", "7.3", "7.4",
+    ];
+
+    fn all() -> impl Iterator<Item = &'static Test> {
+        GROUPS.iter().flat_map(|group| group.tests)
+    }
+
+    #[test]
+    fn every_rejection_has_exactly_one_expectation_on_every_release_that_runs_it() {
+        for test in all() {
+            let Run::Rejected(expectations) = test.run else { continue };
+            for text in RELEASES {
+                let release = Release::parse(text).unwrap_or_else(|| panic!("{text}"));
+                if test.missing_in(release).is_none() {
+                    let rows = expectations.iter().filter(|it| it.covers(release)).count();
+                    assert_eq!(rows, 1, "{} on {text}", test.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_sorted_and_unique_and_fit_ktap() {
+        for group in GROUPS {
+            let names: Vec<_> = group.tests.iter().map(|test| test.name).collect();
+            assert!(names.is_sorted_by(|a, b| a < b), "{}: {names:?}", group.name);
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            assert!(names.iter().all(|name| name.chars().all(plain)));
+        }
+    }
+
+    #[test]
+    fn every_test_needs_something_so_that_a_kernel_without_dynptrs_runs_none() {
+        let old = Release::new(5, 10, 223);
+        for test in all() {
+            assert!(test.missing_in(old).is_some(), "{}", test.name);
+        }
+    }
+
+    #[test]
+    fn the_newest_missing_feature_is_the_reason() {
+        let test = all().find(|test| test.name == "test_skb_adjust").expect("in the table");
+        let need = test.missing_in(Release::new(6, 1, 0)).expect("missing");
+        assert_eq!(need.since.mainline, Release::new(6, 5, 0));
+        assert!(test.missing_in(Release::new(6, 5, 0)).is_none());
+    }
+
+    #[test]
+    fn finds_the_line_of_a_source() {
+        assert_eq!(source_line("local", 1), "// SPDX-License-Identifier: GPL-2.0-only");
+        assert_eq!(source_line("local", 0), "");
+        assert_eq!(source_line("local", 1_000_000), "");
+        assert_eq!(source_line("nowhere", 1), "");
+    }
+}

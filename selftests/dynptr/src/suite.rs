@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The BPF object: prepared once, loaded program by program.
+//!
+//! libbpf parses the kernel's BTF once per object and looks every function up in it. So there is one object, and
+//! [`Suite::prepare`] does all of that in the parent: BTF, look-ups, relocations, maps. Each test then [loads][
+//! Suite::load] one program of it in a forked copy, which costs one system call to the kernel. What tests must not
+//! share are maps: each copy gets new ones under the old file descriptors, which the instructions refer to.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{NonNull, null};
+use std::sync::Mutex;
+
+use libbpf_rs::{
+    AsRawLibbpf, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, OpenProgramMut, PrintLevel, Program,
+    ProgramMut, set_print,
+};
+use libbpf_sys as sys;
+
+use crate::model;
+use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
+
+/// Space for the verifier's log. Kernels since 6.4 keep its end where it is longer, older ones its beginning.
+const LOG_BYTES: usize = 1 << 20;
+
+/// The object, ready to load programs of.
+pub struct Suite {
+    object: NonNull<sys::bpf_object>,
+}
+
+/// What loading came to.
+pub enum Loaded {
+    /// The verifier took the programs.
+    Accepted(Programs),
+    /// It did not take one of them.
+    Refused {
+        /// The verifier's log.
+        log: String,
+        /// What the system call, or libbpf before it, had to say.
+        reason: String,
+    },
+}
+
+impl Suite {
+    /// Prepares the object for loading these programs, and only these.
+    ///
+    /// # Errors
+    /// What libbpf says where it cannot: it is our object or the kernel's BPF that does not work then.
+    pub fn prepare(programs: &[&str]) -> Result<Self, String> {
+        set_print(Some((PrintLevel::Warn, keep_message)));
+        let mut object = ObjectBuilder::default()
+            .name("dynptr")
+            .and_then(|builder| builder.open_memory(model::object()))
+            .map_err(|err| explain("cannot open", &err))?;
+        for mut program in object.progs_mut() {
+            let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
+            program.set_autoload(wanted);
+        }
+        let object = object.take_ptr();
+        // SAFETY: the object is open and not loaded.
+        let result = unsafe { sys::bpf_object__prepare(object.as_ptr()) };
+        if result < 0 {
+            return Err(explain("cannot prepare", &io::Error::from_raw_os_error(-result)));
+        }
+        Ok(Self { object })
+    }
+
+    /// Loads these programs (the first is the one under test) with maps that nothing else has. To be called in a
+    /// child process, once: it uses up the child's copy of the object.
+    ///
+    /// # Errors
+    /// Where new maps cannot be had, or there is no such program.
+    pub fn load(&self, programs: &[&str], config: Config) -> Result<Loaded, String> {
+        self.renew_maps()?;
+        // SAFETY: the object is prepared and not loaded; this process has its own copy, and ends without touching
+        // it again through `self`.
+        let mut object = unsafe { OpenObject::from_ptr(self.object) };
+        let mut log = vec![0u8; LOG_BYTES];
+        for mut program in object.progs_mut() {
+            let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
+            program.set_autoload(wanted);
+            if wanted {
+                // Without a level, libbpf loads twice to get the log.
+                program.set_log_level(1);
+            }
+            if program.name().to_str() == programs.first().copied() {
+                set_log(&program, &mut log);
+            }
+        }
+        take_messages();
+        match object.load() {
+            Ok(object) => {
+                let programs = Programs { object };
+                programs.configure(config)?;
+                Ok(Loaded::Accepted(programs))
+            }
+            Err(err) => {
+                let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+                let log = String::from_utf8_lossy(&log[..end]).into_owned();
+                Ok(Loaded::Refused { log, reason: explain("not loaded", &err) })
+            }
+        }
+    }
+
+    /// Puts a new map in the place of each one.
+    fn renew_maps(&self) -> Result<(), String> {
+        let mut map = null();
+        loop {
+            // SAFETY: the object is open, and `map` is null or the one before.
+            map = unsafe { sys::bpf_object__next_map(self.object.as_ptr(), map) }.cast_const();
+            let Some(found) = NonNull::new(map.cast_mut()) else { return Ok(()) };
+            renew(self.object, found).map_err(|err| {
+                // SAFETY: a map of an open object has a name.
+                let name = unsafe { CStr::from_ptr(sys::bpf_map__name(map)) };
+                format!("cannot make a new map {}: {err}", name.to_string_lossy())
+            })?;
+        }
+    }
+}
+
+fn set_log(program: &OpenProgramMut<'_>, log: &mut [u8]) {
+    // SAFETY: the program is not loaded, and the buffer outlives the loading.
+    let result = unsafe {
+        sys::bpf_program__set_log_buf(
+            program.as_libbpf_object().as_ptr(),
+            log.as_mut_ptr().cast(),
+            log.len() as sys::size_t,
+        )
+    };
+    // It fails only for a program that is loaded.
+    debug_assert_eq!(result, 0);
+}
+
+/// Makes a map like this one, with the contents that it had in the object file, under the same descriptor.
+fn renew(object: NonNull<sys::bpf_object>, map: NonNull<sys::bpf_map>) -> io::Result<()> {
+    let map = map.as_ptr();
+    // SAFETY: all of these read properties of a map of an object that is open and prepared.
+    let (fd, map_type, key_size, value_size, max_entries, internal, options) = unsafe {
+        let options = sys::bpf_map_create_opts {
+            sz: size_of::<sys::bpf_map_create_opts>() as sys::size_t,
+            btf_fd: u32::try_from(sys::bpf_object__btf_fd(object.as_ptr())).unwrap_or(0),
+            btf_key_type_id: sys::bpf_map__btf_key_type_id(map),
+            btf_value_type_id: sys::bpf_map__btf_value_type_id(map),
+            map_flags: sys::bpf_map__map_flags(map),
+            map_extra: sys::bpf_map__map_extra(map),
+            ..Default::default()
+        };
+        (
+            sys::bpf_map__fd(map),
+            sys::bpf_map__type(map),
+            sys::bpf_map__key_size(map),
+            sys::bpf_map__value_size(map),
+            sys::bpf_map__max_entries(map),
+            sys::bpf_map__is_internal(map),
+            options,
+        )
+    };
+    if options.map_flags & sys::BPF_F_RDONLY_PROG != 0 {
+        // Constants: frozen, nobody can change them.
+        return Ok(());
+    }
+    // SAFETY: the options have their size in them; a map needs no name.
+    let new = unsafe {
+        sys::bpf_map_create(map_type, null(), key_size, value_size, max_entries, &raw const options)
+    };
+    if new < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was made just now, and is nobody else's.
+    let new = unsafe { OwnedFd::from_raw_fd(new) };
+    if internal {
+        let mut value = vec![0u8; value_size as usize];
+        copy_value(fd, new.as_raw_fd(), &mut value)?;
+    }
+    // SAFETY: both are open descriptors.
+    if unsafe { libc::dup3(new.as_raw_fd(), fd, libc::O_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Copies value 0 of a map with one value, which has the size of `buffer`.
+fn copy_value(from: i32, to: i32, buffer: &mut [u8]) -> io::Result<()> {
+    let key = 0u32;
+    let value = buffer.as_mut_ptr();
+    // SAFETY: the maps of global data have keys of 4 bytes, and values of the buffer's size.
+    let result = unsafe {
+        match sys::bpf_map_lookup_elem(from, (&raw const key).cast(), value.cast()) {
+            0 => sys::bpf_map_update_elem(to, (&raw const key).cast(), value.cast(), 0),
+            failed => failed,
+        }
+    };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) }
+}
+
+/// Programs that are loaded.
+pub struct Programs {
+    object: Object,
+}
+
+impl Programs {
+    /// The program of this name.
+    pub fn get(&self, name: &str) -> Result<ProgramMut<'_>, String> {
+        self.object
+            .progs_mut()
+            .find(|program| program.name().to_str() == Some(name))
+            .ok_or_else(|| format!("the object has no program {name}"))
+    }
+
+    /// What the programs have reported so far.
+    pub fn report(&self) -> Result<Report, String> {
+        let value = self
+            .map(REPORT_MAP)?
+            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|err| explain("cannot read the report", &err))?;
+        value
+            .as_deref()
+            .and_then(Report::from_bytes)
+            .ok_or_else(|| format!("the map {REPORT_MAP} does not have the report's layout"))
+    }
+
+    fn configure(&self, config: Config) -> Result<(), String> {
+        self.map(CONFIG_MAP)?
+            .update(&0u32.to_ne_bytes(), &config.to_bytes(), MapFlags::ANY)
+            .map_err(|err| explain("cannot write the configuration", &err))
+    }
+
+    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, String> {
+        self.object
+            .maps()
+            .find(|map| map.name().to_str() == Some(name))
+            .ok_or_else(|| format!("the object has no map {name}"))
+    }
+}
+
+/// Attaches a program to TC ingress of an interface; it stays for as long as the process.
+pub fn attach_tcx_ingress(program: &Program<'_>, interface: i32) -> io::Result<()> {
+    // SAFETY: the program is loaded; libbpf takes no options as the usual ones.
+    let link =
+        unsafe { sys::bpf_program__attach_tcx(program.as_libbpf_object().as_ptr(), interface, null()) };
+    if link.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What libbpf wrote since it was asked last.
+static MESSAGES: Mutex<String> = Mutex::new(String::new());
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is that of libbpf-rs")]
+fn keep_message(_level: PrintLevel, message: String) {
+    if let Ok(mut messages) = MESSAGES.lock() {
+        messages.push_str(&message);
+    }
+}
+
+/// Takes libbpf's messages.
+fn take_messages() -> String {
+    MESSAGES.lock().map(|mut messages| std::mem::take(&mut *messages)).unwrap_or_default()
+}
+
+/// An error with what libbpf wrote about it.
+fn explain(what: &str, err: &dyn std::fmt::Display) -> String {
+    let messages = take_messages();
+    // libbpf repeats the log among its messages; we have it, and it is long.
+    let messages = messages.split("-- BEGIN PROG LOAD LOG --").next().unwrap_or_default();
+    format!("{what}: {err}\n{}", messages.trim_end())
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A tap device in a network namespace of its own: what is written to it arrives as a packet.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::isolate::Missing;
+
+const TUN: &str = "/dev/net/tun";
+const NAME: &[u8] = b"tap0\0";
+
+/// Why there is no tap device.
+pub enum NoTap {
+    /// The kernel has no driver for it.
+    Missing(Missing),
+    /// Something went wrong.
+    Failed(String),
+}
+
+/// A tap device that is up. It goes with the process.
+pub struct Tap {
+    file: File,
+    /// Its number among the interfaces.
+    pub interface: i32,
+}
+
+impl Tap {
+    /// Moves this process into a new network namespace, and makes the device there.
+    pub fn in_new_namespace() -> Result<Self, NoTap> {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|err| match err {
+            nix::errno::Errno::EINVAL => NoTap::Missing(Missing::Config("NET_NS".into())),
+            err => NoTap::Failed(format!("cannot make a network namespace: {err}")),
+        })?;
+        if !Path::new(TUN).exists() {
+            return Err(NoTap::Missing(Missing::Module("tun".into())));
+        }
+        Self::open().map_err(|(what, err)| match err.raw_os_error() {
+            // The node is there, and the module is not.
+            Some(libc::ENODEV | libc::ENXIO) => NoTap::Missing(Missing::Module("tun".into())),
+            _ => NoTap::Failed(format!("cannot {what}: {err}")),
+        })
+    }
+
+    fn open() -> Result<Self, (&'static str, io::Error)> {
+        // Routers that look for each other are noise; a kernel without IPv6 makes none.
+        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+        // Only a write that must not block takes the driver's way that runs XDP before there is an sk_buff.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(TUN)
+            .map_err(|err| ("open /dev/net/tun", err))?;
+        let mut request = request();
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+        ioctl(&file, libc::TUNSETIFF, &mut request).map_err(|err| ("make a tap device", err))?;
+
+        let socket = socket().map_err(|err| ("open a socket", err))?;
+        ioctl(&socket, libc::SIOCGIFINDEX, &mut request).map_err(|err| ("find the tap device", err))?;
+        // SAFETY: this request fills in the number.
+        let interface = unsafe { request.ifr_ifru.ifru_ifindex };
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        ioctl(&socket, libc::SIOCSIFFLAGS, &mut request).map_err(|err| ("set the tap device up", err))?;
+        Ok(Self { file, interface })
+    }
+
+    /// Sends a frame to whoever listens on the device. It has been dealt with when this returns.
+    pub fn send(&mut self, frame: &[u8]) -> Result<(), String> {
+        match self.file.write(frame) {
+            Ok(sent) if sent == frame.len() => Ok(()),
+            Ok(sent) => Err(format!("the tap device took {sent} bytes of {}", frame.len())),
+            Err(err) => Err(format!("cannot write to the tap device: {err}")),
+        }
+    }
+}
+
+fn request() -> libc::ifreq {
+    // SAFETY: numbers and a union of numbers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(NAME) {
+        *to = *from as libc::c_char;
+    }
+    request
+}
+
+fn socket() -> io::Result<File> {
+    // SAFETY: plain numbers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was opened just now, and is nobody else's.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
+}
+
+fn ioctl(file: &File, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: all the numbers used here take an ifreq.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), number as _, std::ptr::from_mut(request)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
