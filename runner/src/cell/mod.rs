@@ -21,10 +21,10 @@ use crate::parse::exit::ExitParser;
 use crate::parse::ktap::KtapParser;
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
+use crate::quote;
 use crate::spec::suite::Format;
 use crate::vm::Vm;
 use crate::vm::accel::{self, AccelChoice, Chosen};
-use crate::quote;
 use prepare::Prepared;
 use watch::{Watch, Watched};
 
@@ -109,13 +109,14 @@ impl Running<'_> {
         }
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
         let watched = self.boot(&kernel, &prepared, &chosen, &qemu)?;
-        let watched = if watched.stillborn && chosen.accel == Accel::Kvm && self.plan.accel == AccelChoice::Auto {
-            self.note("QEMU died under KVM before the kernel said a word; once more with TCG".into());
-            let reason = "QEMU died early under KVM".to_owned();
-            self.boot(&kernel, &prepared, &Chosen { accel: Accel::Tcg, reason }, &qemu)?
-        } else {
-            watched
-        };
+        let watched =
+            if watched.stillborn && chosen.accel == Accel::Kvm && self.plan.accel == AccelChoice::Auto {
+                self.note("QEMU died under KVM before the kernel said a word; once more with TCG".into());
+                let reason = "QEMU died early under KVM".to_owned();
+                self.boot(&kernel, &prepared, &Chosen { accel: Accel::Tcg, reason }, &qemu)?
+            } else {
+                watched
+            };
         remove_if_empty(&results);
         report::conclude(&mut self.report, self.plan, watched);
         Ok(())
@@ -235,10 +236,12 @@ fn parser(plan: &CellPlan) -> Box<dyn OutputParser> {
 /// The host's: it is not installed.
 pub fn find_qemu(facts: &crate::spec::arch::ArchFacts) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join(&facts.qemu)).find(|file| file.is_file()).ok_or_else(|| {
-        Error::host(format!("{} is not installed", facts.qemu))
-            .hint(format!("apt-get install {}, or run `make setup` in kvet's checkout", facts.package))
-    })
+    std::env::split_paths(&path).map(|dir| dir.join(&facts.qemu)).find(|file| file.is_file()).ok_or_else(
+        || {
+            Error::host(format!("{} is not installed", facts.qemu))
+                .hint(format!("apt-get install {}, or run `make setup` in kvet's checkout", facts.package))
+        },
+    )
 }
 
 /// A guest that left nothing leaves no folder. QEMU keeps owners and modes in a folder of its own there.
@@ -270,7 +273,10 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         "cell       {}\nkernel     {} ({})\naccel      {} ({})\n",
         plan.id, kernel.facts.release, kernel.facts.origin, chosen.accel, chosen.reason
     );
-    text += &format!("limits     boot {:?}, test {:?}, cell {:?}\n", plan.limits.boot, plan.limits.test, plan.limits.cell);
+    text += &format!(
+        "limits     boot {:?}, test {:?}, cell {:?}\n",
+        plan.limits.boot, plan.limits.test, plan.limits.cell
+    );
     text += &format!("job        {}\n", quote::command(&prepare::job(plan)?.argv));
     if let Some(selected) = &plan.selected {
         text += &format!("tests      {}\n", selected.len());
@@ -278,7 +284,8 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     for note in &prepared.notes {
         text += &format!("note       {note}\n");
     }
-    text += &format!("\n{}\n\ninitramfs  {}\n", quote::command(&machine.argv(sockets)), machine.initrd.display());
+    text +=
+        &format!("\n{}\n\ninitramfs  {}\n", quote::command(&machine.argv(sockets)), machine.initrd.display());
     for entry in prepared.initramfs.list()? {
         text += &format!("  {entry}\n");
     }

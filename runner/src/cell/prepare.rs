@@ -44,10 +44,8 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let tree = open_tree(kernel)?;
     let notes = check(plan, kernel, &tree)?;
-    let mut shares = vec![
-        share(paths::TESTS_TAG, &plan.suite.share, true),
-        share(paths::RESULTS_TAG, results, false),
-    ];
+    let mut shares =
+        vec![share(paths::TESTS_TAG, &plan.suite.share, true), share(paths::RESULTS_TAG, results, false)];
     let identity = identity(kernel)?;
     let mut files = Vec::new();
     if let Some(root) = tree.root() {

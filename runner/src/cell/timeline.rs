@@ -29,7 +29,8 @@ impl Timeline {
         let (Some(at), text) = strip_prefix(line) else { return };
         if let Some(name) = text.strip_prefix(RUN_MARK) {
             push(&mut self.marked, at, name.trim());
-        } else if let Some(boottime) = text.strip_prefix(SYNC_MARK).and_then(|t| t.trim().parse::<i64>().ok()) {
+        } else if let Some(boottime) = text.strip_prefix(SYNC_MARK).and_then(|t| t.trim().parse::<i64>().ok())
+        {
             self.offset_us = Some(at.as_micros() as i64 - boottime);
         }
     }

@@ -439,7 +439,8 @@ impl<'a> Watch<'a> {
             self.lost(CellEnd::Infra { reason: format!("QEMU ended with {status}{said}") });
             return;
         }
-        let fatal = self.out.splats.iter().find(|(splat, _)| splat.fatal).map(|(splat, _)| splat.title.clone());
+        let fatal =
+            self.out.splats.iter().find(|(splat, _)| splat.fatal).map(|(splat, _)| splat.title.clone());
         let reason = fatal.unwrap_or_else(|| match &self.stopped {
             Some(reason) => format!("the guest stopped without a word ({reason})"),
             None => "the guest stopped without a word".to_owned(),

@@ -145,7 +145,8 @@ fn check_archive(setup: &Setup, findings: &mut Vec<Finding>) {
     match setup.resources.sources.probe(&setup.resources.cancel) {
         Ok(lines) => findings.extend(lines.into_iter().map(|line| good("mirror", line))),
         Err(error) => {
-            let remedy = "cached kernels still work; check the network, /etc/apt, or set KVET_MIRROR".to_owned();
+            let remedy =
+                "cached kernels still work; check the network, /etc/apt, or set KVET_MIRROR".to_owned();
             findings.push(bad(Level::Worse, "mirror", &error, Some(remedy)));
         }
     }

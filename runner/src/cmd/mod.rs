@@ -122,7 +122,8 @@ impl Setup {
 }
 
 fn find_home() -> Result<Home> {
-    let executable = std::env::current_exe().map_err(|e| Error::host("cannot find kvet itself").because(e))?;
+    let executable =
+        std::env::current_exe().map_err(|e| Error::host("cannot find kvet itself").because(e))?;
     Home::find(env("KVET_HOME"), &executable)
 }
 

@@ -82,7 +82,8 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Session<BufWrite
     let packages =
         kernel::acquire_packages(&[SHELL_PACKAGE], plan.arch, cache, sources, &mut progress, cancel)?;
     let root = &packages.first().ok_or_else(|| Error::host("no package came"))?.root;
-    let tools = ["usr/bin", "bin"].map(|dir| root.join(dir)).into_iter().find(|dir| dir.join("busybox").exists());
+    let tools =
+        ["usr/bin", "bin"].map(|dir| root.join(dir)).into_iter().find(|dir| dir.join("busybox").exists());
     let tools = tools.ok_or_else(|| Error::host(format!("there is no busybox in {}", root.display())))?;
     let results = dir.cell(0).join("files");
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
@@ -140,7 +141,9 @@ impl Shell {
         let _raw = RawMode::enter()?;
         if self.typing {
             self.session.vm().also_watch(stdin.as_raw_fd()).map_err(|e| {
-                Error::caller("standard input is a plain file").because(e).hint("use a pipe: cat FILE | kvet shell")
+                Error::caller("standard input is a plain file")
+                    .because(e)
+                    .hint("use a pipe: cat FILE | kvet shell")
             })?;
         }
         self.session.run(self.job.clone())?;
@@ -177,7 +180,9 @@ impl Shell {
                 }
                 GuestEvent::JobDone { status, .. } => {
                     if let JobStatus::NotStarted { stage, error } = &status {
-                        return Err(Error::host(format!("cannot start a shell in the guest: {stage}: {error}")));
+                        return Err(Error::host(format!(
+                            "cannot start a shell in the guest: {stage}: {error}"
+                        )));
                     }
                     return Ok(status);
                 }
@@ -190,7 +195,10 @@ impl Shell {
         let mut buffer = [0; 4096];
         let stdin = std::io::stdin();
         // Past the standard library's buffer: what stays in there would not be seen by the wait.
-        match nix::unistd::read(&stdin, &mut buffer).map_err(std::io::Error::from).host("read standard input")? {
+        match nix::unistd::read(&stdin, &mut buffer)
+            .map_err(std::io::Error::from)
+            .host("read standard input")?
+        {
             0 => {
                 self.session.vm().stop_watching(stdin.as_raw_fd())?;
                 self.session.type_into(&[END_OF_INPUT])
@@ -225,7 +233,9 @@ impl Shell {
             GuestEvent::LastWords(words) => {
                 return Err(Error::host(format!("the guest's init failed: {words}")));
             }
-            GuestEvent::Violation(why) => return Err(self.lost(&format!("the guest broke the protocol: {why}"))),
+            GuestEvent::Violation(why) => {
+                return Err(self.lost(&format!("the guest broke the protocol: {why}")));
+            }
             GuestEvent::Exited { clean: true, .. } => return Err(self.lost("the guest is gone")),
             GuestEvent::Exited { status, stderr, .. } => {
                 return Err(Error::host(format!("QEMU ended with {status}: {stderr}")));

@@ -25,7 +25,8 @@ pub fn run(command: SuiteCommand) -> Result<u8> {
 
 fn show(home: &Home, name: &str) -> Result<String> {
     let (manifest, spec) = suite::find(home, name)?;
-    let mut text = format!("name      {}\ntitle     {}\nmanifest  {}\n", spec.name, spec.title, manifest.display());
+    let mut text =
+        format!("name      {}\ntitle     {}\nmanifest  {}\n", spec.name, spec.title, manifest.display());
     let format = match spec.format {
         suite::Format::Ktap => "ktap",
         suite::Format::Exit => "exit",

@@ -15,8 +15,8 @@ use tar::EntryType;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
-use super::space;
 use super::Progress;
+use super::space;
 
 /// The unpacked files of the largest kernel package have 300 MB.
 const MAX_BYTES: u64 = 4 << 30;

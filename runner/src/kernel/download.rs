@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
+use super::Progress;
 use super::apt::Base;
 use super::hash::Sha256Hex;
 use super::space;
-use super::Progress;
 
 /// A connection that does not come about within this time will not.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -503,8 +503,15 @@ mod tests {
             let mut seen = Vec::new();
             let base = Base::parse(&self.server.url()).unwrap();
             let mut progress = |p| seen.push(p);
-            let done =
-                fetcher.file(&base, "pool/x.deb", &mut file, &path, expected, &mut progress, &Cancel::new().unwrap());
+            let done = fetcher.file(
+                &base,
+                "pool/x.deb",
+                &mut file,
+                &path,
+                expected,
+                &mut progress,
+                &Cancel::new().unwrap(),
+            );
             (done, std::fs::read(&path).unwrap(), seen)
         }
     }

@@ -128,7 +128,8 @@ fn get(spec: &str, arch: Arch, cache: &Cache, sources: &Sources) -> Got {
             notes.push(note);
         }
     };
-    let result = acquire(&spec.parse().unwrap(), arch, cache, sources, &mut progress, &Cancel::new().unwrap());
+    let result =
+        acquire(&spec.parse().unwrap(), arch, cache, sources, &mut progress, &Cancel::new().unwrap());
     Got { result, notes }
 }
 
@@ -399,7 +400,14 @@ fn two_at_once_wait_for_each_other() {
 fn packages_of_the_userland_are_fetched_by_name() {
     let world = World::new();
     let get = |names: &[&str]| {
-        acquire_packages(names, Arch::X86_64, &world.cache(), &world.sources(), &mut |_| {}, &Cancel::new().unwrap())
+        acquire_packages(
+            names,
+            Arch::X86_64,
+            &world.cache(),
+            &world.sources(),
+            &mut |_| {},
+            &Cancel::new().unwrap(),
+        )
     };
     let busybox = get(&["busybox-static"]).unwrap().remove(0);
     assert_eq!(busybox.facts.version, "1:1.37.0-6");

@@ -25,10 +25,10 @@ use serde::Serialize;
 
 use super::{Reporter, json, junit};
 use crate::error::{Error, IoContext, Result};
-use crate::quote;
 use crate::event::{
     Accel, CellEnd, CellId, CellReport, Counts, Event, KernelFacts, PhaseTime, RunReport, Splat, Stream,
 };
+use crate::quote;
 
 /// Bytes that one stream of one cell may fill: a guest must not fill the host's disk.
 const MAX_STREAM_BYTES: u64 = 64 << 20;
@@ -374,7 +374,10 @@ mod tests {
         assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530"));
         assert_eq!(names(&run), ["debian-7.2-x86_64-dynptr", "junit.xml", "report.json"]);
         let cell = run.join("debian-7.2-x86_64-dynptr");
-        assert_eq!(names(&cell), ["console.log", "qemu.argv", "run.yaml", "stderr", "stdout", "events.jsonl"]);
+        assert_eq!(
+            names(&cell),
+            ["console.log", "qemu.argv", "run.yaml", "stderr", "stdout", "events.jsonl"]
+        );
         let read = |name: &str| fs::read_to_string(cell.join(name)).unwrap();
         assert_eq!(read("console.log"), "[    0.000000] Linux version 7.2.12\n");
         assert_eq!((read("stdout").as_str(), read("stderr").as_str()), ("KTAP version 1\n", "libbpf: x\n"));

@@ -40,8 +40,8 @@ impl Home {
         if !root.join("configs/kernels.yaml").is_file() {
             return None;
         }
-        let guest = [root.join("guest"), root.join("target/guest")].into_iter().find(|p| p.is_dir());
-        let guest = guest.unwrap_or_else(|| root.join("target/guest"));
+        let guest = [root.join("guests"), root.join("target/guests")].into_iter().find(|p| p.is_dir());
+        let guest = guest.unwrap_or_else(|| root.join("target/guests"));
         Some(Self { root, guest })
     }
 

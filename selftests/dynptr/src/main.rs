@@ -106,6 +106,7 @@ impl Session {
             out.begin_group(group.name, tests.len())?;
             let mut outcomes = Vec::new();
             for test in tests {
+                mark_console(group.name, test.name);
                 out.begin_test(test.name)?;
                 let (outcome, duration, diagnostics) = self.test(test)?;
                 out.end_test(test.name, &outcome, duration, diagnostics.iter().map(String::as_str))?;
@@ -134,6 +135,12 @@ impl Session {
             Verdict::Missing(missing) => (Outcome::Skip(missing.to_string()), begin.elapsed(), Vec::new()),
         })
     }
+}
+
+/// Puts the test's name into the kernel's log, so that what the kernel complains about from now on stands behind it.
+fn mark_console(group: &str, test: &str) {
+    // Where the log cannot be written there is nobody who reads it for this mark.
+    let _ = std::fs::write("/dev/kmsg", format!("<4>{}{group}/{test}\n", kvet_wire::RUN_MARK));
 }
 
 /// A group fails with any of its tests, and is skipped with all of them.

@@ -1,0 +1,96 @@
+# `make run` and `make test` are all that a fresh Debian 12 or 13 needs: they install what is missing.
+
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
+KVET  := $(CARGO_TARGET_DIR)/release/kvet
+GUEST := $(CARGO_TARGET_DIR)/guests
+HOST_ARCH := $(patsubst aarch64,arm64,$(shell uname -m))
+
+# Where .ci/setup had to unpack Debian's Rust (no rustup, or one that cannot fetch the arm64 standard library), the
+# arm64 guest is built with that.
+DEBIAN_RUST := $(CARGO_TARGET_DIR)/sysroot/rust
+ARM64_SYSROOT := $(CARGO_TARGET_DIR)/sysroot/arm64
+
+# The guest's programs are static: an initramfs has no libraries. The flags are set for these builds alone: without
+# --target cargo would take them for procedural macros too.
+STATIC := -C target-feature=+crt-static
+GUEST_BUILD := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='$(STATIC)' \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='$(STATIC)' \
+    cargo build --quiet --locked --profile guest -p kvet-init -p dynptr-selftests
+ifneq ($(HOST_ARCH),arm64)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
+export LIBBPF_SYS_LIBRARY_PATH_aarch64_unknown_linux_gnu := $(ARM64_SYSROOT)/usr/lib/aarch64-linux-gnu
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-full bench build setup host guest lint install clean
+
+help:
+	@echo 'make run        install what is missing, build, run the dynptr suite on a real kernel (ARGS="-k 6.12 …")'
+	@echo 'make test       the same, then format, clippy, unit, integration and VM tests'
+	@echo 'make test-full  also the rare and long tests'
+	@echo 'make bench      measure boot, overhead and memory'
+	@echo 'make build      target/release/kvet and the guest programs of both architectures'
+	@echo 'make install    into PREFIX (default /usr/local)'
+
+run: build
+	$(KVET) run $(ARGS)
+
+setup:
+	@.ci/setup
+
+build: setup host guest
+
+host:
+	cargo build --quiet --locked --release -p kvet
+
+guest: $(GUEST)/.x86_64 $(GUEST)/.arm64
+	@$(GUEST)/$(HOST_ARCH)/dynptr/dynptr-selftests --list > $(GUEST)/tests.list
+	@for arch in x86_64 arm64; do cmp -s $(GUEST)/tests.list $(GUEST)/$$arch/dynptr/tests.list || \
+	    cp $(GUEST)/tests.list $(GUEST)/$$arch/dynptr/tests.list; done
+
+# Cargo knows what has to be rebuilt; only what changed is copied, so that cached initramfs archives stay valid.
+.PHONY: $(GUEST)/.x86_64 $(GUEST)/.arm64
+$(GUEST)/.x86_64:
+	$(GUEST_BUILD) --target x86_64-unknown-linux-gnu
+	@$(call place,x86_64-unknown-linux-gnu,x86_64)
+
+$(GUEST)/.arm64:
+	$(if $(wildcard $(DEBIAN_RUST)/ready),PATH=$(DEBIAN_RUST)/bin:$$PATH )$(GUEST_BUILD) --target aarch64-unknown-linux-gnu
+	@$(call place,aarch64-unknown-linux-gnu,arm64)
+
+define place
+mkdir -p $(GUEST)/$(2)/dynptr && \
+cd $(CARGO_TARGET_DIR)/$(1)/guest && \
+{ cmp -s kvet-init $(GUEST)/$(2)/init || cp kvet-init $(GUEST)/$(2)/init; } && \
+{ cmp -s dynptr-selftests $(GUEST)/$(2)/dynptr/dynptr-selftests || cp dynptr-selftests $(GUEST)/$(2)/dynptr/; }
+endef
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+
+# The VM tests use the kernels in KVET_CACHE and fetch what is missing there.
+test: build lint
+	KVET_TEST_BIN=$(KVET) cargo test --locked --workspace
+
+test-full: build lint
+	KVET_TEST_BIN=$(KVET) cargo test --locked --workspace -- --include-ignored
+
+bench: build
+	KVET_TEST_BIN=$(KVET) cargo bench --locked -p kvet
+
+PREFIX ?= /usr/local
+install: build
+	install -D -m 755 $(KVET) $(DESTDIR)$(PREFIX)/bin/kvet
+	mkdir -p $(DESTDIR)$(PREFIX)/share/kvet/guests
+	cp -r configs $(DESTDIR)$(PREFIX)/share/kvet/
+	mkdir -p $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr
+	cp selftests/dynptr/suite.yaml $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr/
+	cp -r $(GUEST)/x86_64 $(GUEST)/arm64 $(DESTDIR)$(PREFIX)/share/kvet/guests/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(KVET) man > $(DESTDIR)$(PREFIX)/share/man/man1/kvet.1
+	$(KVET) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvet
+
+clean:
+	cargo clean
