@@ -22,7 +22,7 @@ use super::download::{Expected, Fetcher, Trouble};
 use super::hash::Sha256Hex;
 use super::index::{self, Index, Offer};
 use super::kconfig::{KernelConfig, MAX_CONFIG_BYTES};
-use super::lock::{Lock, Mode};
+use super::lock::{Lock, Mode, Wait};
 use super::release::{self, Release};
 use super::spec::VersionPattern;
 use super::version::{KernelVersion, cmp_debian};
@@ -273,6 +273,8 @@ pub(super) fn acquire(
 #[derive(Default)]
 struct Market {
     offers: Vec<Offer>,
+    /// What the suites that were not asked had when they were asked last; only for messages.
+    elsewhere: Vec<Offer>,
     trouble: Vec<Error>,
     asked: Vec<String>,
 }
@@ -324,18 +326,18 @@ impl Market {
             .hint("`kvet kernel fetch --refresh` asks the archive anew; old point releases leave it")
     }
 
-    /// The versions that can be had and are closest to what was asked.
+    /// The versions that can be had and are closest to what was asked, in order.
     fn near(&self, pattern: VersionPattern) -> String {
         let (major, minor) = pattern.series();
-        let patch = if let VersionPattern::Exact(v) = pattern { v.patch } else { 0 };
-        let mut all: Vec<&Offer> = self.offers.iter().filter(|o| o.missing.is_none()).collect();
-        let far =
-            |v: KernelVersion| (v.major.abs_diff(major), v.minor.abs_diff(minor), v.patch.abs_diff(patch));
-        all.sort_by_key(|o| far(o.version));
-        all.truncate(8);
+        let asked =
+            if let VersionPattern::Exact(v) = pattern { v } else { KernelVersion::new(major, minor, 0) };
+        let mut all: Vec<&Offer> =
+            self.offers.iter().chain(&self.elsewhere).filter(|o| o.missing.is_none()).collect();
         all.sort_by_key(|o| o.version);
-        let mut shown: Vec<String> = all.iter().map(|o| format!("{} ({})", o.version, o.suite)).collect();
-        shown.dedup();
+        all.dedup_by_key(|o| o.version);
+        let at = all.partition_point(|o| o.version < asked);
+        let shown = &all[at.saturating_sub(4)..(at + 4).min(all.len())];
+        let shown: Vec<String> = shown.iter().map(|o| format!("{} ({})", o.version, o.suite)).collect();
         if shown.is_empty() {
             "nothing is available".into()
         } else {
@@ -352,7 +354,13 @@ impl Work<'_> {
     fn market(&mut self, named: Option<&str>, pattern: VersionPattern) -> Result<Market> {
         let mut market = Market::default();
         let sources = self.sources;
-        for suite in sources.suites(named, pattern)? {
+        let suites = sources.suites(named, pattern)?;
+        for suite in &sources.config.suites {
+            if !suites.contains(&suite) {
+                let old = self.stored_index(suite);
+                market.elsewhere.extend(old.iter().flat_map(index::offers));
+                continue;
+            }
             market.asked.push(suite.name.clone());
             match self.index(suite, &[]) {
                 Ok(index) => market.offers.extend(index::offers(&index)),
@@ -368,6 +376,16 @@ impl Work<'_> {
         Ok(market)
     }
 
+    fn index_name(&self, suite: &DebianSuite) -> String {
+        format!("{}-{}", suite.name, self.arch)
+    }
+
+    /// The index in the cache, of whatever age.
+    fn stored_index(&self, suite: &DebianSuite) -> Option<Index> {
+        read_json::<Index>(&self.cache.index_path(&self.index_name(suite)))
+            .filter(|i| i.format == FORMAT && i.suite == suite.name && i.arch == self.arch)
+    }
+
     /// A suite's index: the one in the cache while it is fresh, else what the archive says now. When the archive
     /// is away an old one still serves, with a note.
     fn index(&mut self, suite: &DebianSuite, also: &[String]) -> std::result::Result<Index, Trouble> {
@@ -381,16 +399,17 @@ impl Work<'_> {
         if let Some(index) = load().filter(|i| self.sources.is_fresh(i, also)) {
             return Ok(index);
         }
+        let name = self.index_name(suite);
         let lock = self.cache.lock_path(&format!("index-{name}"));
         let what = format!("fetch the index of {}", suite.name);
         let _lock = Lock::take(&lock, Mode::Exclusive, &what, self.progress, self.cancel)?;
-        let old = load();
+        let old = self.stored_index(suite);
         if let Some(index) = old.as_ref().filter(|i| self.sources.is_fresh(i, also)) {
             return Ok(index.clone());
         }
         match (self.fetch_index(suite, also, old.as_ref()), old) {
             (Ok(index), _) => {
-                self.cache.replace_json(&path, &index)?;
+                self.cache.replace_json(&self.cache.index_path(&name), &index)?;
                 Ok(index)
             }
             (Err(Trouble::Away(e)), Some(old)) if also.iter().all(|name| old.also.contains(name)) => {
@@ -641,25 +660,44 @@ impl Work<'_> {
         let hashes = offer.packages.iter().map(|p| p.sha256.as_str()).collect::<Vec<_>>().join(" ");
         let key = Sha256Hex::of(hashes.as_bytes());
         let id = format!("debian-{}-{}-{}", offer.version, self.arch, &key.as_str()[..12]);
-        let path = self.cache.lock_path(&id);
         let what = format!("fetch {} {}", offer.version, self.arch);
+        let image = self.cache.entry_dir(Kind::Kernels, &id).join("image");
+        let there = |cache: &Cache| {
+            cache.read_entry::<EntryInfo>(Kind::Kernels, &id).is_some_and(|e| e.format == FORMAT)
+                && image.is_file()
+        };
+        let lock = self.settled(&id, &what, &there, &mut |work| work.make(&id, offer))?;
+        // Nobody removes an entry whose lock is shared with us.
+        self.open(spec, &id, lock)?.ok_or_else(|| Error::host(format!("the cache entry {id} vanished")))
+    }
+
+    /// Sees to it that an entry is there, made by us or by another kvet meanwhile, and returns its lock, shared.
+    fn settled(
+        &mut self,
+        id: &str,
+        what: &str,
+        there: &dyn Fn(&Cache) -> bool,
+        make: &mut dyn FnMut(&mut Self) -> Result<()>,
+    ) -> Result<Lock> {
+        let path = self.cache.lock_path(id);
+        let mut wait = Wait::new(what);
         loop {
             if let Some(lock) = Lock::try_take(&path, Mode::Shared)?
-                && let Some(kernel) = self.open(spec, &id, lock)?
+                && there(self.cache)
             {
-                return Ok(kernel);
+                return Ok(lock);
             }
-            let lock = Lock::take(&path, Mode::Exclusive, &what, self.progress, self.cancel)?;
-            let there = |e: EntryInfo| {
-                e.format == FORMAT && self.cache.entry_dir(Kind::Kernels, &id).join("image").is_file()
-            };
-            if !self.cache.read_entry(Kind::Kernels, &id).is_some_and(there) {
-                self.make(&id, offer)?;
+            // Whoever made it keeps it shared for as long as it is used: waiting to be alone could take forever.
+            if let Some(lock) = Lock::try_take(&path, Mode::Exclusive)? {
+                if !there(self.cache) {
+                    make(self)?;
+                }
+                lock.share()?;
+                if there(self.cache) {
+                    return Ok(lock);
+                }
             }
-            lock.share()?;
-            if let Some(kernel) = self.open(spec, &id, lock)? {
-                return Ok(kernel);
-            }
+            wait.once(self.progress, self.cancel)?;
         }
     }
 
@@ -886,33 +924,27 @@ impl Work<'_> {
                 Error::caller(format!("suite {} has no package '{name}' for {}", suite.name, self.arch))
             })?;
         let id = format!("{name}-{}-{}", self.arch, &package.sha256.as_str()[..12]);
-        let path = self.cache.lock_path(&id);
         let root = self.cache.entry_dir(Kind::Packages, &id).join("root");
         let there = |cache: &Cache| {
             cache.read_entry::<PackageEntry>(Kind::Packages, &id).is_some_and(|e| e.format == FORMAT)
                 && root.is_dir()
         };
-        loop {
-            if let Some(lock) = Lock::try_take(&path, Mode::Shared)?
-                && there(self.cache)
-            {
-                lock.touch();
-                return Ok(Package { facts: package_facts(package, &suite.name), root, _lock: lock });
-            }
-            let lock =
-                Lock::take(&path, Mode::Exclusive, &format!("fetch {name}"), self.progress, self.cancel)?;
-            if !there(self.cache) {
-                let base = self.sources.base(suite).map_err(Trouble::into_error)?;
-                let needed = package.size.saturating_add(package.installed_kib.saturating_mul(1024));
-                space::require(self.cache.root(), needed, &format!("package {name}"))?;
-                let scratch = self.cache.scratch()?;
-                let into = scratch.path().join("root");
-                fs::create_dir(&into).map_err(|e| space::explain(e, &into, "make"))?;
-                self.unpack(base, package, &into, &|path| Some(path.to_path_buf()))?;
-                let entry = PackageEntry { format: FORMAT, facts: package_facts(package, &suite.name) };
-                self.cache.commit(&scratch, Kind::Packages, &id, &entry)?;
-            }
-            lock.share()?;
-        }
+        let lock = self.settled(&id, &format!("fetch {name}"), &there, &mut |work| {
+            work.make_package(&id, package, suite)
+        })?;
+        lock.touch();
+        Ok(Package { facts: package_facts(package, &suite.name), root, _lock: lock })
+    }
+
+    fn make_package(&mut self, id: &str, package: &index::Package, suite: &DebianSuite) -> Result<()> {
+        let base = self.sources.base(suite).map_err(Trouble::into_error)?;
+        let needed = package.size.saturating_add(package.installed_kib.saturating_mul(1024));
+        space::require(self.cache.root(), needed, &format!("package {}", package.name))?;
+        let scratch = self.cache.scratch()?;
+        let into = scratch.path().join("root");
+        fs::create_dir(&into).map_err(|e| space::explain(e, &into, "make"))?;
+        self.unpack(base, package, &into, &|path| Some(path.to_path_buf()))?;
+        let entry = PackageEntry { format: FORMAT, facts: package_facts(package, &suite.name) };
+        self.cache.commit(&scratch, Kind::Packages, id, &entry)
     }
 }

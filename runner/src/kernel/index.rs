@@ -166,7 +166,7 @@ pub(super) struct Offer {
 }
 
 /// A `linux-image` of this size or less is a meta package (they have 2 KB; the smallest real one has megabytes).
-const META: u64 = 64 << 10;
+const META: u64 = 16 << 10;
 
 /// The kernels of an index, both layouts: image with modules inside up to 6.18, binary + modules + base after.
 pub(super) fn offers(index: &Index) -> Vec<Offer> {

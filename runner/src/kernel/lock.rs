@@ -71,18 +71,13 @@ impl Lock {
         progress: &mut dyn FnMut(Progress),
         cancel: &Cancel,
     ) -> Result<Self> {
-        let mut tries = 0;
+        let mut wait = Wait::new(waiting_for);
         loop {
             cancel.check()?;
             if let Some(lock) = Self::try_take(path, mode)? {
                 return Ok(lock);
             }
-            // `kvet kernel list` holds a lock for an instant: that is not worth a word.
-            tries += 1;
-            if tries == 2 {
-                progress(Progress::Note(format!("waiting for another kvet to {waiting_for}")));
-            }
-            std::thread::sleep(POLL);
+            wait.once(progress, cancel)?;
         }
     }
 
@@ -107,6 +102,29 @@ impl Lock {
     /// Removes the file while it is locked.
     pub fn remove(self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
+    }
+}
+
+/// Waits in small steps, and says so.
+pub(super) struct Wait<'a> {
+    what: &'a str,
+    steps: u32,
+}
+
+impl<'a> Wait<'a> {
+    pub fn new(what: &'a str) -> Self {
+        Self { what, steps: 0 }
+    }
+
+    /// One step. It is said at the second one: `kvet kernel list` holds a lock for an instant, and that is not
+    /// worth a word.
+    pub fn once(&mut self, progress: &mut dyn FnMut(Progress), cancel: &Cancel) -> Result<()> {
+        self.steps += 1;
+        if self.steps == 2 {
+            progress(Progress::Note(format!("waiting for another kvet to {}", self.what)));
+        }
+        std::thread::sleep(POLL);
+        cancel.check()
     }
 }
 

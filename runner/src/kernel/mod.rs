@@ -9,6 +9,8 @@ mod deb;
 mod debian;
 mod download;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod hash;
 mod image;
 mod index;

@@ -48,8 +48,8 @@ pub(super) fn verify(
             "the mirror must serve what Debian signed; newer keys come with a newer debian-archive-keyring package",
         )
     };
-    if !bytes.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
-        return Err(refused("it does not begin with a signed message"));
+    if !is_one_message(bytes) {
+        return Err(refused("it is not one signed message and nothing else"));
     }
     let (signed, text) = (scratch.path().join("InRelease"), scratch.path().join("verified"));
     std::fs::File::create(&signed)
@@ -64,6 +64,15 @@ pub(super) fn verify(
     }
     verdict.map_err(|why| refused(&why))?;
     verified.host(format_args!("read what gpgv verified of {place}"))
+}
+
+/// gpgv passes over what stands before, behind and between signed messages. We do not.
+fn is_one_message(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
+    let begins = bytes.split(|c| *c == b'\n').filter(|line| line.starts_with(BEGIN)).count();
+    bytes.starts_with(BEGIN)
+        && begins == 1
+        && bytes.trim_ascii_end().ends_with(b"-----END PGP SIGNATURE-----")
 }
 
 fn gpgv(signed: &Path, text: &Path, keyrings: &[&Path]) -> Result<String> {
@@ -95,6 +104,9 @@ fn judge(status: &str, old_keys: bool) -> std::result::Result<(), String> {
         let (word, first) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         match word {
             "PLAINTEXT" => plain += 1,
+            "ERROR" if first.starts_with("proc_pkt") => {
+                return Err(format!("gpgv cannot make sense of it ({line})"));
+            }
             "BADSIG" => return Err(format!("its signature by key {first} is bad: the file was changed")),
             "REVKEYSIG" => return Err(format!("it is signed by the revoked key {first}")),
             "EXPSIG" => return Err(format!("its signature by key {first} has expired")),
