@@ -1,7 +1,8 @@
 //! InRelease: the signed root of everything a suite offers.
 //!
 //! Only text that gpgv wrote out as verified is ever looked at; what is around or between signed parts of the
-//! file is not. Format: deb-release(5) of apt, <https://wiki.debian.org/DebianRepository/Format>.
+//! file is not. Format: sources.list(5), apt-secure(8), and the
+//! "Debian Repository Format" page of the Debian wiki.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -428,13 +428,24 @@ fn a_mirror_on_disk_and_a_cancel() {
     world.get_from("6.12", Arch::X86_64, &sources).kernel();
 }
 
-/// Runs one of the ignored tests below in a process of its own.
-fn inner(name: &str, before: &str, env: &[(&str, &str)]) -> Command {
-    let exe = std::env::current_exe().unwrap();
+/// One of the ignored tests below, in a process of its own.
+fn inner(name: &str, env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", &format!("kernel::tests::{name}")]);
+    command.envs(env.iter().copied());
+    command
+}
+
+/// The same with a small disk of its own at `dir`: in a mount namespace, for which root needs no user namespace.
+fn inner_on_small_disk(name: &str, dir: &str, size: &str, env: &[(&str, &str)]) -> Command {
+    let plain = inner(name, env);
     let mut command = Command::new("unshare");
-    let test = format!("{before} exec {} --ignored --exact kernel::tests::{name} --nocapture", exe.display());
-    // A user namespace, so that this needs no root where the system allows one.
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", &test]).envs(env.iter().copied());
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let script = r#"mount -t tmpfs -o "size=$0" none "$1"; shift; exec "$@""#;
+    command.args(["--mount", "sh", "-ec", script, size, dir]);
+    command.arg(plain.get_program()).args(plain.get_args()).envs(env.iter().copied());
     command
 }
 
@@ -446,9 +457,9 @@ fn a_full_disk_is_named_and_nothing_is_left_on_it() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
-        let mount = format!("mount -t tmpfs -o size={size} none {path};");
         let env = [("KVET_TEST_CACHE", path), ("KVET_TEST_SPEC", spec), ("KVET_TEST_SAID", said)];
-        let output = inner("inner_full_disk", &mount, &env).output().expect("unshare(1) is there");
+        let output =
+            inner_on_small_disk("inner_full_disk", path, size, &env).output().expect("unshare(1) is there");
         let text =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -478,7 +489,7 @@ fn a_killed_kvet_leaves_nothing_that_the_next_one_minds() {
     let world = World::with(Behaviour { slow: Some(20), ..Default::default() }, "");
     let cache = world.dir.path().join("cache");
     let env = [("KVET_TEST_CACHE", cache.to_str().unwrap()), ("KVET_TEST_MIRROR", &world.server.url())];
-    let mut child = inner("inner_slow_fetch", "", &env).spawn().expect("unshare(1) is there");
+    let mut child = inner("inner_slow_fetch", &env).spawn().unwrap();
     let partial = || fs::read_dir(cache.join("partial")).into_iter().flatten().flatten().next();
     let half =
         || world.server.asked(".deb") == 1 && partial().is_some_and(|p| p.metadata().unwrap().len() > 4000);
