@@ -37,10 +37,10 @@ const END_OF_INPUT: u8 = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Boots a kernel and connects the terminal with a shell in it. The exit code is 0 if the shell's was.
-pub fn run(args: ShellArgs) -> Result<u8> {
+pub fn run(args: &ShellArgs) -> Result<u8> {
     let setup = Setup::new()?;
     setup.resources.cancel.on_signals()?;
-    let plan = plan(&setup, &args)?;
+    let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
     let session = boot(&setup, &plan, &dir)?;
     let store = Store::new(dir.clone());

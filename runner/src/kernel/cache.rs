@@ -461,7 +461,7 @@ mod tests {
     }
 
     fn used(cache: &Cache, id: &str, seconds_ago: u64) -> Lock {
-        let lock = Lock::try_take(&cache.lock_path(id), Mode::Shared).unwrap();
+        let lock = Lock::try_take(&cache.lock_path(id), Mode::Shared).unwrap().unwrap();
         lock.file().set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
         lock
     }

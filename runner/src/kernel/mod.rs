@@ -4,6 +4,7 @@
 //! into the [`Cache`], once; a `file:` kernel is looked at where it is. Nothing here boots anything.
 
 mod apt;
+mod archive;
 mod cache;
 mod deb;
 mod debian;
@@ -16,9 +17,12 @@ mod image;
 mod index;
 mod kconfig;
 mod lock;
+mod market;
+mod package;
 mod release;
 mod space;
 mod spec;
+mod suites;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -34,11 +38,12 @@ use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
 pub use cache::{Cache, EntryInfo, Listed, Prune, Pruned};
-pub use debian::{DebianSuite, DebianSuites, Package, Series, Sources, acquire_packages};
 pub use hash::Sha256Hex;
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
+pub use package::{Package, acquire_packages};
 pub use spec::{KernelSpec, VersionPattern};
+pub use suites::{DebianSuite, DebianSuites, Series, Sources};
 pub use version::KernelVersion;
 
 /// A kernel that is there, ready to be booted. While it lives, nobody prunes it.
@@ -99,14 +104,16 @@ pub fn acquire(
 ) -> Result<Kernel> {
     match spec {
         KernelSpec::Debian { suite, version } => {
-            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel)
+            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel).map_err(
+                |e| match e.fault() {
+                    crate::error::Fault::Interrupted => e,
+                    _ => e.context(format_args!("kernel {spec}")),
+                },
+            )
         }
+        // Its messages name the file.
         KernelSpec::File { image, modules, config } => {
             file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, progress)
         }
     }
-    .map_err(|e| match e.fault() {
-        crate::error::Fault::Interrupted => e,
-        _ => e.context(format_args!("kernel {spec}")),
-    })
 }
