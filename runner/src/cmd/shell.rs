@@ -95,7 +95,7 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Session<BufWrite
     let qemu = cell::find_qemu(&plan.facts)?;
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
     eprintln!("booting {} ({}, {}: {})", kernel.facts.release, plan.arch, chosen.accel, chosen.reason);
-    let machine = prepare::machine(plan, &kernel, &prepared, chosen.accel, &qemu);
+    let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
     Ok(Session::new(Vm::start(&machine, cancel)?, log))

@@ -145,7 +145,7 @@ impl Work<'_> {
             image,
             modules: modules.is_dir().then_some(modules),
             config,
-            _lock: Some(lock),
+            lock: Some(lock),
         }))
     }
 

@@ -60,7 +60,7 @@ pub(super) fn acquire(
         image,
         modules,
         config,
-        _lock: None,
+        lock: None,
     })
 }
 

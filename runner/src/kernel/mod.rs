@@ -28,6 +28,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod version;
+mod vmlinux;
 
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ use crate::error::Result;
 use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
-pub use cache::{Cache, EntryInfo, Listed, Prune, Pruned};
+pub use cache::{Cache, EntryInfo, Held, Listed, Prune, Pruned};
 pub use hash::Sha256Hex;
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
@@ -45,6 +46,7 @@ pub use package::{Package, acquire_packages};
 pub use spec::{KernelSpec, VersionPattern};
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
 pub use version::KernelVersion;
+pub use vmlinux::ensure_uncompressed;
 
 /// A kernel that is there, ready to be booted. While it lives, nobody prunes it.
 #[derive(Debug)]
@@ -67,7 +69,14 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
     /// What it was built with, where that is known.
     pub config: Option<KernelConfig>,
-    _lock: Option<lock::Lock>,
+    lock: Option<lock::Lock>,
+}
+
+impl Kernel {
+    /// Whether it is in the cache, where files made from it may be kept beside it.
+    pub fn is_cached(&self) -> bool {
+        self.lock.is_some()
+    }
 }
 
 /// What [`acquire`] tells while it works.
