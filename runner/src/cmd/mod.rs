@@ -19,9 +19,9 @@ use crate::cell::Resources;
 use crate::error::{Error, Fault, Result, exit};
 use crate::kernel::{Cache, Sources};
 use crate::parse::splat::{Allowlist, Patterns, Scanner};
+use crate::plan::config::KernelsConfig;
 use crate::report::term::ColorChoice;
 use crate::spec::home::Home;
-use crate::spec::kernels::KernelsConfig;
 use args::{Cli, Command};
 
 /// The whole program: parses the arguments, does what they say, and tells the exit code.

@@ -1,6 +1,7 @@
 //! Flags and config files become a [`Plan`] that cannot be wrong. Validation ends here: nothing later checks what
 //! a user typed.
 
+pub mod config;
 pub mod filter;
 pub mod program;
 
@@ -13,9 +14,9 @@ use crate::event::CellId;
 use crate::kernel::KernelSpec;
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
-use crate::spec::kernels::KernelsConfig;
 use crate::spec::suite::{self, Suite};
 use crate::vm::accel::AccelChoice;
+use config::KernelsConfig;
 use filter::Filter;
 
 /// What the user asked for, each part well-formed by itself.

@@ -3,7 +3,6 @@
 
 pub mod arch;
 pub mod home;
-pub mod kernels;
 pub mod suite;
 pub mod units;
 
