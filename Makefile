@@ -42,7 +42,8 @@ setup:
 build: setup host guest
 
 host:
-	cargo build --quiet --locked --release -p kvet
+	@echo 'building kvet'
+	@cargo build --quiet --locked --release -p kvet
 
 guest: $(GUEST)/.x86_64 $(GUEST)/.arm64
 	@$(GUEST)/$(HOST_ARCH)/dynptr/dynptr-selftests --list > $(GUEST)/tests.list
@@ -52,11 +53,13 @@ guest: $(GUEST)/.x86_64 $(GUEST)/.arm64
 # Cargo knows what has to be rebuilt; only what changed is copied, so that cached initramfs archives stay valid.
 .PHONY: $(GUEST)/.x86_64 $(GUEST)/.arm64
 $(GUEST)/.x86_64:
-	$(GUEST_BUILD) --target x86_64-unknown-linux-gnu
+	@echo 'building the guest programs for x86_64'
+	@$(GUEST_BUILD) --target x86_64-unknown-linux-gnu
 	@$(call place,x86_64-unknown-linux-gnu,x86_64)
 
 $(GUEST)/.arm64:
-	$(if $(wildcard $(DEBIAN_RUST)/ready),PATH=$(DEBIAN_RUST)/bin:$$PATH )$(GUEST_BUILD) --target aarch64-unknown-linux-gnu
+	@echo 'building the guest programs for arm64'
+	@$(if $(wildcard $(DEBIAN_RUST)/ready),PATH=$(DEBIAN_RUST)/bin:$$PATH )$(GUEST_BUILD) --target aarch64-unknown-linux-gnu
 	@$(call place,aarch64-unknown-linux-gnu,arm64)
 
 define place
