@@ -59,7 +59,8 @@ $(GUEST)/.x86_64:
 
 $(GUEST)/.arm64:
 	@echo 'building the guest programs for arm64'
-	@$(if $(wildcard $(DEBIAN_RUST)/ready),PATH=$(DEBIAN_RUST)/bin:$$PATH )$(GUEST_BUILD) --target aarch64-unknown-linux-gnu
+	@if [ -e $(DEBIAN_RUST)/ready ]; then export RUSTC=$(DEBIAN_RUST)/bin/rustc; fi; \
+	    $(GUEST_BUILD) --target aarch64-unknown-linux-gnu
 	@$(call place,aarch64-unknown-linux-gnu,arm64)
 
 define place
