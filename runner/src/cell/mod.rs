@@ -4,6 +4,7 @@ mod budget;
 pub mod prepare;
 mod report;
 mod timeline;
+pub mod tools;
 pub mod watch;
 
 use std::fs::File;
@@ -13,7 +14,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{Accel, CellEnd, CellReport, Event, KernelFacts, Phase, PhaseTime, ProgressUnit};
+use crate::event::{Accel, CellEnd, CellReport, Event, Phase, PhaseTime, ProgressUnit};
 use crate::guest::Session;
 use crate::kernel::{self, Cache, Kernel, Progress, Sources};
 use crate::parse::OutputParser;
@@ -26,6 +27,7 @@ use crate::spec::suite::Format;
 use crate::vm::Vm;
 use crate::vm::accel::{self, AccelChoice, Chosen};
 use prepare::Prepared;
+use tools::Tools;
 use watch::{Watch, Watched};
 
 /// What cells share.
@@ -99,11 +101,13 @@ impl Running<'_> {
     fn run(&mut self) -> Result<()> {
         self.enter(Phase::Fetch);
         let kernel = self.acquire()?;
+        let tools = self.acquire_tools()?;
         self.enter(Phase::Prepare);
         let qemu = find_qemu(&self.plan.facts)?;
         let results = self.dir.join("files");
         std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
-        let prepared = prepare::prepare(self.plan, &kernel, &self.resources.cache, &results, &[])?;
+        let further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
+        let prepared = prepare::prepare(self.plan, &kernel, &self.resources.cache, &results, &further)?;
         for note in prepared.notes.clone() {
             self.note(note);
         }
@@ -123,10 +127,29 @@ impl Running<'_> {
     }
 
     fn acquire(&mut self) -> Result<Kernel> {
+        let Resources { cache, sources, cancel, .. } = self.resources;
+        let (spec, arch) = (&self.plan.kernel, self.plan.arch);
+        let kernel = self.with_progress(|p| kernel::acquire(spec, arch, cache, sources, p, cancel))?;
+        self.report.kernel = Some(kernel.facts.clone());
+        (self.emit)(Event::KernelReady { cell: self.index, kernel: kernel.facts.clone() });
+        Ok(kernel)
+    }
+
+    /// A shell, where the suite is a script.
+    fn acquire_tools(&mut self) -> Result<Option<Tools>> {
+        if !self.plan.suite.script {
+            return Ok(None);
+        }
+        let Resources { cache, sources, cancel, .. } = self.resources;
+        let arch = self.plan.arch;
+        self.with_progress(|p| Tools::acquire(arch, cache, sources, p, cancel)).map(Some)
+    }
+
+    /// Turns the progress of something into events, and its notes into notes of the report.
+    fn with_progress<T>(&mut self, work: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
         let index = self.index;
-        let mut notes = Vec::new();
-        let emit = &mut *self.emit;
-        let mut progress = |progress| match progress {
+        let (emit, notes) = (&mut *self.emit, &mut self.report.notes);
+        work(&mut |progress| match progress {
             Progress::Note(text) => {
                 emit(Event::Note { cell: index, text: text.clone() });
                 notes.push(text);
@@ -134,19 +157,7 @@ impl Running<'_> {
             Progress::Bytes { what, done, total } => {
                 emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Bytes });
             }
-        };
-        let Resources { cache, sources, cancel, .. } = self.resources;
-        let kernel =
-            kernel::acquire(&self.plan.kernel, self.plan.arch, cache, sources, &mut progress, cancel);
-        self.report.notes.extend(notes);
-        let kernel = kernel?;
-        self.report.kernel = Some(kernel.facts.clone());
-        self.emit_kernel(kernel.facts.clone());
-        Ok(kernel)
-    }
-
-    fn emit_kernel(&mut self, kernel: KernelFacts) {
-        (self.emit)(Event::KernelReady { cell: self.index, kernel });
+        })
     }
 
     /// One guest, from power-on to power-off.

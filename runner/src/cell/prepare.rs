@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kvet_wire::{Job, Share, modindex, paths};
 use sha2::{Digest, Sha256};
 
+use crate::cell::tools;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Accel;
 use crate::initramfs::index::ensure_index;
@@ -215,7 +216,7 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
     {
         argv.extend(selected.iter().flat_map(|name| [flag.clone(), name.clone()]));
     }
-    Ok(Job {
+    let mut job = Job {
         id: 0,
         shares: vec![
             Share { tag: paths::TESTS_TAG.into(), path: paths::TESTS.into(), readonly: true },
@@ -229,7 +230,12 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
         unix_time_ns: unix_time_ns(),
         seed: seed()?,
         tty: None,
-    })
+    };
+    if plan.suite.script {
+        let argv = std::mem::take(&mut job.argv);
+        tools::equip(&mut job, ["sh".to_owned()].into_iter().chain(argv));
+    }
+    Ok(job)
 }
 
 /// The environment of every job, and the suite's own.

@@ -6,31 +6,26 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use kvet_wire::{Job, JobStatus, LAST_WORDS_MARK, Share, Tty, paths};
+use kvet_wire::{Job, JobStatus, LAST_WORDS_MARK, Tty};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use vmm_sys_util::signal::register_signal_handler;
 use vmm_sys_util::terminal::Terminal;
 
+use crate::cell::tools::{self, Tools};
 use crate::cell::{self, prepare};
 use crate::cmd::args::ShellArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, IoContext, Result, exit};
-use crate::event::Event;
+use crate::event::{Event, Stream};
 use crate::guest::{GuestEvent, Session};
-use crate::kernel;
+use crate::kernel::{self, Kernel};
 use crate::parse::clean::LineSplitter;
 use crate::plan::{CellPlan, Plan, Request};
 use crate::report::Reporter;
 use crate::report::store::{RunDir, Store};
 use crate::vm::Vm;
 use crate::vm::accel;
-use crate::vm::machine::HostShare;
 
-/// The package that brings the shell. It is static, and there is one for every architecture.
-const SHELL_PACKAGE: &str = "busybox-static";
-/// Links for every applet, then a login shell. Whatever a suite brings is found as well.
-const START: &str = "/kvet/tools/busybox mkdir -p /bin && /kvet/tools/busybox --install -s /bin && \
-                     export PS1='\\w # ' && exec /bin/sh";
 /// What a terminal types for "no more input".
 const END_OF_INPUT: u8 = 4;
 /// How long the guest may take to leave.
@@ -42,17 +37,17 @@ pub fn run(args: &ShellArgs) -> Result<u8> {
     setup.resources.cancel.on_signals()?;
     let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
-    let session = boot(&setup, &plan, &dir)?;
+    // The kernel and the tools stay locked in the cache until the guest is gone.
+    let (session, _kernel, _tools) = boot(&setup, &plan, &dir)?;
     let store = Store::new(dir.clone());
-    let interactive = std::io::stdin().is_terminal();
     let console = dir.cell(0).join("console.log");
     let shell = Shell {
         session,
         store,
         console: LineSplitter::default(),
-        job: job(&plan, args.command.as_deref(), interactive)?,
+        job: job(&plan, args.command.as_deref())?,
         boot_deadline: Instant::now() + plan.limits.boot,
-        typing: args.command.is_none() || !interactive,
+        typing: args.command.is_none(),
         console_path: console.display().to_string(),
     };
     shell.run()
@@ -74,21 +69,17 @@ fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
     plan.cells.into_iter().next().ok_or_else(|| Error::caller("there is no kernel to boot"))
 }
 
-fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Session<BufWriter<File>>> {
+type Booted = (Session<BufWriter<File>>, Kernel, Tools);
+
+fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
     let resources = &setup.resources;
     let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
     let mut progress = plain_progress();
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, &mut progress, cancel)?;
-    let packages =
-        kernel::acquire_packages(&[SHELL_PACKAGE], plan.arch, cache, sources, &mut progress, cancel)?;
-    let root = &packages.first().ok_or_else(|| Error::host("no package came"))?.root;
-    let tools =
-        ["usr/bin", "bin"].map(|dir| root.join(dir)).into_iter().find(|dir| dir.join("busybox").exists());
-    let tools = tools.ok_or_else(|| Error::host(format!("there is no busybox in {}", root.display())))?;
+    let tools = Tools::acquire(plan.arch, cache, sources, &mut progress, cancel)?;
     let results = dir.cell(0).join("files");
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
-    let tools = HostShare { tag: paths::TOOLS_TAG.into(), dir: tools, readonly: true };
-    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[tools])?;
+    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[tools.share()?])?;
     for note in &prepared.notes {
         eprintln!("note: {note}");
     }
@@ -98,22 +89,18 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Session<BufWrite
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-    Ok(Session::new(Vm::start(&machine, cancel)?, log))
+    Ok((Session::new(Vm::start(&machine, cancel)?, log), kernel, tools))
 }
 
-fn job(plan: &CellPlan, command: Option<&str>, interactive: bool) -> Result<Job> {
+fn job(plan: &CellPlan, command: Option<&str>) -> Result<Job> {
     let mut job = prepare::job(plan)?;
-    job.shares.push(Share { tag: paths::TOOLS_TAG.into(), path: paths::TOOLS.into(), readonly: true });
-    let mut line = START.to_owned();
-    if command.is_some() {
-        line.push_str(" -c \"$1\"");
-    }
-    job.argv = [format!("{}/busybox", paths::TOOLS), "sh".into(), "-c".into(), line, "sh".into()].into();
-    job.argv.extend(command.map(Into::into));
+    let line = command.map_or_else(Vec::new, |line| vec!["-c".to_owned(), line.to_owned()]);
+    tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line));
+    job.env.push(("PS1".into(), "\\w # ".into()));
     job.cwd = "/".into();
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
     job.env.push(("TERM".into(), terminal));
-    if command.is_none() || !interactive {
+    if command.is_none() {
         job.tty = Some(window_size().unwrap_or(Tty { cols: 80, rows: 24 }));
     }
     Ok(job)
@@ -138,7 +125,7 @@ impl Shell {
         let stdin = std::io::stdin();
         // Declared after everything that could fail above, and dropped on every way out below: the terminal is
         // the user's again whatever happens.
-        let _raw = RawMode::enter()?;
+        let _raw = if self.typing { Some(RawMode::enter()?) } else { None };
         if self.typing {
             self.session.vm().also_watch(stdin.as_raw_fd()).map_err(|e| {
                 Error::caller("standard input is a plain file")
@@ -168,8 +155,11 @@ impl Shell {
         let mut out = std::io::stdout();
         loop {
             match self.next(None)? {
-                GuestEvent::Output { bytes, .. } => {
+                GuestEvent::Output { stream: Stream::Stdout, bytes, .. } => {
                     out.write_all(&bytes).and_then(|()| out.flush()).host("write to the terminal")?;
+                }
+                GuestEvent::Output { stream: Stream::Stderr, bytes, .. } => {
+                    std::io::stderr().write_all(&bytes).host("write to the terminal")?;
                 }
                 GuestEvent::Also(fd) if fd == stdin => self.forward_input()?,
                 GuestEvent::Also(_) => {

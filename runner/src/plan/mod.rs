@@ -189,8 +189,9 @@ fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch
     }
     let name = request.suite.as_deref().unwrap_or(&config.suite);
     let (manifest, spec) = suite::find(home, name)?;
-    let suite = spec.resolve(&manifest, home, arch)?;
-    program::check(&suite.share.join(&suite.program), &suite.spec.program, arch)
+    let mut suite = spec.resolve(&manifest, home, arch)?;
+    let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch)
         .map_err(|e| e.context(manifest.display()))?;
+    suite.script = kind == program::Kind::Script;
     Ok(suite)
 }

@@ -22,7 +22,7 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
         command.split_first().ok_or_else(|| Error::caller("there is no command after --"))?;
     let path = Path::new(program);
     let path = path.canonicalize().given(format!("find the program {program}"))?;
-    check(&path, program, arch)?;
+    let kind = check(&path, program, arch)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let share = path.parent().unwrap_or(Path::new("/")).to_owned();
     let spec = SuiteSpec {
@@ -42,7 +42,7 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
         memory: None,
         cpus: None,
     };
-    Ok(Suite { spec, share, program: PathBuf::from(name), tests: None })
+    Ok(Suite { spec, share, program: PathBuf::from(name), tests: None, script: kind == Kind::Script })
 }
 
 /// The name of the suite, which also names a folder of the results.
@@ -50,24 +50,58 @@ fn suite_name(file: &str) -> String {
     file.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
 }
 
-/// Whether a program can run in a guest of an architecture: an ELF file for it that needs no libraries, since the
-/// guest has none. Scripts need an interpreter, and the guest has none of those either.
+/// How a program runs in a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// By itself.
+    Elf,
+    /// By busybox's shell.
+    Script,
+}
+
+/// Whether a program can run in a guest of an architecture: a static ELF file for it, or a script for `sh`. The guest has
+/// no libraries, and no interpreter but busybox.
 ///
 /// # Errors
 /// The caller's: it cannot.
-pub fn check(path: &Path, shown: &str, arch: Arch) -> Result<()> {
+pub fn check(path: &Path, shown: &str, arch: Arch) -> Result<Kind> {
     use std::os::unix::fs::PermissionsExt;
     let metadata = path.metadata().given(format!("read {shown}"))?;
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return Err(Error::caller(format!("{shown} is not an executable file")));
     }
-    let mut file = File::open(path).given(format!("read {shown}"))?;
-    let mut magic = [0; 4];
-    let short = file.read_exact(&mut magic).is_err();
-    if short || magic != object::elf::ELFMAG {
-        return Err(Error::caller(format!("{shown} is no ELF program, and the guest has no interpreters"))
-            .hint("a script needs a suite with a static shell beside it"));
+    let mut head = Vec::new();
+    let file = File::open(path).given(format!("read {shown}"))?;
+    (&file).take(MAX_SHEBANG).read_to_end(&mut head).given(format!("read {shown}"))?;
+    if head.starts_with(&object::elf::ELFMAG) {
+        check_elf(file, shown, arch)?;
+        return Ok(Kind::Elf);
     }
+    let first = head.split(|&b| b == b'\n').next().unwrap_or_default();
+    match String::from_utf8_lossy(first).strip_prefix("#!").map(str::trim) {
+        Some(interpreter) if is_plain_shell(interpreter) => Ok(Kind::Script),
+        Some(interpreter) => Err(Error::caller(format!(
+            "{shown} is a script for '{interpreter}', and the guest has only busybox's sh"
+        ))
+        .hint("write it for #!/bin/sh, or use a static program")),
+        None => Err(Error::caller(format!("{shown} is neither an ELF program nor a script"))),
+    }
+}
+
+/// Longest first line of a script that is looked at, as in the kernel (BINPRM_BUF_SIZE).
+const MAX_SHEBANG: u64 = 256;
+
+fn is_plain_shell(interpreter: &str) -> bool {
+    let mut words = interpreter.split_whitespace();
+    let name = |word: Option<&str>| word.and_then(|w| w.rsplit('/').next()).unwrap_or_default().to_owned();
+    let program = match name(words.next()) {
+        env if env == "env" || env == "busybox" => name(words.next()),
+        program => program,
+    };
+    program == "sh" || program == "ash"
+}
+
+fn check_elf(file: File, shown: &str, arch: Arch) -> Result<()> {
     let cache = ReadCache::new(BufReader::new(file));
     let wrong = |e: object::Error| Error::caller(format!("{shown} is no ELF program for {arch}: {e}"));
     let header = FileHeader64::<Endianness>::parse(&cache).map_err(wrong)?;
@@ -107,9 +141,12 @@ mod tests {
 
     #[test]
     fn what_cannot_run_in_a_guest_is_refused_with_the_reason() {
-        let script = file(b"#!/bin/sh\n", 0o755);
-        let e = check(script.path(), "./t.sh", Arch::X86_64).unwrap_err();
-        assert!(e.to_string().contains("no ELF"), "{e}");
+        let bash = file(b"#!/bin/bash -e\n", 0o755);
+        let e = check(bash.path(), "./t.sh", Arch::X86_64).unwrap_err();
+        assert!(e.to_string().contains("'/bin/bash -e'"), "{e}");
+        let text = file(b"hello\n", 0o755);
+        let e = check(text.path(), "./text", Arch::X86_64).unwrap_err();
+        assert!(e.to_string().contains("neither"), "{e}");
         let plain = file(b"\x7fELF", 0o644);
         assert!(
             check(plain.path(), "x", Arch::X86_64).unwrap_err().to_string().contains("not an executable")
@@ -123,6 +160,16 @@ mod tests {
         let other = Arch::ALL.into_iter().find(|a| *a != host).unwrap();
         let e = check(&me, "me", other).unwrap_err().to_string();
         assert!(e.contains(host.name()) && e.contains(other.name()), "{e}");
+    }
+
+    #[test]
+    fn scripts_for_a_plain_shell_run_anywhere() {
+        for first in ["#!/bin/sh\n", "#! /bin/sh -eu\necho", "#!/usr/bin/env sh\n", "#!/bin/busybox ash\n"] {
+            let script = file(first.as_bytes(), 0o755);
+            for arch in Arch::ALL {
+                assert_eq!(check(script.path(), "x", arch).unwrap(), Kind::Script, "{first}");
+            }
+        }
     }
 
     #[test]

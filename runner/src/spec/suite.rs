@@ -96,6 +96,8 @@ pub struct Suite {
     pub program: PathBuf,
     /// The names of its tests, where it lists them.
     pub tests: Option<Vec<String>>,
+    /// Whether the program is a shell script, which the guest needs a shell for.
+    pub script: bool,
 }
 
 impl SuiteSpec {
@@ -160,7 +162,7 @@ impl SuiteSpec {
         })?;
         let program = inside.to_owned();
         let tests = self.tests.as_deref().map(|file| read_names(&find("tests", file)?)).transpose()?;
-        Ok(Suite { spec: self, share, program, tests })
+        Ok(Suite { spec: self, share, program, tests, script: false })
     }
 }
 
