@@ -159,7 +159,8 @@ impl Running<'_> {
     ) -> Result<Watched> {
         self.report.accel = Some(chosen.accel);
         self.report.accel_reason.clone_from(&chosen.reason);
-        let machine = prepare::machine(self.plan, kernel, prepared, chosen.accel, qemu);
+        let machine =
+            prepare::machine(self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
         let log = self.dir.join("wire.jsonl");
         let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
         let job = prepare::job(self.plan)?;
@@ -267,7 +268,7 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     let results = std::env::temp_dir();
     let prepared = prepare::prepare(plan, &kernel, cache, &results, &[])?;
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
-    let machine = prepare::machine(plan, &kernel, &prepared, chosen.accel, &qemu);
+    let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let sockets = crate::vm::machine::Sockets { console: 3, wire: 4, qmp: 5 };
     let mut text = format!(
         "cell       {}\nkernel     {} ({})\naccel      {} ({})\n",

@@ -14,7 +14,7 @@ use crate::initramfs::index::ensure_index;
 use crate::initramfs::modules::ModuleTree;
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
 use crate::initramfs::{Contents, ExtraFile, Initramfs, Signatures, ensure};
-use crate::kernel::{Cache, Kernel};
+use crate::kernel::{Cache, Kernel, ensure_uncompressed};
 use crate::plan::CellPlan;
 use crate::spec::arch::ArchFacts;
 use crate::spec::suite::Need;
@@ -51,10 +51,10 @@ pub fn prepare(
     if let Some(root) = tree.root() {
         shares.push(share(paths::MODULES_TAG, root, true));
         if root.starts_with(cache.root()) {
-            ensure_index(&tree, &root.join(modindex::FILE_NAME))?;
+            ensure_index(&tree, cache, &root.join(modindex::FILE_NAME))?;
         } else {
             // Not ours: nothing is written into it, and the index travels in the initramfs.
-            let index = ensure_index(&tree, &foreign_index(cache, &identity))?;
+            let index = ensure_index(&tree, cache, &foreign_index(cache, &identity))?;
             files.push(ExtraFile { guest: paths::TREE_INDEX.into(), host: index.path, executable: false });
         }
     }
@@ -62,7 +62,7 @@ pub fn prepare(
     let boot: Vec<&str> = preflight::transport_modules().collect();
     let wanted: Vec<&str> = plan.suite.spec.modules.iter().map(String::as_str).collect();
     let initramfs = ensure(
-        cache.root(),
+        cache,
         &Contents {
             init: &plan.init,
             tree: &tree,
@@ -151,20 +151,42 @@ fn share(tag: &str, dir: &Path, readonly: bool) -> HostShare {
     HostShare { tag: tag.into(), dir: dir.to_owned(), readonly }
 }
 
+/// What QEMU boots. An emulated guest gets the kernel without its decompressor where that is possible.
+///
+/// # Errors
+/// The host's: the kernel cannot be taken out of its image.
+fn boot_image(kernel: &Kernel, cache: &Cache, accel: Accel) -> Result<PathBuf> {
+    let uncompressed = match accel {
+        Accel::Tcg => ensure_uncompressed(kernel, cache)?,
+        Accel::Kvm => None,
+    };
+    Ok(uncompressed.unwrap_or_else(|| kernel.image.clone()))
+}
+
 /// The guest's hardware.
-pub fn machine(plan: &CellPlan, kernel: &Kernel, prepared: &Prepared, accel: Accel, qemu: &Path) -> Machine {
-    Machine {
+///
+/// # Errors
+/// The host's: the kernel cannot be taken out of its image.
+pub fn machine(
+    plan: &CellPlan,
+    kernel: &Kernel,
+    prepared: &Prepared,
+    cache: &Cache,
+    accel: Accel,
+    qemu: &Path,
+) -> Result<Machine> {
+    Ok(Machine {
         qemu: qemu.to_owned(),
         machine: plan.facts.machine.get(accel).to_owned(),
         cpu: plan.facts.cpu.get(accel).to_owned(),
         accel,
         cpus: plan.cpus,
         memory_mib: plan.memory_mib,
-        kernel: kernel.image.clone(),
+        kernel: boot_image(kernel, cache, accel)?,
         initrd: prepared.initramfs.path.clone(),
         cmdline: cmdline(&plan.facts),
         shares: prepared.shares.clone(),
-    }
+    })
 }
 
 /// Kernel arguments (Documentation/admin-guide/kernel-parameters.txt).

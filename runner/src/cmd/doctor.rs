@@ -143,7 +143,7 @@ fn check_gpgv() -> Finding {
 
 fn check_archive(setup: &Setup, findings: &mut Vec<Finding>) {
     match setup.resources.sources.probe(&setup.resources.cancel) {
-        Ok(lines) => findings.extend(lines.into_iter().map(|line| good("mirror", line))),
+        Ok(line) => findings.push(good("mirror", line)),
         Err(error) => {
             let remedy =
                 "cached kernels still work; check the network, /etc/apt, or set KVET_MIRROR".to_owned();

@@ -40,10 +40,10 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<u8> {
     let color = cli.common.color;
     match cli.command {
-        Command::Run(args) => run::run(*args, color),
+        Command::Run(args) => run::run(&args, color),
         Command::Kernel(command) => kernel::run(command),
         Command::Suite(command) => suite::run(command),
-        Command::Shell(args) => shell::run(args),
+        Command::Shell(args) => shell::run(&args),
         Command::Doctor => doctor::run(color),
         Command::Completions { shell } => {
             let mut script = Vec::new();

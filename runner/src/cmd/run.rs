@@ -14,9 +14,9 @@ use crate::report::{Fanout, bisect_code, verdict};
 use crate::schedule;
 
 /// Runs the suite on every kernel, reports, and gives the exit code.
-pub fn run(args: RunArgs, color: ColorChoice) -> Result<u8> {
+pub fn run(args: &RunArgs, color: ColorChoice) -> Result<u8> {
     let setup = Setup::new()?;
-    let plan = Plan::new(&request(&args), &setup.home, &setup.config)?;
+    let plan = Plan::new(&request(args), &setup.home, &setup.config)?;
     setup.resources.cancel.on_signals()?;
     if args.dry_run {
         let texts = plan.cells.iter().map(|c| cell::dry_run(c, &setup.resources, &mut plain_progress()));

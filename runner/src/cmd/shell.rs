@@ -37,10 +37,10 @@ const END_OF_INPUT: u8 = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Boots a kernel and connects the terminal with a shell in it. The exit code is 0 if the shell's was.
-pub fn run(args: ShellArgs) -> Result<u8> {
+pub fn run(args: &ShellArgs) -> Result<u8> {
     let setup = Setup::new()?;
     setup.resources.cancel.on_signals()?;
-    let plan = plan(&setup, &args)?;
+    let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
     let session = boot(&setup, &plan, &dir)?;
     let store = Store::new(dir.clone());
@@ -95,7 +95,7 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Session<BufWrite
     let qemu = cell::find_qemu(&plan.facts)?;
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
     eprintln!("booting {} ({}, {}: {})", kernel.facts.release, plan.arch, chosen.accel, chosen.reason);
-    let machine = prepare::machine(plan, &kernel, &prepared, chosen.accel, &qemu);
+    let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
     Ok(Session::new(Vm::start(&machine, cancel)?, log))

@@ -17,6 +17,7 @@ use kvet_wire::modindex::{self, Entry};
 
 use super::modules::{ModuleTree, entry_of};
 use crate::error::{Error, IoContext, Result};
+use crate::kernel::Cache;
 
 /// Aliases that only a device manager asks for, when it finds the device; the guest has none. They are two thirds
 /// of the text (1.3 MB where all modules of 7.2 are in it), which the helper reads through 9p at every request.
@@ -68,12 +69,11 @@ pub struct ModuleIndex {
 /// initramfs ([`super::Contents::jobs`]).
 ///
 /// The caller chooses the path so that it changes with the modules: inside the tree for a tree in the cache, which
-/// never changes (then [`modindex::FILE_NAME`] is the name), and elsewhere for a tree that is not ours. Two
-/// processes that do this at once both make it, and get the same bytes.
+/// never changes (then [`modindex::FILE_NAME`] is the name), and elsewhere for a tree that is not ours.
 ///
 /// # Errors
 /// The tree cannot be read, or the file not be written. A single module that is damaged is left out and named.
-pub fn ensure_index(tree: &ModuleTree, path: &Path) -> Result<ModuleIndex> {
+pub fn ensure_index(tree: &ModuleTree, cache: &Cache, path: &Path) -> Result<ModuleIndex> {
     if path.is_file() {
         return Ok(ModuleIndex { path: path.to_owned(), made_in: None, left_out: Vec::new() });
     }
@@ -84,31 +84,11 @@ pub fn ensure_index(tree: &ModuleTree, path: &Path) -> Result<ModuleIndex> {
         entry.aliases.retain(|alias| !HARDWARE.iter().any(|bus| alias.starts_with(bus)));
     }
     entries.extend(tree.builtin().map(|name| Entry { name: name.to_owned(), ..Entry::default() }));
-    publish(path, modindex::write(&entries, &left_out).as_bytes())?;
+    cache.publish(path, |file| {
+        file.write_all(modindex::write(&entries, &left_out).as_bytes())
+            .host(format!("write {}", path.display()))
+    })?;
     Ok(ModuleIndex { path: path.to_owned(), made_in: Some(started.elapsed()), left_out })
-}
-
-/// Writes a file so that it appears whole or not at all.
-pub(super) fn publish(path: &Path, bytes: &[u8]) -> Result<()> {
-    let action = || format!("write {}", path.display());
-    let Some(dir) = path.parent() else {
-        return Err(Error::host(format!("cannot {}: it has no folder", action())));
-    };
-    std::fs::create_dir_all(dir).host(format!("create {}", dir.display()))?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).host(action())?;
-    file.write_all(bytes).host(action())?;
-    place(file, path)
-}
-
-/// Gives a finished temporary file its name.
-pub(super) fn place(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let action = || format!("write {}", path.display());
-    // Temporary files are private; what is in the cache is not secret, and QEMU may run as somebody else.
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).host(action())?;
-    file.as_file().sync_data().host(action())?;
-    file.persist(path).map_err(|e| Error::host(format!("cannot {}", action())).because(e.error))?;
-    Ok(())
 }
 
 /// The modules as depmod's lists have them.
@@ -205,6 +185,11 @@ mod tests {
         std::fs::write(path, bytes).unwrap();
     }
 
+    fn index(tree: &ModuleTree, path: &Path) -> Result<ModuleIndex> {
+        let dir = tempfile::tempdir().unwrap();
+        ensure_index(tree, &Cache::open(dir.path())?, path)
+    }
+
     #[test]
     fn modules_that_are_opened_give_the_index_that_depmods_lists_give() {
         let dir = tempfile::tempdir().unwrap();
@@ -216,7 +201,7 @@ mod tests {
             put(root, &format!("kernel/{name}.ko"), &fixture::module(&["depends="]));
         }
         let path = root.join("cache").join(modindex::FILE_NAME);
-        let made = ensure_index(&ModuleTree::open(root).unwrap(), &path).unwrap();
+        let made = index(&ModuleTree::open(root).unwrap(), &path).unwrap();
         assert!(made.made_in.is_some() && made.left_out.is_empty());
         let opened = std::fs::read_to_string(&path).unwrap();
         let expected = "kvet-modules 1\n\
@@ -226,14 +211,14 @@ mod tests {
             e\tkernel/e.ko\t\t\t\n\
             virtio_pci\t\t\t\t\n";
         assert_eq!(opened, expected);
-        assert_eq!(ensure_index(&ModuleTree::open(root).unwrap(), &path).unwrap().made_in, None);
+        assert_eq!(index(&ModuleTree::open(root).unwrap(), &path).unwrap().made_in, None);
 
         std::fs::remove_file(&path).unwrap();
         let dep = "kernel/a.ko.xz: kernel/b-c.ko\nkernel/b-c.ko:\nkernel/d.ko:\nkernel/e.ko:\n";
         put(root, "modules.dep", dep.as_bytes());
         put(root, "modules.softdep", b"softdep a pre: d post: e\n");
         put(root, "modules.alias", b"# x\nalias fs-a a\nalias pci:v* a\nalias a-[0-9] a\n");
-        ensure_index(&ModuleTree::open(root).unwrap(), &path).unwrap();
+        index(&ModuleTree::open(root).unwrap(), &path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), opened);
     }
 
@@ -244,7 +229,7 @@ mod tests {
         put(dir.path(), "kernel/text.ko", b"hello");
         put(dir.path(), "kernel/elf.ko", &fixture::other_elf());
         let path = dir.path().join(modindex::FILE_NAME);
-        let made = ensure_index(&ModuleTree::open(dir.path()).unwrap(), &path).unwrap();
+        let made = index(&ModuleTree::open(dir.path()).unwrap(), &path).unwrap();
         assert_eq!(made.left_out.len(), 2, "{made:?}");
         assert!(made.left_out[0].starts_with("kernel/elf.ko: ") && made.left_out[1].contains("not an ELF"));
         let text = std::fs::read_to_string(&path).unwrap();
@@ -266,7 +251,7 @@ mod tests {
         put(dir.path(), "kernel/net/mpls.ko", &plain);
         put(dir.path(), "extra/mine.ko", &plain);
         let path = dir.path().join(modindex::FILE_NAME);
-        let made = ensure_index(&ModuleTree::open(dir.path()).unwrap(), &path).unwrap();
+        let made = index(&ModuleTree::open(dir.path()).unwrap(), &path).unwrap();
         assert_eq!(made.left_out, ["3 drivers of hardware that the guest does not have"]);
         let text = std::fs::read_to_string(&path).unwrap();
         let index = modindex::Index::parse(&text).unwrap();
@@ -279,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "kernel/a.ko", &fixture::module(&["depends="]));
         let tree = ModuleTree::open(dir.path()).unwrap();
-        let e = ensure_index(&tree, &dir.path().join("kernel/a.ko/index")).unwrap_err();
+        let e = index(&tree, &dir.path().join("kernel/a.ko/index")).unwrap_err();
         assert_eq!(e.fault(), crate::error::Fault::Host);
     }
 }

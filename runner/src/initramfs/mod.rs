@@ -25,7 +25,7 @@ pub mod preflight;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use cpio::newc::Reader;
@@ -35,6 +35,7 @@ use sha2::{Digest, Sha256};
 use self::archive::Archive;
 use self::modules::ModuleTree;
 use crate::error::{Error, IoContext, Result};
+use crate::kernel::{Cache, Held};
 
 /// Goes up whenever the same inputs give another archive.
 const FORMAT: u32 = 1;
@@ -84,8 +85,8 @@ pub struct Contents<'a> {
     pub files: &'a [ExtraFile],
 }
 
-/// An initramfs in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An initramfs in the cache. While it lives, nobody prunes it.
+#[derive(Debug)]
 pub struct Initramfs {
     /// The archive.
     pub path: PathBuf,
@@ -93,6 +94,7 @@ pub struct Initramfs {
     pub made: bool,
     /// Wanted modules that are neither in the tree nor known to be built in. [`preflight`] says what that means.
     pub missing: Vec<String>,
+    _held: Held,
 }
 
 /// Finds or makes the initramfs, as `<cache>/initramfs/<key>.cpio`.
@@ -100,19 +102,17 @@ pub struct Initramfs {
 /// # Errors
 /// The caller's fault: a file that is not there, or wants to be where something else is. The kernel's: a module
 /// that is damaged, needs one that is not there, or was built for another release. The host's: the rest.
-pub fn ensure(cache: &Path, contents: &Contents) -> Result<Initramfs> {
-    let path = cache.join("initramfs").join(format!("{}.cpio", contents.key()?));
+pub fn ensure(cache: &Cache, contents: &Contents) -> Result<Initramfs> {
+    let path = cache.root().join("initramfs").join(format!("{}.cpio", contents.key()?));
     let missing = contents.missing()?;
-    let made = !path.is_file();
-    if made {
-        let dir = cache.join("initramfs");
-        std::fs::create_dir_all(&dir).host(format!("create {}", dir.display()))?;
-        let file =
-            tempfile::NamedTempFile::new_in(&dir).host(format!("create a file in {}", dir.display()))?;
-        contents.write(BufWriter::new(file.as_file()), &path)?;
-        index::place(file, &path)?;
+    let mut made = false;
+    loop {
+        if let Some(held) = cache.hold(&path)? {
+            return Ok(Initramfs { path, made, missing, _held: held });
+        }
+        cache.publish(&path, |file| contents.write(file, &path))?;
+        made = true;
     }
-    Ok(Initramfs { path, made, missing })
 }
 
 impl Contents<'_> {

@@ -51,7 +51,8 @@ impl World {
         change(&mut wishes);
         let Wishes { init, tree, release, identity, boot, jobs, signatures, files } = &wishes;
         let (release, identity, signatures) = (*release, *identity, *signatures);
-        ensure(&self.at("cache"), &Contents { init, tree, release, identity, boot, jobs, signatures, files })
+        let cache = Cache::open(self.at("cache"))?;
+        ensure(&cache, &Contents { init, tree, release, identity, boot, jobs, signatures, files })
     }
 }
 

@@ -4,18 +4,19 @@
 //! <root>/
 //!   kernels/<id>/            a kernel: entry.json, image, config, lib/modules/<release>/…
 //!   packages/<id>/           any other package: entry.json, root/…
+//!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
 //!   index/<suite>-<arch>.json  what a suite's signed index said about kernels, and when it was asked
 //!   partial/<sha256>         a download that is under way or was broken off; goes on where it stopped
 //!   tmp/<name>, tmp/<name>.lock  something being made; without a holder of the lock it is rubbish
 //!   locks/<name>.lock        one per entry and index; its time stamp is that of the last use
 //! ```
 //!
-//! An entry appears by one rename and is never changed afterwards. Who uses it holds its lock shared; who makes
+//! An entry appears by one rename; afterwards only files that are made from it are added, each by one rename. Who uses it holds its lock shared; who makes
 //! or removes it holds it alone.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -157,7 +158,7 @@ impl Cache {
     /// The host's: the folder cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = std::path::absolute(root.into()).host("find the current directory")?;
-        for dir in ["kernels", "packages", "index", "partial", "tmp", "locks"] {
+        for dir in ["kernels", "packages", "index", "initramfs", "partial", "tmp", "locks"] {
             let dir = root.join(dir);
             if !dir.is_dir() {
                 fs::create_dir_all(&dir)
@@ -229,6 +230,8 @@ impl Cache {
                 }
             }
         }
+        // They are made again in milliseconds.
+        done.freed_bytes += self.prune_files("initramfs", "")?;
         if what == Prune::All {
             done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
         }
@@ -333,6 +336,37 @@ impl Cache {
         fs::rename(&temp, path).host(format_args!("write {}", path.display()))
     }
 
+    /// Makes a file of the cache that appears whole or not at all: `make` writes it elsewhere, then it gets its
+    /// name. Two processes that make the same file at once both do, and the later one's stays.
+    ///
+    /// # Errors
+    /// What `make` gives, or the host's: a full disk is named as such.
+    pub fn publish(&self, path: &Path, make: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+        let action = || format!("write {}", path.display());
+        let scratch = self.scratch()?;
+        let temp = scratch.path().join("new");
+        let mut file = BufWriter::new(File::create(&temp).host(action())?);
+        make(&mut file)?;
+        file.flush().map_err(|e| space::explain(e, path, "write"))?;
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).host(format_args!("make {}", dir.display()))?;
+        }
+        fs::rename(&temp, path).host(action())
+    }
+
+    /// Keeps a published file from being pruned while the returned value lives. None if it was pruned already.
+    ///
+    /// # Errors
+    /// The host's: it cannot be locked.
+    pub fn hold(&self, path: &Path) -> Result<Option<Held>> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let lock = Lock::try_take(path, Mode::Shared)?;
+        // Taking the lock makes the file where it had just gone; ours are never empty.
+        Ok(lock.filter(|lock| lock.file().metadata().is_ok_and(|m| m.len() > 0)).map(Held))
+    }
+
     /// Removes what has no living owner. Trouble in doing so hinders nobody: the next kvet tries again.
     fn sweep(&self) {
         let tmp = self.root.join("tmp");
@@ -357,6 +391,10 @@ impl Cache {
         }
     }
 }
+
+/// See [`Cache::hold`].
+#[derive(Debug)]
+pub struct Held(#[expect(dead_code, reason = "it is the lock's life that counts")] Lock);
 
 /// See [`Cache::scratch`].
 #[derive(Debug)]
@@ -389,7 +427,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::host(format!("cannot describe {}", path.display())).because(e))?;
-    fs::File::create(path).and_then(|mut f| f.write_all(&text)).map_err(|e| space::explain(e, path, "write"))
+    File::create(path).and_then(|mut f| f.write_all(&text)).map_err(|e| space::explain(e, path, "write"))
 }
 
 /// The names in a folder that are UTF-8 (all of ours are), sorted.
@@ -461,7 +499,7 @@ mod tests {
     }
 
     fn used(cache: &Cache, id: &str, seconds_ago: u64) -> Lock {
-        let lock = Lock::try_take(&cache.lock_path(id), Mode::Shared).unwrap();
+        let lock = Lock::try_take(&cache.lock_path(id), Mode::Shared).unwrap().unwrap();
         lock.file().set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
         lock
     }

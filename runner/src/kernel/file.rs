@@ -20,8 +20,12 @@ pub(super) fn acquire(
     arch: Arch,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Kernel> {
-    let image = std::path::absolute(image).host("find the current directory")?;
-    let facts = image::identify(&image)?;
+    let typed = image;
+    let image = std::path::absolute(typed).host("find the current directory")?;
+    let facts = image::identify(&image).map_err(|e| match mistaken(typed) {
+        Some(meant) if !image.exists() => e.hint(format!("a kernel of a suite is written {meant}")),
+        _ => e,
+    })?;
     if facts.arch != arch {
         return Err(Error::caller(format!(
             "{} is a kernel for {} ({} {}); asked for is {arch}",
@@ -56,8 +60,14 @@ pub(super) fn acquire(
         image,
         modules,
         config,
-        _lock: None,
+        lock: None,
     })
+}
+
+/// `trixie/6.12` is a path to us; whoever typed it may have meant the suite.
+fn mistaken(typed: &Path) -> Option<String> {
+    let spec: KernelSpec = format!("debian:{}", typed.to_str()?).parse().ok()?;
+    Some(spec.to_string())
 }
 
 fn describe(
@@ -262,6 +272,9 @@ mod tests {
         assert!(error.to_string().contains("is no kernel config"), "{error}");
         let error = acquire(&spec, &config, None, None, Arch::X86_64, &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("is no kernel image"), "{error}");
+        let error =
+            acquire(&spec, Path::new("trixie/6.12"), None, None, Arch::X86_64, &mut |_| {}).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("debian:trixie/6.12"));
         let error = acquire(&spec, Path::new("nowhere"), None, None, Arch::X86_64, &mut |_| {}).unwrap_err();
         assert_eq!(error.fault(), Fault::Caller);
     }

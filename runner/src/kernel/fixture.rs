@@ -59,7 +59,7 @@ impl Maker {
         let dir = format!("./usr/lib/modules/{abi}");
         let mut all = vec![
             self.package((&format!("linux-image-{abi}"), version, "amd64"), 15, ".xz", |tar| {
-                tar.dir("./usr/")
+                tar.dir("./usr/");
             }),
             self.package((&format!("linux-binary-{abi}"), version, "amd64"), 20, ".xz", |tar| {
                 tar.file(&format!("{dir}/vmlinuz"), &bzimage(abi), 0o644);

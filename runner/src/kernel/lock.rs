@@ -72,18 +72,13 @@ impl Lock {
         progress: &mut dyn FnMut(Progress),
         cancel: &Cancel,
     ) -> Result<Self> {
-        let mut tries = 0;
+        let mut wait = Wait::new(waiting_for);
         loop {
             cancel.check()?;
             if let Some(lock) = Self::try_take(path, mode)? {
                 return Ok(lock);
             }
-            // `kvet kernel list` holds a lock for an instant: that is not worth a word.
-            tries += 1;
-            if tries == 2 {
-                progress(Progress::Note(format!("waiting for another kvet to {waiting_for}")));
-            }
-            std::thread::sleep(POLL);
+            wait.once(progress, cancel)?;
         }
     }
 
@@ -111,6 +106,29 @@ impl Lock {
     }
 }
 
+/// Waits in small steps, and says so.
+pub(super) struct Wait<'a> {
+    what: &'a str,
+    steps: u32,
+}
+
+impl<'a> Wait<'a> {
+    pub fn new(what: &'a str) -> Self {
+        Self { what, steps: 0 }
+    }
+
+    /// One step. It is said at the second one: `kvet kernel list` holds a lock for an instant, and that is not
+    /// worth a word.
+    pub fn once(&mut self, progress: &mut dyn FnMut(Progress), cancel: &Cancel) -> Result<()> {
+        self.steps += 1;
+        if self.steps == 2 {
+            progress(Progress::Note(format!("waiting for another kvet to {}", self.what)));
+        }
+        std::thread::sleep(POLL);
+        cancel.check()
+    }
+}
+
 fn same_file(held: &File, path: &Path) -> bool {
     match (held.metadata(), std::fs::metadata(path)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -126,15 +144,15 @@ mod tests {
     fn one_writer_or_many_readers_and_a_removed_file_is_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
-        let a = Lock::try_take(&path, Mode::Exclusive).unwrap();
+        let a = Lock::try_take(&path, Mode::Exclusive).unwrap().unwrap();
         assert!(Lock::try_take(&path, Mode::Shared).unwrap().is_none());
         a.share().unwrap();
-        let b = Lock::try_take(&path, Mode::Shared).unwrap();
+        let b = Lock::try_take(&path, Mode::Shared).unwrap().unwrap();
         assert!(Lock::try_take(&path, Mode::Exclusive).unwrap().is_none());
         drop(a);
         b.remove().unwrap();
         assert!(!path.exists());
-        let c = Lock::try_take(&path, Mode::Exclusive).unwrap();
+        let c = Lock::try_take(&path, Mode::Exclusive).unwrap().unwrap();
         assert!(same_file(c.file(), &path));
     }
 
@@ -142,12 +160,12 @@ mod tests {
     fn a_cancelled_wait_ends() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l");
-        let _held = Lock::try_take(&path, Mode::Exclusive).unwrap();
+        let _held = Lock::try_take(&path, Mode::Exclusive).unwrap().unwrap();
         let (cancel, mut notes) = (Cancel::new().unwrap(), Vec::new());
         let later = cancel.clone();
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(120));
-            later.cancel();
+            later.request();
         });
         let error = Lock::take(&path, Mode::Shared, "fetch x", &mut |p| notes.push(p), &cancel).unwrap_err();
         assert_eq!(error.fault(), crate::error::Fault::Interrupted);

@@ -4,6 +4,7 @@
 //! into the [`Cache`], once; a `file:` kernel is looked at where it is. Nothing here boots anything.
 
 mod apt;
+mod archive;
 mod cache;
 mod deb;
 mod debian;
@@ -16,14 +17,18 @@ mod image;
 mod index;
 mod kconfig;
 mod lock;
+mod market;
+mod package;
 mod release;
 mod space;
 mod spec;
+mod suites;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod version;
+mod vmlinux;
 
 use std::path::PathBuf;
 
@@ -33,13 +38,15 @@ use crate::error::Result;
 use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
-pub use cache::{Cache, EntryInfo, Listed, Prune, Pruned};
-pub use debian::{DebianSuite, DebianSuites, Package, Series, Sources, acquire_packages};
+pub use cache::{Cache, EntryInfo, Held, Listed, Prune, Pruned};
 pub use hash::Sha256Hex;
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
+pub use package::{Package, acquire_packages};
 pub use spec::{KernelSpec, VersionPattern};
+pub use suites::{DebianSuite, DebianSuites, Series, Sources};
 pub use version::KernelVersion;
+pub use vmlinux::ensure_uncompressed;
 
 /// A kernel that is there, ready to be booted. While it lives, nobody prunes it.
 #[derive(Debug)]
@@ -62,7 +69,14 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
     /// What it was built with, where that is known.
     pub config: Option<KernelConfig>,
-    _lock: Option<lock::Lock>,
+    lock: Option<lock::Lock>,
+}
+
+impl Kernel {
+    /// Whether it is in the cache, where files made from it may be kept beside it.
+    pub fn is_cached(&self) -> bool {
+        self.lock.is_some()
+    }
 }
 
 /// What [`acquire`] tells while it works.
@@ -99,14 +113,16 @@ pub fn acquire(
 ) -> Result<Kernel> {
     match spec {
         KernelSpec::Debian { suite, version } => {
-            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel)
+            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel).map_err(
+                |e| match e.fault() {
+                    crate::error::Fault::Interrupted => e,
+                    _ => e.context(format_args!("kernel {spec}")),
+                },
+            )
         }
+        // Its messages name the file.
         KernelSpec::File { image, modules, config } => {
             file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, progress)
         }
     }
-    .map_err(|e| match e.fault() {
-        crate::error::Fault::Interrupted => e,
-        _ => e.context(format_args!("kernel {spec}")),
-    })
 }

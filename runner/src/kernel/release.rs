@@ -1,7 +1,8 @@
 //! InRelease: the signed root of everything a suite offers.
 //!
 //! Only text that gpgv wrote out as verified is ever looked at; what is around or between signed parts of the
-//! file is not. Format: deb-release(5) of apt, <https://wiki.debian.org/DebianRepository/Format>.
+//! file is not. Format: sources.list(5), apt-secure(8), and the
+//! "Debian Repository Format" page of the Debian wiki.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -48,8 +49,8 @@ pub(super) fn verify(
             "the mirror must serve what Debian signed; newer keys come with a newer debian-archive-keyring package",
         )
     };
-    if !bytes.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
-        return Err(refused("it does not begin with a signed message"));
+    if !is_one_message(bytes) {
+        return Err(refused("it is not one signed message and nothing else"));
     }
     let (signed, text) = (scratch.path().join("InRelease"), scratch.path().join("verified"));
     std::fs::File::create(&signed)
@@ -64,6 +65,15 @@ pub(super) fn verify(
     }
     verdict.map_err(|why| refused(&why))?;
     verified.host(format_args!("read what gpgv verified of {place}"))
+}
+
+/// gpgv passes over what stands before, behind and between signed messages. We do not.
+fn is_one_message(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
+    let begins = bytes.split(|c| *c == b'\n').filter(|line| line.starts_with(BEGIN)).count();
+    bytes.starts_with(BEGIN)
+        && begins == 1
+        && bytes.trim_ascii_end().ends_with(b"-----END PGP SIGNATURE-----")
 }
 
 fn gpgv(signed: &Path, text: &Path, keyrings: &[&Path]) -> Result<String> {
@@ -95,6 +105,9 @@ fn judge(status: &str, old_keys: bool) -> std::result::Result<(), String> {
         let (word, first) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         match word {
             "PLAINTEXT" => plain += 1,
+            "ERROR" if first.starts_with("proc_pkt") => {
+                return Err(format!("gpgv cannot make sense of it ({line})"));
+            }
             "BADSIG" => return Err(format!("its signature by key {first} is bad: the file was changed")),
             "REVKEYSIG" => return Err(format!("it is signed by the revoked key {first}")),
             "EXPSIG" => return Err(format!("its signature by key {first} has expired")),

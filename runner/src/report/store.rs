@@ -376,7 +376,7 @@ mod tests {
         let cell = run.join("debian-7.2-x86_64-dynptr");
         assert_eq!(
             names(&cell),
-            ["console.log", "qemu.argv", "run.yaml", "stderr", "stdout", "events.jsonl"]
+            ["console.log", "events.jsonl", "qemu.argv", "run.yaml", "stderr", "stdout"]
         );
         let read = |name: &str| fs::read_to_string(cell.join(name)).unwrap();
         assert_eq!(read("console.log"), "[    0.000000] Linux version 7.2.12\n");

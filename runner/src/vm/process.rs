@@ -46,7 +46,7 @@ impl Process {
         let (console, guest_console) = socket_pair()?;
         let (wire, guest_wire) = socket_pair()?;
         let (qmp, guest_qmp) = socket_pair()?;
-        let inherited = [&guest_console, &guest_wire, &guest_qmp].map(|s| s.as_raw_fd());
+        let inherited = [&guest_console, &guest_wire, &guest_qmp].map(AsRawFd::as_raw_fd);
         let argv = machine.argv(Sockets { console: inherited[0], wire: inherited[1], qmp: inherited[2] });
         let mut child = spawn(&argv, inherited)?;
         let stderr = child.stderr.take().ok_or_else(|| Error::host("QEMU has no stderr"))?;
