@@ -26,7 +26,10 @@ pub fn run(args: &[String]) -> ExitCode {
         Ok(options) => options,
         Err(why) => return crate::usage(&why),
     };
-    println!("KTAP version 1\n1..1\n    # Subtest: {GROUP}\n    KTAP version 1\n    1..{}", options.steps.len());
+    println!(
+        "KTAP version 1\n1..1\n    # Subtest: {GROUP}\n    KTAP version 1\n    1..{}",
+        options.steps.len()
+    );
     let mut failed = false;
     for (index, (name, action)) in options.steps.iter().enumerate() {
         failed |= !test(index + 1, name, action, options.marks);
@@ -41,7 +44,7 @@ fn test(number: usize, name: &str, action: &Action, marks: bool) -> bool {
         // A kernel without /dev/kmsg has no complaints to attribute either.
         let _ = fs::write("/dev/kmsg", format!("<4>{RUN_MARK}{GROUP}/{name}\n"));
     }
-    if action.is_heavy() {
+    if action.comes_after_its_name() {
         std::thread::sleep(HEARD);
     }
     match action.perform() {
@@ -64,7 +67,8 @@ fn parse(args: &[String]) -> Result<Options, String> {
             "--no-marks" => options.marks = false,
             "--test" => selected.push(args.next().ok_or("--test needs a name")?.as_str()),
             step => {
-                let (name, action) = step.split_once('=').ok_or_else(|| format!("{step} is no NAME=ACTION"))?;
+                let (name, action) =
+                    step.split_once('=').ok_or_else(|| format!("{step} is no NAME=ACTION"))?;
                 options.steps.push((name.to_owned(), Action::parse(action)?));
             }
         }
