@@ -330,7 +330,7 @@ impl<'a> Watch<'a> {
         self.timeline.ended(at);
         let end = match (status, &self.stage) {
             (JobStatus::NotStarted { stage, error }, _) => {
-                self.lost(CellEnd::Infra { reason: format!("the job was not started: {stage}: {error}") });
+                self.not_started(&format!("the job was not started: {stage}: {error}"), &stage, &error);
                 return Ok(());
             }
             (_, Stage::Dumping { why, .. } | Stage::Killing { why, .. }) => JobEnd::TimedOut(why.clone()),
@@ -343,6 +343,16 @@ impl<'a> Watch<'a> {
         (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
         self.stage = Stage::Leaving { until: Instant::now() + SETTLE };
         session.power_off()
+    }
+
+    /// A file system that the kernel does not know (mount(2), ENODEV) is what it lacks, and preflight could not see it
+    /// without a config. Everything else is trouble of ours.
+    fn not_started(&mut self, reason: &str, stage: &str, error: &str) {
+        if stage.starts_with("mount ") && error.starts_with("ENODEV") {
+            self.unbootable(format!("the kernel has no 9p: {reason}"));
+        } else {
+            self.lost(CellEnd::Infra { reason: reason.to_owned() });
+        }
     }
 
     /// The output is complete: what has no result gets one.
@@ -518,7 +528,9 @@ impl<'a> Watch<'a> {
             Stage::Booting | Stage::Leaving { .. } => {}
             _ => {
                 let how = match &end {
-                    CellEnd::Crashed { reason } | CellEnd::Infra { reason } => reason.clone(),
+                    CellEnd::Crashed { reason }
+                    | CellEnd::Infra { reason }
+                    | CellEnd::Unbootable { reason, .. } => reason.clone(),
                     CellEnd::Interrupted => "interrupted".to_owned(),
                     _ => "the guest was lost".to_owned(),
                 };
