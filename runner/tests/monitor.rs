@@ -245,6 +245,8 @@ fn a_job_that_could_not_be_started_is_the_hosts_trouble() {
         done_with '{"how":"not_started","stage":"mount kvet.tests","error":"Invalid argument"}'; obey"#;
     let p = Scenario::new(refused).play();
     p.assert_end("Infra", "mount kvet.tests: Invalid argument");
+    let p = Scenario::new(&refused.replace("Invalid argument", "ENODEV: No such device")).play();
+    p.assert_end("Unbootable", "the kernel has no 9p");
 }
 
 // --- guests that break the protocol -----------------------------------------------------------------------------
