@@ -16,7 +16,7 @@ ARM64_SYSROOT := $(CARGO_TARGET_DIR)/sysroot/arm64
 STATIC := -C target-feature=+crt-static
 GUEST_BUILD := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='$(STATIC)' \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='$(STATIC)' \
-    cargo build --quiet --locked --profile guest -p kvet-init -p dynptr-selftests
+    cargo build --quiet --locked --profile guest -p kvet-init -p dynptr-selftests -p kvet-faults
 ifneq ($(HOST_ARCH),arm64)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
 export LIBBPF_SYS_LIBRARY_PATH_aarch64_unknown_linux_gnu := $(ARM64_SYSROOT)/usr/lib/aarch64-linux-gnu
@@ -64,10 +64,11 @@ $(GUEST)/.arm64:
 	@$(call place,aarch64-unknown-linux-gnu,arm64)
 
 define place
-mkdir -p $(GUEST)/$(2)/dynptr && \
+mkdir -p $(GUEST)/$(2)/dynptr $(GUEST)/$(2)/faults && \
 cd $(CARGO_TARGET_DIR)/$(1)/guest && \
 { cmp -s kvet-init $(GUEST)/$(2)/init || cp kvet-init $(GUEST)/$(2)/init; } && \
-{ cmp -s dynptr-selftests $(GUEST)/$(2)/dynptr/dynptr-selftests || cp dynptr-selftests $(GUEST)/$(2)/dynptr/; }
+{ cmp -s dynptr-selftests $(GUEST)/$(2)/dynptr/dynptr-selftests || cp dynptr-selftests $(GUEST)/$(2)/dynptr/; } && \
+{ cmp -s kvet-faults $(GUEST)/$(2)/faults/kvet-faults || cp kvet-faults $(GUEST)/$(2)/faults/; }
 endef
 
 lint:
@@ -92,6 +93,7 @@ install: build
 	mkdir -p $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr
 	cp selftests/dynptr/suite.yaml $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr/
 	cp -r $(GUEST)/x86_64 $(GUEST)/arm64 $(DESTDIR)$(PREFIX)/share/kvet/guests/
+	rm -r $(DESTDIR)$(PREFIX)/share/kvet/guests/*/faults
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(KVET) man > $(DESTDIR)$(PREFIX)/share/man/man1/kvet.1
 	$(KVET) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvet

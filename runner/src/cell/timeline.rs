@@ -57,6 +57,13 @@ impl Timeline {
         after.checked_sub(1).map(|last| starts[last].1.as_str())
     }
 
+    /// The test that the console saw last, if the output never told of it: what was on its way when the guest died.
+    pub fn unheard(&self) -> Option<&str> {
+        let (_, last) = self.marked.last()?;
+        let heard = self.announced.iter().any(|(_, name)| name == last);
+        (!heard).then_some(last.as_str())
+    }
+
     fn to_boottime(&self, printk: Duration) -> Duration {
         let us = printk.as_micros() as i64 - self.offset_us.unwrap_or(0);
         Duration::from_micros(us.max(0) as u64)
@@ -87,6 +94,9 @@ mod tests {
         assert_eq!(t.running_at(s(2.4)), None);
         assert_eq!(t.running_at(s(2.5)), Some("a/one"));
         assert_eq!(t.running_at(s(2.8)), Some("a/two"));
+        assert_eq!(t.unheard(), Some("a/two"));
+        t.announced(s(3.0), "a/two");
+        assert_eq!(t.unheard(), None);
     }
 
     #[test]

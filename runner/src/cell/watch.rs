@@ -8,7 +8,7 @@ use kvet_wire::{BYE_MARK, Job, JobStatus, LAST_WORDS_MARK};
 use crate::cell::budget::Budget;
 use crate::cell::timeline::Timeline;
 use crate::error::Result;
-use crate::event::{CellEnd, Event, Phase, Splat, Stream, TestCase};
+use crate::event::{CellEnd, Event, Outcome, Phase, Splat, Stream, TestCase};
 use crate::guest::{GuestEvent, Ready, Session};
 use crate::parse::clean::LineSplitter;
 use crate::parse::splat::Scanner;
@@ -25,6 +25,11 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const DEAF: Duration = Duration::from_secs(5);
 /// How many lines of the console are kept for messages about a guest that did not come up.
 const TAIL: usize = 30;
+/// Bytes of QEMU's last line that are worth quoting.
+const MAX_REASON: usize = 500;
+/// The kind, in configs/splats.yaml, of the panic that follows the death of PID 1. That is kvet's own program, so that
+/// its death is no verdict about the kernel.
+const INIT_KILLED: &str = "init_killed";
 
 /// What came out of a guest.
 #[derive(Debug)]
@@ -242,6 +247,12 @@ impl<'a> Watch<'a> {
         }
         let splats = self.scanner.flush();
         self.on_splats(splats);
+        if self.scanner.suppressed() > 0 {
+            self.note(format!(
+                "the kernel complained {} more times; see console.log",
+                self.scanner.suppressed()
+            ));
+        }
     }
 
     fn on_splats(&mut self, splats: Vec<Splat>) {
@@ -319,7 +330,7 @@ impl<'a> Watch<'a> {
         self.timeline.ended(at);
         let end = match (status, &self.stage) {
             (JobStatus::NotStarted { stage, error }, _) => {
-                self.lost(CellEnd::Infra { reason: format!("the job was not started: {stage}: {error}") });
+                self.not_started(&format!("the job was not started: {stage}: {error}"), &stage, &error);
                 return Ok(());
             }
             (_, Stage::Dumping { why, .. } | Stage::Killing { why, .. }) => JobEnd::TimedOut(why.clone()),
@@ -334,6 +345,16 @@ impl<'a> Watch<'a> {
         session.power_off()
     }
 
+    /// A file system that the kernel does not know (mount(2), ENODEV) is what it lacks, and preflight could not see it
+    /// without a config. Everything else is trouble of ours.
+    fn not_started(&mut self, reason: &str, stage: &str, error: &str) {
+        if stage.starts_with("mount ") && error.starts_with("ENODEV") {
+            self.unbootable(format!("the kernel has no 9p: {reason}"));
+        } else {
+            self.lost(CellEnd::Infra { reason: reason.to_owned() });
+        }
+    }
+
     /// The output is complete: what has no result gets one.
     fn finish_job(&mut self, end: &JobEnd) {
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
@@ -341,8 +362,33 @@ impl<'a> Watch<'a> {
                 self.output_line(stream, self.clock.guest, line);
             }
         }
-        let events = self.parser.finish(end, self.clock.guest);
+        let mut events = self.parser.finish(end, self.clock.guest);
+        if let JobEnd::Lost(how) = end {
+            self.blame_unheard(how, &mut events);
+        }
         self.on_tests(events);
+    }
+
+    /// The guest can die before a test's announcement has come over the wire; the console knows of it. The first of
+    /// the planned tests that the parser misses is this one.
+    fn blame_unheard(&self, how: &str, events: &mut Vec<TestEvent>) {
+        let Some(name) = self.timeline.unheard() else { return };
+        if self.out.cases.iter().any(|case| case.name == name) {
+            return;
+        }
+        let case = TestCase {
+            name: name.to_owned(),
+            outcome: Outcome::Error,
+            duration: None,
+            message: format!("ended without a result: the job {}", JobEnd::Lost(how.to_owned())),
+            detail: String::new(),
+        };
+        let is_missing = |event: &TestEvent| matches!(event, TestEvent::Finished { case, .. } if case.outcome == Outcome::NotRun);
+        let event = TestEvent::Finished { case, at: self.clock.guest };
+        match events.iter_mut().find(|event| is_missing(event)) {
+            Some(missing) => *missing = event,
+            None => events.push(event),
+        }
     }
 
     /// Once init's last line is on the console, so is everything the kernel had to say before.
@@ -435,21 +481,38 @@ impl<'a> Watch<'a> {
         self.out.stillborn = self.console.lines == 0;
         // A guest that resets or powers off ends QEMU with status 0. Anything else is QEMU's own end.
         if !clean {
-            let said = if stderr.is_empty() { String::new() } else { format!(": {stderr}") };
-            self.lost(CellEnd::Infra { reason: format!("QEMU ended with {status}{said}") });
+            let reason = format!("QEMU ended with {status}{}", self.said(stderr));
+            self.lost(CellEnd::Infra { reason });
             return;
         }
-        let fatal =
-            self.out.splats.iter().find(|(splat, _)| splat.fatal).map(|(splat, _)| splat.title.clone());
-        let reason = fatal.unwrap_or_else(|| match &self.stopped {
-            Some(reason) => format!("the guest stopped without a word ({reason})"),
-            None => "the guest stopped without a word".to_owned(),
-        });
+        let fatal = self.out.splats.iter().map(|(splat, _)| splat).find(|splat| splat.fatal);
+        let reason = match (fatal, &self.stopped) {
+            (Some(splat), _) if splat.kind == INIT_KILLED => {
+                let reason = format!("the guest's init was killed: {}", splat.title);
+                self.lost(CellEnd::Infra { reason });
+                return;
+            }
+            (Some(splat), _) => splat.title.clone(),
+            (None, Some(reason)) => format!("the guest stopped without a word ({reason})"),
+            (None, None) => "the guest stopped without a word".to_owned(),
+        };
         if self.stage == Stage::Booting {
             self.unbootable(reason);
         } else {
             self.lost(CellEnd::Crashed { reason });
         }
+    }
+
+    /// QEMU's last line for a reason of one line, and a note where it said more.
+    fn said(&mut self, stderr: &str) -> String {
+        let mut splitter = LineSplitter::new(MAX_REASON);
+        let mut lines = splitter.push(stderr.as_bytes());
+        lines.extend(splitter.finish());
+        lines.retain(|line| !line.trim().is_empty());
+        if lines.len() > 1 {
+            self.note(format!("QEMU said: {}", lines.join("\n")));
+        }
+        lines.pop().map_or_else(String::new, |line| format!(": {}", line.trim()))
     }
 
     fn unbootable(&mut self, reason: String) {
@@ -465,7 +528,9 @@ impl<'a> Watch<'a> {
             Stage::Booting | Stage::Leaving { .. } => {}
             _ => {
                 let how = match &end {
-                    CellEnd::Crashed { reason } | CellEnd::Infra { reason } => reason.clone(),
+                    CellEnd::Crashed { reason }
+                    | CellEnd::Infra { reason }
+                    | CellEnd::Unbootable { reason, .. } => reason.clone(),
                     CellEnd::Interrupted => "interrupted".to_owned(),
                     _ => "the guest was lost".to_owned(),
                 };

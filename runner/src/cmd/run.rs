@@ -1,9 +1,11 @@
 //! `kvet run`.
 
+use std::path::Path;
+
 use crate::cell;
 use crate::cmd::args::{MessageFormat, RunArgs};
 use crate::cmd::{Setup, plain_progress, print};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::event::{CellEnd, CellId, Event, RunReport};
 use crate::plan::{Plan, Request};
 use crate::report::json::Json;
@@ -23,6 +25,10 @@ pub fn run(args: &RunArgs, color: ColorChoice) -> Result<u8> {
         return print(&texts.collect::<Result<Vec<_>>>()?.join("\n"));
     }
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
+    if let Some(folder) = args.junit.as_deref().and_then(Path::parent) {
+        // Now, and not when the tests have run for an hour.
+        std::fs::create_dir_all(folder).given(format!("make {} for the JUnit file", folder.display()))?;
+    }
     let dir = RunDir::create(&args.output, &ids)?;
     let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));
     if let Some(path) = &args.junit {

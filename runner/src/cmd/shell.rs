@@ -1,7 +1,7 @@
 //! `kvet shell`: an interactive shell in a guest.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +28,10 @@ use crate::vm::accel;
 
 /// What a terminal types for "no more input".
 const END_OF_INPUT: u8 = 4;
+/// Most bytes of a file that is standard input.
+const MAX_FILE: u64 = 1 << 20;
+/// Bytes that go into one message.
+const TYPED_AT_ONCE: usize = 4096;
 /// How long the guest may take to leave.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -126,14 +130,12 @@ impl Shell {
         // Declared after everything that could fail above, and dropped on every way out below: the terminal is
         // the user's again whatever happens.
         let _raw = if self.typing { Some(RawMode::enter()?) } else { None };
-        if self.typing {
-            self.session.vm().also_watch(stdin.as_raw_fd()).map_err(|e| {
-                Error::caller("standard input is a plain file")
-                    .because(e)
-                    .hint("use a pipe: cat FILE | kvet shell")
-            })?;
-        }
+        // A plain file and /dev/null cannot be waited for (epoll_ctl(2), EPERM); they can be read at once.
+        let waits = self.typing && self.session.vm().also_watch(stdin.as_raw_fd()).is_ok();
         self.session.run(self.job.clone())?;
+        if self.typing && !waits {
+            self.type_all()?;
+        }
         let status = self.converse(stdin.as_raw_fd(), &resized)?;
         self.session.power_off()?;
         self.leave()?;
@@ -179,6 +181,20 @@ impl Shell {
                 _ => {}
             }
         }
+    }
+
+    fn type_all(&mut self) -> Result<()> {
+        let mut bytes = Vec::new();
+        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes).host("read standard input")?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(Error::caller(format!(
+                "standard input is a file of more than {} MiB",
+                MAX_FILE >> 20
+            ))
+            .hint("use a pipe: cat FILE | kvet shell"));
+        }
+        bytes.push(END_OF_INPUT);
+        bytes.chunks(TYPED_AT_ONCE).try_for_each(|piece| self.session.type_into(piece))
     }
 
     fn forward_input(&mut self) -> Result<()> {

@@ -285,7 +285,10 @@ impl<W: Write> Session<W> {
         match message {
             FromGuest::Ready { .. } if self.ready => Err("Ready was said twice".into()),
             FromGuest::Ready { protocol, .. } if protocol != PROTOCOL => {
-                Err(format!("init speaks protocol {protocol}, this kvet speaks {PROTOCOL}"))
+                // Ours, not the guest's: init comes from the host.
+                let text =
+                    format!("it speaks protocol {protocol}, this kvet speaks {PROTOCOL}; run `make build`");
+                Ok(GuestEvent::LastWords(text))
             }
             FromGuest::Ready { release, machine, boottime_us, init_us, problems, .. } => {
                 self.ready = true;

@@ -210,8 +210,7 @@ impl Vm {
         let patience = Instant::now() + QUIT_PATIENCE;
         while !self.exited {
             if let VmEvent::Deadline = self.next_event(Some(patience))? {
-                self.kill();
-                self.process.wait()?;
+                self.process.reap()?;
                 self.exited = true;
             }
         }
@@ -346,8 +345,8 @@ impl Vm {
     fn reap(&mut self) -> Result<()> {
         let fd = self.process.pidfd.as_raw_fd();
         self.watch(ControlOperation::Delete, fd, EventSet::empty(), PROCESS)?;
-        let status = self.process.wait()?;
-        // Until nothing is left, not until the end of file: a process that QEMU left behind may hold a socket.
+        let status = self.process.reap()?;
+        // Until nothing is left, not until the end of file: a process outside QEMU's group may hold a socket.
         while self.read_console()? {}
         while self.read_wire()? {}
         while self.read_qmp()? {}

@@ -28,6 +28,8 @@ pub struct Channels {
 /// A running QEMU. Dropping it kills and reaps it.
 pub struct Process {
     child: Child,
+    /// Its number may be another's since it was reaped.
+    reaped: bool,
     /// Readable when QEMU has ended (pidfd_open(2)).
     pub pidfd: OwnedFd,
     /// QEMU's own complaints.
@@ -52,7 +54,7 @@ impl Process {
         let stderr = child.stderr.take().ok_or_else(|| Error::host("QEMU has no stderr"))?;
         set_nonblocking(stderr.as_raw_fd()).host("make QEMU's stderr non-blocking")?;
         let pidfd = pidfd_open(child.id()).host("open a pidfd for QEMU")?;
-        Ok((Self { child, pidfd, stderr, argv }, Channels { console, wire, qmp }))
+        Ok((Self { child, reaped: false, pidfd, stderr, argv }, Channels { console, wire, qmp }))
     }
 
     /// QEMU's process.
@@ -62,24 +64,31 @@ impl Process {
 
     /// Kills QEMU and everything in its process group. Its end still has to be waited for.
     pub fn kill(&mut self) {
+        if self.reaped {
+            return;
+        }
         // It may have ended already, and then there is nothing to kill.
         let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
         let _ = self.child.kill();
     }
 
-    /// Reaps QEMU.
+    /// Kills whatever still runs of QEMU, and reaps it. The status of a QEMU that had ended already is the one it
+    /// ended with; children it left behind are killed before they can hold or fill its sockets.
     ///
     /// # Errors
     /// waitpid(2) failed, which it does not for a child of ours.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        self.child.wait().host("wait for QEMU")
+    pub fn reap(&mut self) -> Result<ExitStatus> {
+        self.kill();
+        let status = self.child.wait().host("wait for QEMU")?;
+        self.reaped = true;
+        Ok(status)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
-        let _ = self.child.wait();
+        // There is nobody left to tell.
+        let _ = self.reap();
     }
 }
 

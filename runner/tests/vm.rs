@@ -1,0 +1,367 @@
+//! The kvet command on real kernels, in real guests. Kernels come from the cache (`KVET_CACHE`); what is missing there
+//! is fetched. `KVET_TEST_BIN` names the kvet to test; `make test` gives the optimised one.
+
+#[path = "vm/kvet.rs"]
+mod kvet_command;
+
+use std::path::Path;
+use std::time::Duration;
+
+use kvet::event::{Event, Outcome};
+use kvet_command::{Kvet, cached, check_junit, faults};
+use nix::sys::signal::{Signal, kill};
+
+// --- the dynptr suite -------------------------------------------------------------------------------------------
+
+fn dynptr_passes(kernel: &str, arch: &str, at_least: usize) {
+    let ended = Kvet::run_on(kernel, arch).end().code(0);
+    ended.check_files();
+    let cases = ended.cell().cases;
+    let passed = cases.iter().filter(|c| c.outcome == Outcome::Pass).count();
+    assert!(passed >= at_least, "{passed} passed on {kernel} {arch}");
+    let unexplained = cases.iter().find(|c| c.outcome == Outcome::Skip && c.message.is_empty());
+    assert_eq!(unexplained, None, "a skip has a reason");
+}
+
+#[test]
+fn the_dynptr_suite_passes_on_6_1() {
+    dynptr_passes("6.1", "x86_64", 36);
+}
+
+#[test]
+fn the_dynptr_suite_passes_on_6_12() {
+    dynptr_passes("6.12", "x86_64", 79);
+}
+
+#[test]
+fn the_dynptr_suite_passes_on_7_2_on_arm64() {
+    dynptr_passes("7.2", "arm64", 97);
+}
+
+#[test]
+fn the_dynptr_suite_passes_on_7_2_and_every_event_is_a_line_of_json() {
+    let ended = Kvet::run_on("7.2", "x86_64")
+        .args(["--message-format", "json", "--junit", "deep/j.xml"])
+        .end()
+        .code(0);
+    ended.check_files();
+    check_junit(&ended.path("deep/j.xml"), &ended.cell());
+    let events: Vec<Event> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(matches!(events.first(), Some(Event::RunStarted { .. })));
+    let Some(Event::RunFinished { report }) = events.last() else { panic!("the last event is another") };
+    let finished = events.iter().filter(|e| matches!(e, Event::TestFinished { .. })).count();
+    assert_eq!(finished, report.cells[0].cases.len());
+    assert!(finished >= 97, "{finished}");
+}
+
+#[test]
+fn a_filter_selects_and_a_good_kernel_is_0_for_git_bisect() {
+    let filter = ["-t", "dynptr_success/test_a*", "-t", "!*_err", "--git-bisect"];
+    let ended = Kvet::run_on("7.2", "x86_64").args(filter).end().code(0);
+    let cases = ended.cell().cases;
+    assert!(
+        !cases.is_empty() && cases.iter().all(|c| c.name.starts_with("dynptr_success/test_a")),
+        "{cases:?}"
+    );
+    assert!(cases.iter().all(|c| !c.name.ends_with("_err") && c.outcome == Outcome::Pass), "{cases:?}");
+}
+
+// --- programs and suites of one's own ---------------------------------------------------------------------------
+
+#[test]
+fn the_exit_status_of_a_program_is_the_verdict() {
+    let program = faults("x86_64");
+    let ended = Kvet::run_on("7.2", "x86_64").args(["--", &program, "exit:3"]).end().code(1);
+    assert_eq!(ended.cases(), ["kvet-faults Fail"]);
+    assert_eq!(ended.case("kvet-faults").0, "exit status 3");
+}
+
+#[test]
+fn a_program_that_a_signal_kills_has_failed_and_is_1_for_git_bisect() {
+    let program = faults("arm64");
+    let ended =
+        Kvet::run_on("7.2", "arm64").args(["--git-bisect", "--", &program, "signal:11"]).end().code(1);
+    assert_eq!(ended.case("kvet-faults").0, "killed by SIGSEGV");
+}
+
+#[test]
+fn a_daemon_that_holds_the_output_is_not_waited_for() {
+    let program = faults("x86_64");
+    let ended = Kvet::run_on("6.12", "x86_64").args(["--", &program, "orphan"]).end().code(0);
+    let tests = ended.cell().times.iter().find(|t| t.phase == kvet::event::Phase::Tests).unwrap().wall;
+    assert!(tests < Duration::from_secs(5), "{tests:?}");
+}
+
+// --- kernels in trouble -----------------------------------------------------------------------------------------
+
+#[test]
+fn a_warning_and_a_panic_are_blamed_on_their_tests_and_the_rest_was_not_run() {
+    let steps = ["one=pass", "two=warn", "three=skip", "four=fail", "five=panic", "six=pass"];
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).end().code(1);
+    ended.ended("Crashed", "sysrq triggered crash");
+    let mut cases = ended.cases();
+    cases.sort();
+    assert_eq!(cases, ["five Error", "four Fail", "one Pass", "six NotRun", "three Skip", "two Error"]);
+    let (message, detail) = ended.case("faults/two");
+    assert!(
+        message.contains("faults_warn+0x2a/0x40") && detail.contains("[ cut here ]"),
+        "{message}\n{detail}"
+    );
+    let (_, detail) = ended.case("faults/five");
+    assert!(detail.contains("Kernel panic") && detail.contains("sysrq_handle_crash"), "{detail}");
+    let (message, _) = ended.case("faults/six");
+    assert!(message.starts_with("not run: the guest crashed"), "{message}");
+    check_junit(&ended.path("results/latest/junit.xml"), &ended.cell());
+    assert!(
+        ended.stdout.contains("faults/five") && ended.stdout.contains("Kernel panic"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn without_marks_a_warning_is_blamed_by_the_stamps() {
+    let steps = ["one=sleep:300", "two=sleep:300", "three=warn", "four=sleep:300"];
+    let kvet = Kvet::run_on("6.1", "x86_64").faults(&steps);
+    let suite = "name: faults\ntitle: t\nprogram: '{guest}/faults/kvet-faults'\nformat: ktap\n\
+                 args: [--ktap, --no-marks, one=sleep:300, two=warn, three=sleep:300]\n";
+    let ended = kvet.file("suite.yaml", suite).end().code(1);
+    assert_eq!(ended.cases(), ["one Pass", "two Error", "three Pass"]);
+}
+
+#[test]
+fn a_panic_is_125_for_git_bisect() {
+    let ended = Kvet::run_on("7.2", "arm64")
+        .faults(&["one=pass", "two=panic"])
+        .args(["--git-bisect"])
+        .end()
+        .code(125);
+    ended.ended("Crashed", "sysrq triggered crash");
+    assert_eq!(ended.cases(), ["one Pass", "two Error"]);
+}
+
+#[test]
+fn a_test_that_hangs_is_ended_after_its_time() {
+    let steps = ["one=pass", "two=hang", "three=pass"];
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).args(["--timeout", "2s"]).end().code(1);
+    assert_eq!(ended.cases(), ["one Pass", "two Error", "three NotRun"]);
+    assert!(
+        ended.case("faults/two").0.contains("faults/two ran longer than 2 s"),
+        "{:?}",
+        ended.case("faults/two")
+    );
+    assert!(ended.cell_file("console.log").contains("sysrq: Show"), "the kernel was asked what its tasks do");
+}
+
+#[test]
+fn a_kernel_that_is_starved_is_given_up() {
+    let steps = ["one=pass", "two=spin:0", "three=pass"];
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).args(["--timeout", "8s"]).end().code(1);
+    ended.ended("Crashed", "faults/two ran longer than 8 s");
+    assert_eq!(ended.cases(), ["one Pass", "two Error", "three NotRun"]);
+}
+
+// --- init, QEMU and kvet in trouble -----------------------------------------------------------------------------
+
+#[test]
+fn a_damaged_init_says_its_last_words_and_that_is_no_verdict() {
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&["one=pass", "two=kill-init"]).end().code(3);
+    ended.ended("Infra", "the guest's init failed: killed by a signal");
+    assert_eq!(ended.cases(), ["one Pass", "two Error"]);
+}
+
+#[test]
+fn an_init_that_is_gone_is_128_for_git_bisect() {
+    let ended = Kvet::run_on("7.2", "arm64")
+        .faults(&["one=pass", "two=wipe-init"])
+        .args(["--git-bisect"])
+        .end()
+        .code(128);
+    ended.ended("Infra", "Attempted to kill init!");
+}
+
+/// A run whose second test sleeps forever, seen to do so.
+fn hanging() -> kvet_command::Running {
+    let running = Kvet::run_on("7.2", "x86_64").faults(&["one=pass", "two=hang", "three=pass"]).start();
+    running.wait_for("stdout", "RUN           two");
+    running
+}
+
+#[test]
+fn a_killed_qemu_is_the_hosts_trouble() {
+    let running = hanging();
+    kill(running.qemu(), Signal::SIGKILL).unwrap();
+    let ended = running.end().code(3);
+    ended.ended("Infra", "SIGKILL");
+    assert_eq!(ended.cases(), ["one Pass", "two Error", "three NotRun"]);
+}
+
+#[test]
+fn a_killed_kvet_takes_its_qemu_along_and_leaves_the_logs() {
+    let running = hanging();
+    running.signal(Signal::SIGKILL);
+    // Waits for the end of QEMU, too.
+    let ended = running.end();
+    assert_eq!(ended.code, None);
+    assert!(
+        ended.cell_file("stdout").contains("ok 1 one") && ended.cell_file("console.log").contains("Linux")
+    );
+}
+
+#[test]
+fn an_interrupt_writes_what_had_finished() {
+    let running = hanging();
+    running.signal(Signal::SIGINT);
+    let ended = running.end().code(130);
+    ended.ended("Interrupted", "");
+    assert_eq!(ended.cases(), ["one Pass", "two Error", "three NotRun"]);
+    check_junit(&ended.path("results/latest/junit.xml"), &ended.cell());
+    assert!(ended.wall < Duration::from_secs(10), "{:?}", ended.wall);
+}
+
+#[test]
+fn two_interrupts_end_it_at_once() {
+    let running = hanging();
+    running.signal(Signal::SIGINT);
+    running.signal(Signal::SIGINT);
+    let ended = running.end().code(130);
+    assert!(ended.wall < Duration::from_secs(5), "{:?}", ended.wall);
+}
+
+// --- refused before anything is started -------------------------------------------------------------------------
+
+#[test]
+fn a_filter_that_matches_nothing_is_refused() {
+    let ended = Kvet::new(["run", "-k", "7.2", "-a", "x86_64", "-t", "test_adjust"]).end().code(2);
+    ended.refused("no test of suite dynptr matches -t 'test_adjust'");
+    assert!(ended.stderr.contains("dynptr_success/test_adjust"), "what was near is named: {}", ended.stderr);
+}
+
+#[test]
+fn a_bad_manifest_is_refused_and_the_place_is_named() {
+    for (suite, expected) in [
+        ("name: x\ntitle: t\nprogram: ./missing\nformat: ktap\n", "./missing"),
+        ("name: x\ntitle: t\nprogram: ./x\nformat: tap14\n", "tap14"),
+        ("name: x\ntitle: t\nprogramm: ./x\nformat: ktap\n", "programm"),
+        ("name: [\n", "suite.yaml"),
+    ] {
+        let kvet = Kvet::new(["run", "-a", "x86_64", "--suite", "./suite.yaml"]).file("suite.yaml", suite);
+        let ended = kvet.end().code(2);
+        assert!(ended.stderr.contains(expected) && ended.stderr.contains("suite.yaml"), "{}", ended.stderr);
+        assert!(!ended.path("results").exists());
+    }
+}
+
+#[test]
+fn a_program_that_cannot_run_in_a_guest_is_refused() {
+    let ended = Kvet::new(["run", "-a", "x86_64", "--", "/bin/ls"]).end().code(2);
+    ended.refused("/bin/ls is dynamically linked");
+    let ended = Kvet::new(["run", "-a", "x86_64", "--", &faults("arm64"), "pass"]).end().code(2);
+    ended.refused("is built for arm64, the guest is x86_64");
+}
+
+#[test]
+fn a_kernel_of_another_architecture_is_refused() {
+    let (image, _) = cached("7.2", "arm64");
+    let ended = Kvet::new(["run", "-a", "x86_64", "-k", &format!("file:{image}")]).end().code(2);
+    assert!(ended.stderr.contains("is a kernel for arm64"), "{}", ended.stderr);
+    assert!(!ended.cell_dir().join("qemu.argv").exists(), "nothing was booted");
+}
+
+#[test]
+fn a_kernel_without_9p_is_one_clear_line_and_no_boot() {
+    let (image, _) = cached("7.2", "x86_64");
+    let config = Path::new(&image).with_file_name("config");
+    let kernel = format!("file:{image}");
+    let kvet = Kvet::new(["run", "-a", "x86_64", "-k", &kernel, "--config", config.to_str().unwrap()]);
+    let ended = kvet.end().code(1);
+    ended.ended("Unbootable", "CONFIG_NET_9P_VIRTIO");
+    assert!(!ended.cell_dir().join("qemu.argv").exists(), "nothing was booted");
+}
+
+#[test]
+fn a_kernel_of_which_nothing_is_known_says_itself_that_it_has_no_9p() {
+    let (image, _) = cached("7.2", "x86_64");
+    let bare = tempfile::tempdir().unwrap();
+    let copy = bare.path().join("image");
+    std::fs::copy(image, &copy).unwrap();
+    let kernel = format!("file:{}", copy.display());
+    let ended =
+        Kvet::new(["run", "-a", "x86_64", "-k", &kernel, "--", &faults("x86_64"), "pass"]).end().code(1);
+    ended.ended("Unbootable", "the kernel has no 9p");
+}
+
+#[test]
+fn a_dry_run_shows_everything_and_starts_nothing() {
+    cached("7.2", "x86_64");
+    let ended = Kvet::new(["run", "-k", "7.2", "-a", "x86_64", "--dry-run"]).end().code(0);
+    for expected in
+        ["qemu-system-x86_64 -nodefaults", "initramfs", "virtio-9p-pci", "tests      ", "9pnet_virtio"]
+    {
+        assert!(ended.stdout.contains(expected), "{expected}: {}", ended.stdout);
+    }
+    assert!(!ended.path("results").exists());
+}
+
+// --- other ways in ----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_kernel_file_runs_with_its_modules() {
+    let (image, modules) = cached("6.12", "x86_64");
+    let cache = tempfile::tempdir().unwrap();
+    let image = format!("file:{image}");
+    let args = ["run", "-a", "x86_64", "-k", &image, "--modules", &modules, "--", &faults("x86_64"), "pass"];
+    // With another cache the modules are somebody else's, and nothing may be written beside them.
+    let ended = Kvet::new(args).env("KVET_CACHE", cache.path()).end().code(0);
+    assert_eq!(ended.cases(), ["kvet-faults Pass"]);
+    let kernel = ended.cell().kernel.unwrap();
+    assert!(kernel.release.starts_with("6.12") && kernel.packages.is_empty(), "{kernel:?}");
+}
+
+#[test]
+fn a_shell_runs_one_line_and_gives_its_status() {
+    cached("7.2", "x86_64");
+    let line = "echo said-$((6 * 7)); uname -m; ls /kvet/tests; false";
+    let ended = Kvet::new(["shell", "-k", "7.2", "-a", "x86_64", "-c", line]).end().code(1);
+    for expected in ["said-42", "x86_64", "dynptr-selftests"] {
+        assert!(ended.stdout.contains(expected), "{expected}: {}", ended.stdout);
+    }
+}
+
+// --- long ones, for `make test-full` ----------------------------------------------------------------------------
+
+#[test]
+#[ignore = "fills a guest's memory: 15 s"]
+fn an_oom_kill_is_blamed_on_its_test() {
+    let steps = ["one=pass", "two=oom", "three=pass"];
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).end().code(1);
+    let (message, detail) = ended.case("faults/two");
+    assert!(detail.contains("Out of memory") || message.contains("oom"), "{message}\n{detail}");
+}
+
+#[test]
+#[ignore = "100 MiB over an emulated wire: 30 s"]
+fn a_flood_of_output_is_cut_and_the_tests_go_on() {
+    let steps = ["one=pass", "two=flood:100", "three=pass"];
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).end().code(0);
+    assert_eq!(ended.cases(), ["one Pass", "two Pass", "three Pass"]);
+    let size = std::fs::metadata(ended.cell_dir().join("stdout")).unwrap().len();
+    assert!(size <= 65 << 20, "{size} bytes");
+    assert!(ended.cell().notes.iter().any(|note| note.contains("64 MiB")), "{:?}", ended.cell().notes);
+}
+
+#[test]
+#[ignore = "100,000 lines over an emulated serial line: 60 s"]
+fn a_flood_on_the_console_does_not_hide_the_results() {
+    let steps = ["one=kmsg-flood:100000", "two=pass"];
+    let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).args(["--timeout", "4m"]).end().code(0);
+    assert_eq!(ended.cases(), ["one Pass", "two Pass"]);
+}
+
+#[test]
+#[ignore = "a hang without a time limit is noticed after 45 s of silence"]
+fn a_guest_without_a_sign_of_life_is_given_up() {
+    let ended = Kvet::run_on("6.12", "x86_64").faults(&["one=pass", "two=spin:0"]).end().code(1);
+    ended.ended("Crashed", "no sign of life for 45 s");
+    assert_eq!(ended.cases(), ["one Pass", "two Error"]);
+}

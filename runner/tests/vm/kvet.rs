@@ -1,0 +1,349 @@
+//! Runs the kvet command in a folder of its own and reads what it leaves there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Condvar, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Guests that run at the same time: the tests of a machine with many CPUs would only slow each other down.
+const GUESTS: usize = 2;
+/// No run of these tests takes this long, however busy the host is.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// The right to run a guest.
+struct Slot;
+
+impl Slot {
+    fn take() -> Self {
+        let running = RUNNING.lock().unwrap();
+        *ENDED.wait_while(running, |running| *running >= GUESTS).unwrap() += 1;
+        Slot
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap() -= 1;
+        ENDED.notify_one();
+    }
+}
+
+/// A call of kvet, in a new folder.
+pub struct Kvet {
+    command: Command,
+    dir: tempfile::TempDir,
+}
+
+/// A kvet that runs. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    dir: tempfile::TempDir,
+    _slot: Slot,
+}
+
+/// A kvet that has ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub wall: Duration,
+    dir: tempfile::TempDir,
+}
+
+impl Kvet {
+    /// `kvet ARGS…`, with nothing on standard input.
+    pub fn new<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(dir.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, dir }
+    }
+
+    /// `kvet run -k KERNEL -a ARCH`; both are in the cache afterwards.
+    pub fn run_on(kernel: &str, arch: &str) -> Self {
+        have(kernel, arch);
+        Self::new(["run", "-k", kernel, "-a", arch])
+    }
+
+    pub fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &Path) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Writes a file into the folder.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        fs::write(self.dir.path().join(name), text).unwrap();
+        self
+    }
+
+    /// A suite of the program kvet-faults, with these tests: `name=action`. They are faults/name.
+    pub fn faults(self, steps: &[&str]) -> Self {
+        let names: Vec<String> =
+            steps.iter().map(|step| format!("faults/{}\n", step.split_once('=').unwrap().0)).collect();
+        let suite = format!(
+            "name: faults\ntitle: Trouble\nprogram: '{{guest}}/faults/kvet-faults'\nargs: [--ktap, {}]\n\
+             format: ktap\ntests: tests\nselect: --test\nmemory: 256M\n",
+            steps.join(", ")
+        );
+        self.file("suite.yaml", &suite).file("tests", &names.concat()).args(["--suite", "./suite.yaml"])
+    }
+
+    pub fn start(mut self) -> Running {
+        let slot = Slot::take();
+        let child = self.command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", binary().display()));
+        Running { child, dir: self.dir, _slot: slot }
+    }
+
+    /// Runs it to its end and makes sure that no QEMU is left.
+    pub fn end(mut self) -> Ended {
+        let slot = Slot::take();
+        let started = Instant::now();
+        let output = self.command.output().unwrap();
+        drop(slot);
+        let ended = Ended::new(output, started.elapsed(), self.dir);
+        assert_eq!(qemus(ended.dir.path()), Vec::<i32>::new(), "QEMU was left behind");
+        ended
+    }
+}
+
+impl Running {
+    /// Waits until a file of the only cell holds a text.
+    pub fn wait_for(&self, file: &str, text: &str) {
+        wait(&format!("'{text}' in {file}"), || {
+            let cell = first_cell(&self.dir.path().join("results/latest"));
+            let found = cell.and_then(|cell| fs::read_to_string(cell.join(file)).ok());
+            found.is_some_and(|found| found.contains(text))
+        });
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// The only QEMU of it.
+    pub fn qemu(&self) -> Pid {
+        let found = qemus(self.dir.path());
+        assert_eq!(found.len(), 1, "one guest runs");
+        Pid::from_raw(found[0])
+    }
+
+    /// Waits for its end and for that of its QEMU.
+    pub fn end(mut self) -> Ended {
+        let started = Instant::now();
+        // Nothing here says more than a pipe holds, so that the end can be waited for first.
+        wait("kvet's end", || self.child.try_wait().unwrap().is_some());
+        let read = |pipe: Option<&mut dyn std::io::Read>| {
+            let mut bytes = Vec::new();
+            pipe.unwrap().read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let stdout = read(self.child.stdout.as_mut().map(|pipe| pipe as _));
+        let stderr = read(self.child.stderr.as_mut().map(|pipe| pipe as _));
+        let status = self.child.wait().unwrap();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        wait("QEMU's end", || qemus(dir.path()).is_empty());
+        Ended::new(Output { status, stdout, stderr }, started.elapsed(), dir)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    fn new(output: Output, wall: Duration, dir: tempfile::TempDir) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("kvet prints UTF-8");
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            wall,
+            dir,
+        }
+    }
+
+    /// Checks the exit code.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Checks that it says why on standard error, in one line after `error:`, and that nothing was started.
+    #[track_caller]
+    pub fn refused(&self, text: &str) {
+        assert!(self.stderr.starts_with("error: ") && self.stderr.contains(text), "{}", self.stderr);
+        assert!(
+            self.stderr.lines().filter(|line| !line.starts_with("hint: ")).count() == 1,
+            "{}",
+            self.stderr
+        );
+        assert!(!self.path("results/latest").exists(), "nothing should have been started");
+    }
+
+    /// A path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The folder of the first cell.
+    pub fn cell_dir(&self) -> PathBuf {
+        first_cell(&self.path("results/latest")).expect("a cell's folder")
+    }
+
+    /// A file of the first cell.
+    pub fn cell_file(&self, name: &str) -> String {
+        let path = self.cell_dir().join(name);
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// The report of the first cell.
+    pub fn cell(&self) -> CellReport {
+        let text = fs::read_to_string(self.path("results/latest/report.json")).unwrap();
+        let report: RunReport = serde_json::from_str(&text).unwrap();
+        report.cells.into_iter().next().unwrap()
+    }
+
+    /// `name outcome` of the cases, without `faults/`.
+    pub fn cases(&self) -> Vec<String> {
+        let short = |name: &str| name.trim_start_matches("faults/").to_owned();
+        self.cell().cases.iter().map(|c| format!("{} {:?}", short(&c.name), c.outcome)).collect()
+    }
+
+    /// The message and detail of a case.
+    pub fn case(&self, name: &str) -> (String, String) {
+        let cases = self.cell().cases;
+        let case = cases.into_iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no case {name}"));
+        (case.message, case.detail)
+    }
+
+    /// Checks how the cell ended.
+    #[track_caller]
+    pub fn ended(&self, kind: &str, reason: &str) {
+        let end = format!("{:?}", self.cell().end);
+        assert!(end.starts_with(kind) && end.contains(reason), "{kind} with '{reason}' expected: {end}");
+    }
+
+    /// Checks everything that a completed cell leaves behind.
+    pub fn check_files(&self) {
+        let cell = self.cell();
+        assert_eq!(cell.end, CellEnd::Completed);
+        assert!(self.cell_file("console.log").contains("Linux version"));
+        assert!(self.cell_file("qemu.argv").contains("-nodefaults"));
+        assert!(self.cell_file("stdout").contains("KTAP version 1"));
+        let wire = self.cell_file("wire.jsonl");
+        let messages: Vec<serde_json::Value> =
+            wire.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(messages[0]["from_guest"]["type"], "ready");
+        let yaml: serde_yaml::Value = serde_yaml::from_str(&self.cell_file("run.yaml")).unwrap();
+        let kernel = cell.kernel.as_ref().unwrap();
+        assert_eq!(yaml["kernel"]["release"], kernel.release.as_str());
+        assert_eq!(yaml["kernel"]["image_sha256"].as_str().map(str::len), Some(64));
+        let passed = cell.cases.iter().filter(|c| c.outcome == Outcome::Pass).count() as u64;
+        assert_eq!(yaml["counts"]["passed"].as_u64(), Some(passed));
+        check_junit(&self.path("results/latest/junit.xml"), &cell);
+    }
+}
+
+/// Parses a JUnit file strictly and compares it with the report of its only cell.
+pub fn check_junit(path: &Path, cell: &CellReport) {
+    let text = fs::read_to_string(path).unwrap();
+    let document = roxmltree::Document::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let named = |name: &str| document.descendants().filter(|node| node.has_tag_name(name)).count();
+    let suite = document.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
+    let attribute = |name: &str| suite.attribute(name).unwrap_or("0").parse::<usize>().unwrap();
+    assert_eq!(attribute("tests"), named("testcase"));
+    assert_eq!(attribute("failures"), named("failure"));
+    assert_eq!(attribute("errors"), named("error"));
+    let count = |wanted: &[Outcome]| cell.cases.iter().filter(|c| wanted.contains(&c.outcome)).count();
+    assert_eq!(named("failure"), count(&[Outcome::Fail]));
+    assert_eq!(named("skipped"), count(&[Outcome::Skip, Outcome::Xfail]));
+    assert!(named("error") >= count(&[Outcome::Error, Outcome::NotRun]));
+    assert!(named("testcase") >= cell.cases.len());
+}
+
+/// The kvet under test.
+fn binary() -> PathBuf {
+    std::env::var_os("KVET_TEST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kvet").into(), PathBuf::from)
+}
+
+/// The fault program for guests of an architecture.
+pub fn faults(arch: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let path = root.join("target/guests").join(arch).join("faults/kvet-faults");
+    assert!(path.is_file(), "{} is missing: `make build` makes it", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
+/// Gets a kernel into the cache, once.
+fn have(kernel: &str, arch: &str) {
+    static HAD: LazyLock<Mutex<Vec<String>>> = LazyLock::new(Mutex::default);
+    let mut had = HAD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let name = format!("{kernel} {arch}");
+    if had.contains(&name) {
+        return;
+    }
+    let output = Command::new(binary()).args(["kernel", "fetch", kernel, "-a", arch]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "these tests boot {name}: it is not in the cache (KVET_CACHE) and cannot be fetched:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    had.push(name);
+}
+
+/// The image and the modules of a kernel in the cache.
+pub fn cached(kernel: &str, arch: &str) -> (String, String) {
+    have(kernel, arch);
+    let output = Command::new(binary()).args(["kernel", "info", kernel, "-a", arch]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let field = |name: &str| {
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+        line[name.len()..].trim().to_owned()
+    };
+    (field("image"), field("modules"))
+}
+
+/// The QEMUs that share a folder below `dir` with their guests.
+fn qemus(dir: &Path) -> Vec<i32> {
+    let dir = dir.to_str().unwrap();
+    let is_ours = |pid: &i32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        let program = command.split('\0').next().unwrap_or_default();
+        program.contains("qemu-system-") && command.contains(dir)
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|p| p.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+}
+
+fn first_cell(run: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(run).ok()?.flatten();
+    entries.map(|entry| entry.path()).find(|path| path.is_dir())
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Causes trouble in a guest, so that kvet's tests can see what kvet makes of it. **Never run it outside a guest.**
+//!
+//! ```text
+//! kvet-faults ACTION                    does it
+//! kvet-faults --ktap [--no-marks] [--test NAME]… NAME=ACTION…
+//!                                       does one after the other as the tests faults/NAME, in KTAP
+//! ```
+//!
+//! `kvet-faults --help` lists the actions. As a test, `fail` and `skip` give these results and everything that comes
+//! back is a pass; `--test` selects, by the whole name. `--no-marks` leaves the starts of tests out of the kernel log.
+
+mod action;
+mod ktap;
+
+use std::process::ExitCode;
+
+use action::{ACTIONS, Action, Done};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--ktap", ..] => ktap::run(&args[1..]),
+        ["--help"] => {
+            println!("{ACTIONS}");
+            ExitCode::SUCCESS
+        }
+        [action] => alone(action),
+        _ => usage("one action, or --ktap and NAME=ACTION…"),
+    }
+}
+
+fn alone(text: &str) -> ExitCode {
+    // Outside a guest most actions would hit the host.
+    if let Err(why) = action::check_guest() {
+        return usage(&why);
+    }
+    match Action::parse(text).map(|action| action.perform()) {
+        Ok(Done::Pass) => ExitCode::SUCCESS,
+        Ok(Done::Fail(why)) => {
+            println!("{why}");
+            ExitCode::FAILURE
+        }
+        Ok(Done::Skip(why)) => {
+            println!("{why}");
+            // KSFT_SKIP of the kernel's selftests.
+            ExitCode::from(4)
+        }
+        Err(why) => usage(&why),
+    }
+}
+
+fn usage(why: &str) -> ExitCode {
+    eprintln!("kvet-faults: {why}\n{ACTIONS}");
+    ExitCode::from(2)
+}
