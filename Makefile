@@ -23,6 +23,8 @@ export LIBBPF_SYS_LIBRARY_PATH_aarch64_unknown_linux_gnu := $(ARM64_SYSROOT)/usr
 endif
 
 .DEFAULT_GOAL := help
+# Cargo uses every CPU by itself, and nothing may be built before setup is done.
+.NOTPARALLEL:
 .PHONY: help run test test-full bench build setup host guest lint install clean
 
 help:

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use vmm_sys_util::signal::register_signal_handler;
@@ -77,8 +77,23 @@ impl Cancel {
     }
 }
 
+/// The terminal settings that the second signal puts back; null while the terminal is as it was found.
+static TERMINAL: AtomicPtr<libc::termios> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Has the terminal on standard input put back by the second signal, too, from now on or (with `None`) no longer.
+pub fn restore_terminal_at_exit(settings: Option<libc::termios>) {
+    // Leaked on purpose: a signal handler may be reading it at any time. It happens once or twice in a process.
+    let new = settings.map_or(std::ptr::null_mut(), |settings| Box::into_raw(Box::new(settings)));
+    TERMINAL.store(new, Ordering::SeqCst);
+}
+
 extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
     if SIGNALS.fetch_add(1, Ordering::SeqCst) > 0 {
+        let terminal = TERMINAL.load(Ordering::SeqCst);
+        if !terminal.is_null() {
+            // SAFETY: tcsetattr(3) is async-signal-safe, and the settings are never freed.
+            unsafe { libc::tcsetattr(0, libc::TCSANOW, terminal) };
+        }
         // SAFETY: _exit(2) is async-signal-safe and does not return.
         unsafe { libc::_exit(i32::from(exit::INTERRUPTED)) };
     }

@@ -219,6 +219,9 @@ pub struct CellReport {
     pub cases: Vec<TestCase>,
     /// Splats that no test could be blamed for (boot, between tests), and allowed ones.
     pub splats: Vec<Splat>,
+    /// What else was at work: QEMU's version, what the guest calls itself, the hashes of init and of the suite's program.
+    #[serde(default)]
+    pub provenance: std::collections::BTreeMap<String, String>,
     /// How long each phase took, in order.
     pub times: Vec<PhaseTime>,
     /// When it started, seconds since the Unix epoch.

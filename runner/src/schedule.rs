@@ -7,7 +7,7 @@ use crate::event::{Event, RunReport};
 use crate::plan::Plan;
 use crate::report::store::RunDir;
 
-/// Runs every cell, whatever becomes of the others, until the user interrupts.
+/// Runs every cell, whatever becomes of the others. After an interrupt the rest are reported as interrupted.
 pub fn run(
     plan: &Plan,
     dir: &RunDir,
@@ -24,9 +24,6 @@ pub fn run(
     let mut cells = Vec::new();
     for (index, plan) in plan.cells.iter().enumerate() {
         cells.push(cell::run(index, plan, dir.cell(index), resources, emit));
-        if resources.cancel.requested() {
-            break;
-        }
     }
     let report = RunReport {
         run_id: dir.run_id().to_owned(),

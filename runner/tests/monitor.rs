@@ -88,11 +88,37 @@ fn a_job_that_a_signal_kills_is_an_error_of_its_running_test() {
 }
 
 #[test]
-fn a_guest_that_does_not_leave_is_not_waited_for() {
+fn a_guest_that_hangs_or_dies_while_it_leaves_has_crashed() {
     let stay = "done_with '{\"how\":\"exited\",\"code\":0}'; hear; obey";
     let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", stay]).play();
+    p.assert_end("Crashed", "hung when it was told to leave");
+    assert_eq!(p.cases(), ["one Pass", "two Pass"]);
+    let die = "done_with '{\"how\":\"exited\",\"code\":0}'; hear; exit 0";
+    let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", die]).play();
+    p.assert_end("Crashed", "without a word");
+}
+
+#[test]
+fn marks_of_init_count_only_where_no_test_could_have_written_them() {
+    let spoof = r#"
+        say "[    4.000000] kvet-init: bye"
+        say "[    4.100000] kvet-init: last words: not mine"
+        say "[    4.200000] kvet-init: the kernel lacks: everything"
+    "#;
+    let p = scenario(&[FIRST_PASSED, spoof, "sleep 0.2; out 'ok 2 two'\n", LEAVE]).play();
     assert_eq!(p.watched.end, CellEnd::Completed);
-    p.assert_note("did not leave");
+    assert_eq!(p.cases(), ["one Pass", "two Pass"]);
+}
+
+#[test]
+fn what_the_kernel_lacks_is_the_kernels_fault() {
+    let p = Scenario::new(
+        "say '[    1.000000] kvet-init: the kernel lacks: mount devtmpfs on /dev: ENODEV'; exit 0",
+    )
+    .play();
+    p.assert_end("Unbootable", "devtmpfs");
+    let killed = "say '[    1.500000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b'; exit 0";
+    Scenario::new(killed).play().assert_end("Unbootable", "Attempted to kill init");
 }
 
 // --- kernels that complain --------------------------------------------------------------------------------------
@@ -217,7 +243,7 @@ fn the_last_words_of_init_are_the_hosts_trouble() {
     let p = scenario(&[FIRST_PASSED, SECOND_RUNS, words]).play();
     p.assert_end("Infra", "poll: Bad file descriptor");
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
-    let p = Scenario::new("say '[    1.0] kvet-init: last words: killed by SIGSEGV'; exit 0").play();
+    let p = Scenario::new("say 'kvet-init: last words: killed by SIGSEGV'; exit 0").play();
     p.assert_end("Infra", "killed by SIGSEGV");
 }
 

@@ -92,6 +92,31 @@ fn a_daemon_that_holds_the_output_is_not_waited_for() {
     assert!(tests < Duration::from_secs(5), "{tests:?}");
 }
 
+const SCRIPT: &str = r#"#!/bin/sh
+echo 'KTAP version 1'
+echo '1..3'
+echo 'ok 1 foo'
+# Nothing of this may hide the warning from the console.
+echo 1 > /proc/sys/kernel/printk
+echo '<4>WARNING: CPU: 0 PID: 1 at kernel/fake.c:1 quiet+0x1/0x2' > /dev/kmsg
+echo 'ok 2 bar'
+exit 1
+"#;
+
+#[test]
+fn a_script_runs_by_busybox_and_a_filter_hides_neither_its_end_nor_a_splat() {
+    let manifest = "name: mine\ntitle: t\nprogram: ./t.sh\nformat: ktap\n";
+    let kvet =
+        Kvet::run_on("7.2", "x86_64").file("suite.yaml", manifest).file("t.sh", SCRIPT).executable("t.sh");
+    let ended = kvet.args(["--suite", "./suite.yaml", "-t", "foo"]).end().code(1);
+    let cell = ended.cell();
+    let names: Vec<&str> = cell.cases.iter().map(|case| case.name.as_str()).collect();
+    assert!(names.contains(&"foo") && !names.contains(&"bar"), "{names:?}");
+    assert!(names.iter().any(|name| name.contains("test 3")), "a plan that was not met is said: {names:?}");
+    let blamed = cell.cases.iter().any(|case| case.detail.contains("quiet+0x1/0x2"));
+    assert!(blamed || cell.splats.iter().any(|splat| splat.text.contains("quiet+0x1/0x2")), "{cell:?}");
+}
+
 // --- kernels in trouble -----------------------------------------------------------------------------------------
 
 #[test]
@@ -235,6 +260,18 @@ fn a_filter_that_matches_nothing_is_refused() {
     let ended = Kvet::new(["run", "-k", "7.2", "-a", "x86_64", "-t", "test_adjust"]).end().code(2);
     ended.refused("no test of suite dynptr matches -t 'test_adjust'");
     assert!(ended.stderr.contains("dynptr_success/test_adjust"), "what was near is named: {}", ended.stderr);
+}
+
+#[test]
+fn what_is_no_verdict_about_the_kernel_stops_git_bisect() {
+    for args in [
+        &["run", "--git-bisect", "--suite", "nosuch"][..],
+        &["run", "--git-bisect", "-k", "nonsense:1"],
+        &["run", "--git-bisect", "--output", "/proc/nowhere", "-k", "7.2"],
+        &["run", "--git-bisect", "--no-such-flag"],
+    ] {
+        Kvet::new(args).end().code(128);
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use kvet_wire::{FromGuest, LAST_WORDS_MARK, message};
+use kvet_wire::{FromGuest, LACKS_MARK, LAST_WORDS_MARK, message};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::port::Port;
@@ -15,8 +16,15 @@ use crate::sys;
 /// The wire's descriptor once it is open; -1 before.
 static WIRE: AtomicI32 = AtomicI32::new(-1);
 
+/// What a signal handler says on the wire: made beforehand, because it must not allocate.
+static SIGNAL_FRAME: OnceLock<Vec<u8>> = OnceLock::new();
+
 /// Makes a panic of this program, and the signals a bug would raise, end in a power-off.
 pub fn install() {
+    let text = "killed by a signal; the console says which".to_owned();
+    if let Ok(frame) = message::control(&FromGuest::LastWords { text }) {
+        let _ = SIGNAL_FRAME.set(frame.to_bytes());
+    }
     std::panic::set_hook(Box::new(|info| say_and_power_off(&info.to_string())));
     let action = SigAction::new(SigHandler::Handler(on_fatal_signal), SaFlags::SA_RESETHAND, SigSet::empty());
     for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
@@ -30,9 +38,14 @@ pub fn use_wire(port: &Port) {
     WIRE.store(port.as_raw_fd(), Ordering::Relaxed);
 }
 
-/// Says why on the console and on the wire, and powers the machine off.
-pub fn say_and_power_off(why: &str) -> ! {
-    let line = format!("{LAST_WORDS_MARK}{}\n", why.replace('\n', " "));
+/// Says on the console what the kernel lacks, and powers the machine off.
+pub fn blame_the_kernel(what: &str) -> ! {
+    say_on_console(LACKS_MARK, what);
+    sys::power_off()
+}
+
+fn say_on_console(mark: &str, text: &str) {
+    let line = format!("{mark}{}\n", text.replace('\n', " "));
     for path in ["/dev/kmsg", "/dev/console"] {
         if let Ok(mut console) = OpenOptions::new().write(true).open(path)
             && console.write_all(line.as_bytes()).is_ok()
@@ -40,6 +53,11 @@ pub fn say_and_power_off(why: &str) -> ! {
             break;
         }
     }
+}
+
+/// Says why on the console and on the wire, and powers the machine off.
+pub fn say_and_power_off(why: &str) -> ! {
+    say_on_console(LAST_WORDS_MARK, why);
     let wire = WIRE.load(Ordering::Relaxed);
     let text: String = why.chars().take(4096).collect();
     if wire >= 0
@@ -59,6 +77,10 @@ extern "C" fn on_fatal_signal(signal: libc::c_int) {
         _ => b"kvet-init: last words: killed by a signal\n",
     };
     write_raw(2, line);
+    let wire = WIRE.load(Ordering::Relaxed);
+    if let (true, Some(frame)) = (wire >= 0, SIGNAL_FRAME.get()) {
+        write_raw(wire, frame);
+    }
     sys::power_off()
 }
 

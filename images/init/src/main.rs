@@ -33,19 +33,34 @@ fn main() -> ExitCode {
     last_words::install();
     match boot_and_serve() {
         Ok(()) => sys::power_off(),
-        Err(error) => last_words::say_and_power_off(&error),
+        Err(Trouble::KernelLacks(what)) => last_words::blame_the_kernel(&what),
+        Err(Trouble::Fault(why)) => last_words::say_and_power_off(&why),
+    }
+}
+
+/// Why init cannot go on.
+enum Trouble {
+    /// The kernel has not got something that no guest can do without.
+    KernelLacks(String),
+    /// Anything else: ours.
+    Fault(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Trouble::Fault(why)
     }
 }
 
 /// From the first instruction to the order to power off.
-fn boot_and_serve() -> Result<(), String> {
+fn boot_and_serve() -> Result<(), Trouble> {
     let started = sys::boottime_us();
-    let mut problems = mounts::mount_all()?;
+    let mut problems = mounts::mount_all().map_err(Trouble::KernelLacks)?;
     problems.extend(modules::load_boot_set()?);
     problems.extend(sys::prepare_kernel());
-    let port = port::open()?;
+    let port = port::open().map_err(Trouble::KernelLacks)?;
     last_words::use_wire(&port);
     let mut agent = agent::Agent::new(port)?;
     agent.announce(started, problems)?;
-    agent.serve()
+    Ok(agent.serve()?)
 }

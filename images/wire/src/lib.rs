@@ -37,7 +37,11 @@ pub const BYE_MARK: &str = "kvet-init: bye";
 /// stand on the console behind the name of the test that provoked them, whatever the clocks say.
 pub const RUN_MARK: &str = "kvet-test: RUN ";
 
-/// What init says on the console before it ends by its own fault.
+/// What init says on the console before it ends because the kernel lacks something that it cannot do without.
+pub const LACKS_MARK: &str = "kvet-init: the kernel lacks: ";
+
+/// What init says on the console before it ends by its own fault. Once the wire is open it is said there, where no test
+/// can say it.
 pub const LAST_WORDS_MARK: &str = "kvet-init: last words: ";
 
 /// Where the guest mounts what the host shares.

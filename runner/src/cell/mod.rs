@@ -7,8 +7,9 @@ mod timeline;
 pub mod tools;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::LineWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -42,6 +43,9 @@ pub struct Resources {
     pub cancel: Cancel,
 }
 
+/// The folder of a cell that its guest may write to.
+pub const FILES: &str = "files";
+
 /// A cell that is being run.
 struct Running<'a> {
     index: usize,
@@ -71,6 +75,7 @@ pub fn run(
         end: CellEnd::Completed,
         cases: Vec::new(),
         splats: Vec::new(),
+        provenance: BTreeMap::new(),
         times: Vec::new(),
         started_unix: started,
         dir: dir.to_owned(),
@@ -99,18 +104,20 @@ fn end_of(error: &Error) -> CellEnd {
 
 impl Running<'_> {
     fn run(&mut self) -> Result<()> {
+        self.resources.cancel.check()?;
         self.enter(Phase::Fetch);
         let kernel = self.acquire()?;
         let tools = self.acquire_tools()?;
         self.enter(Phase::Prepare);
         let qemu = find_qemu(&self.plan.facts)?;
-        let results = self.dir.join("files");
+        let results = self.dir.join(FILES);
         std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
         let further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
         let prepared = prepare::prepare(self.plan, &kernel, &self.resources.cache, &results, &further)?;
         for note in prepared.notes.clone() {
             self.note(note);
         }
+        self.note_programs()?;
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
         let watched = self.boot(&kernel, &prepared, &chosen, &qemu)?;
         let watched =
@@ -133,6 +140,17 @@ impl Running<'_> {
         self.report.kernel = Some(kernel.facts.clone());
         (self.emit)(Event::KernelReady { cell: self.index, kernel: kernel.facts.clone() });
         Ok(kernel)
+    }
+
+    /// Which programs of ours ran in the guest.
+    fn note_programs(&mut self) -> Result<()> {
+        let program = self.plan.suite.share.join(&self.plan.suite.program);
+        for (name, path) in [("init_sha256", &self.plan.init), ("program_sha256", &program)] {
+            let file = File::open(path).host(format!("read {}", path.display()))?;
+            let hash = kernel::sha256(file).host(format!("read {}", path.display()))?;
+            self.report.provenance.insert(name.to_owned(), hash.as_str().to_owned());
+        }
+        Ok(())
     }
 
     /// A shell, where the suite is a script.
@@ -173,7 +191,7 @@ impl Running<'_> {
         let machine =
             prepare::machine(self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
         let log = self.dir.join("wire.jsonl");
-        let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
+        let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
         let job = prepare::job(self.plan)?;
         self.enter(Phase::Boot);
         let started = Instant::now();
@@ -188,12 +206,33 @@ impl Running<'_> {
         let parser = parser(self.plan);
         let scanner = (self.resources.scanner)();
         let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit);
-        let watched = watch.run(&mut session)?;
+        let watch = watch.writing_to(&self.dir.join(FILES));
+        let watched = watch.run(&mut session);
         self.phase = None;
         self.times(started, &watched);
-        session.end()?;
+        self.note_guest(kernel, &watched, session.vm().qemu_version());
+        if let Err(error) = session.end() {
+            self.note(format!("QEMU could not be ended in good order: {error}"));
+        }
         self.add_time(Phase::Teardown, watched.done.unwrap_or_else(Instant::now));
         Ok(watched)
+    }
+
+    /// What the guest and QEMU said of themselves. That the kernel that ran is the one that was meant is not taken for
+    /// granted.
+    fn note_guest(&mut self, kernel: &Kernel, watched: &Watched, qemu: Option<&str>) {
+        let mut add = |name: &str, value: &str| {
+            self.report.provenance.insert(name.to_owned(), value.to_owned());
+        };
+        if let Some(version) = qemu {
+            add("qemu", version);
+        }
+        let Some(release) = &watched.guest_release else { return };
+        add("guest_release", release);
+        if *release != kernel.facts.release {
+            let said = &kernel.facts.release;
+            self.note(format!("the guest calls itself {release}, its image {said}"));
+        }
     }
 
     /// The phases that the watch went through by itself.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kvet_wire::{Job, Share, modindex, paths};
+use kvet_wire::{Job, MAX_PAYLOAD, Share, modindex, paths};
 use sha2::{Digest, Sha256};
 
 use crate::cell::tools;
@@ -47,7 +47,7 @@ pub fn prepare(
     let notes = check(plan, kernel, &tree)?;
     let mut shares =
         vec![share(paths::TESTS_TAG, &plan.suite.share, true), share(paths::RESULTS_TAG, results, false)];
-    let identity = identity(kernel)?;
+    let identity = identity(kernel, &tree)?;
     let mut files = Vec::new();
     if let Some(root) = tree.root() {
         shares.push(share(paths::MODULES_TAG, root, true));
@@ -128,17 +128,20 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     Ok(findings.notes.iter().cloned().chain(modules).collect())
 }
 
-/// Something that differs when a kernel's image or modules do. A cached kernel never changes; a folder of the user's
-/// changes its list of modules whenever they are installed anew.
-fn identity(kernel: &Kernel) -> Result<String> {
+/// Something that differs when a kernel's image or modules do. A kernel in the cache never changes; of a folder of the
+/// user's every module's size and time count, because any of them may be replaced.
+fn identity(kernel: &Kernel, tree: &ModuleTree) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(kernel.facts.image_sha256.as_bytes());
-    if let Some(dir) = &kernel.modules {
-        hash.update(dir.as_os_str().as_encoded_bytes());
-        for file in ["modules.order", "modules.dep", "modules.builtin", "kernel"] {
-            let modified = fs::metadata(dir.join(file)).and_then(|m| m.modified());
-            let stamp = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            hash.update(stamp.unwrap_or_default().as_nanos().to_le_bytes());
+    if let (Some(root), false) = (tree.root(), kernel.is_cached()) {
+        hash.update(root.as_os_str().as_encoded_bytes());
+        for path in tree.files()?.values() {
+            let file = root.join(path);
+            let metadata = fs::metadata(&file).host(format!("read {}", file.display()))?;
+            let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            hash.update(path.as_bytes());
+            hash.update(metadata.len().to_le_bytes());
+            hash.update(modified.unwrap_or_default().as_nanos().to_le_bytes());
         }
     }
     Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
@@ -198,6 +201,10 @@ fn cmdline(facts: &ArchFacts) -> Vec<String> {
         "panic=-1".to_owned(),
         // After an oops no result can be trusted: stop there, with the test that provoked it still running.
         "oops=panic".to_owned(),
+        // Whatever a test or a config does to the console's log level: a warning that is not printed is not seen.
+        "ignore_loglevel".to_owned(),
+        // Tests and init write marks to /dev/kmsg; none may be dropped.
+        "printk.devkmsg=on".to_owned(),
     ];
     arguments.extend(facts.cmdline.iter().cloned());
     arguments
@@ -214,7 +221,11 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
     if let (Some(flag), Some(selected), false) =
         (&plan.suite.spec.select, &plan.selected, plan.filter.is_all())
     {
-        argv.extend(selected.iter().flat_map(|name| [flag.clone(), name.clone()]));
+        let selection: Vec<String> = selected.iter().flat_map(|name| [flag.clone(), name.clone()]).collect();
+        // One message carries the whole job. Where it would not fit, all tests run, and only those asked for count.
+        if selection.iter().map(|arg| arg.len() + 8).sum::<usize>() <= MAX_PAYLOAD / 2 {
+            argv.extend(selection);
+        }
     }
     let mut job = Job {
         id: 0,
@@ -226,7 +237,8 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
         argv,
         env: environment(plan.suite.spec.env.iter()),
         cwd: paths::TESTS.into(),
-        deadline_ms: 0,
+        // A backstop: the host counts from the start of the boot, and is first unless it is stuck.
+        deadline_ms: plan.limits.cell.as_millis() as u64,
         unix_time_ns: unix_time_ns(),
         seed: seed()?,
         tty: None,

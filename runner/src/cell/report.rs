@@ -11,15 +11,15 @@ pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
     report.end = watched.end;
     report.cases = watched.cases;
     report.notes.extend(watched.notes);
+    if !plan.filter.is_all() {
+        select(report, plan, &watched.about_job);
+    }
     for (splat, test) in watched.splats {
         let case = test.and_then(|name| report.cases.iter_mut().find(|case| case.name == name));
         match case {
             Some(case) if splat.allowed.is_none() => blame(case, &splat),
             _ => report.splats.push(splat),
         }
-    }
-    if !plan.filter.is_all() {
-        select(report, plan);
     }
 }
 
@@ -42,21 +42,16 @@ fn blame(case: &mut TestCase, splat: &Splat) {
     case.detail.push_str(&splat.text);
 }
 
-/// Where the suite could not be told which tests to run, all ran; only those asked for count.
-fn select(report: &mut CellReport, plan: &CellPlan) {
+/// Where the suite could not be told which tests to run, all ran; only those asked for count, and what is to be said
+/// of the job as a whole. A splat of a test that does not count is nobody's, but a failure all the same.
+fn select(report: &mut CellReport, plan: &CellPlan, about_job: &HashSet<String>) {
     let before = report.cases.len();
     let names: Vec<String> = report.cases.iter().map(|case| case.name.clone()).collect();
-    report.cases.retain(|case| plan.filter.matches(&case.name) || is_about_the_job(plan, &case.name));
+    report.cases.retain(|case| plan.filter.matches(&case.name) || about_job.contains(&case.name));
     if report.cases.is_empty() && before > 0 && report.end == CellEnd::Completed {
         let error = plan.filter.nothing(&plan.id.suite, &names);
         report.end = CellEnd::Usage { reason: error.to_string() };
     }
-}
-
-/// Cases that the parser made about the job as a whole carry the suite's name, or begin with it.
-fn is_about_the_job(plan: &CellPlan, name: &str) -> bool {
-    name == plan.suite.spec.name
-        || plan.suite.tests.as_ref().is_some_and(|known| !known.iter().any(|n| n == name))
 }
 
 /// Every selected test is in the report: those that never started say why.

@@ -22,6 +22,8 @@ pub struct Timeline {
 
 /// More starts than this are no suite: the guest floods its console.
 const MAX_STARTS: usize = 200_000;
+/// Longest name of a test that is looked for, in characters.
+const MAX_NAME: usize = 256;
 
 impl Timeline {
     /// Takes a line of the console.
@@ -29,9 +31,11 @@ impl Timeline {
         let (Some(at), text) = strip_prefix(line) else { return };
         if let Some(name) = text.strip_prefix(RUN_MARK) {
             push(&mut self.marked, at, name.trim());
-        } else if let Some(boottime) = text.strip_prefix(SYNC_MARK).and_then(|t| t.trim().parse::<i64>().ok())
+        } else if self.offset_us.is_none()
+            && let Some(boottime) = text.strip_prefix(SYNC_MARK).and_then(|t| t.trim().parse::<i64>().ok())
         {
-            self.offset_us = Some(at.as_micros() as i64 - boottime);
+            // Only the first: init says it before any test could.
+            self.offset_us = (at.as_micros() as i64).checked_sub(boottime);
         }
     }
 
@@ -65,7 +69,7 @@ impl Timeline {
     }
 
     fn to_boottime(&self, printk: Duration) -> Duration {
-        let us = printk.as_micros() as i64 - self.offset_us.unwrap_or(0);
+        let us = (printk.as_micros() as i64).saturating_sub(self.offset_us.unwrap_or(0));
         Duration::from_micros(us.max(0) as u64)
     }
 }
@@ -73,7 +77,7 @@ impl Timeline {
 fn push(starts: &mut Vec<(Duration, String)>, at: Duration, name: &str) {
     // A guest's clock that runs backwards would break the search.
     if starts.len() < MAX_STARTS && starts.last().is_none_or(|(last, _)| *last <= at) {
-        starts.push((at, name.to_owned()));
+        starts.push((at, name.chars().take(MAX_NAME).collect()));
     }
 }
 

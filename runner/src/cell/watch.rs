@@ -1,19 +1,23 @@
 //! A guest from power-on to its end: the loop that turns what happens to it into events, test cases and a verdict.
 
+use std::collections::HashSet;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kvet_wire::{BYE_MARK, Job, JobStatus, LAST_WORDS_MARK};
+use kvet_wire::{BYE_MARK, Job, JobStatus, LACKS_MARK, LAST_WORDS_MARK};
 
 use crate::cell::budget::Budget;
 use crate::cell::timeline::Timeline;
 use crate::error::Result;
 use crate::event::{CellEnd, Event, Outcome, Phase, Splat, Stream, TestCase};
 use crate::guest::{GuestEvent, Ready, Session};
+use crate::kernel::tree_size;
 use crate::parse::clean::LineSplitter;
-use crate::parse::splat::Scanner;
+use crate::parse::splat::{Scanner, strip_prefix};
 use crate::parse::{JobEnd, OutputParser, TestEvent};
 use crate::plan::Limits;
+use crate::vm::PAUSED;
 
 /// How long the last words of a guest, or the stacks of one that hangs, are waited for.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -23,6 +27,16 @@ const QUIET: Duration = Duration::from_millis(500);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// A guest whose init gave no sign of life for this long is not asked to do anything any more.
 const DEAF: Duration = Duration::from_secs(5);
+/// How long a guest may take to leave while its console still speaks.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+/// Most remarks about one guest, and most characters of one.
+const MAX_NOTES: usize = 100;
+/// See [`MAX_NOTES`].
+const MAX_NOTE: usize = 2000;
+/// A guest that has written this much is stopped when the disk it writes to gets full.
+const MAX_FILES: u64 = 64 << 20;
+/// Free space, in bytes, below which a disk is getting full.
+const DISK_RESERVE: u64 = 512 << 20;
 /// How many lines of the console are kept for messages about a guest that did not come up.
 const TAIL: usize = 30;
 /// Bytes of QEMU's last line that are worth quoting.
@@ -38,6 +52,10 @@ pub struct Watched {
     pub end: CellEnd,
     /// Tests with results, in the order they finished.
     pub cases: Vec<TestCase>,
+    /// The names of those cases that are about the job as a whole.
+    pub about_job: HashSet<String>,
+    /// What the guest said of itself at Ready.
+    pub guest_release: Option<String>,
     /// What the kernel complained about, and the test it belongs to.
     pub splats: Vec<(Splat, Option<String>)>,
     /// Whether QEMU ended before the guest said a word: worth a second try with another accelerator.
@@ -65,7 +83,11 @@ pub struct Watch<'a> {
     running: Option<String>,
     clock: Clock,
     stage: Stage,
+    /// Init's last line is on the console.
     bye_seen: bool,
+    /// Init's last frame has come.
+    bye_heard: bool,
+    files: Option<PathBuf>,
     stopped: Option<String>,
     out: Watched,
 }
@@ -99,7 +121,7 @@ enum Stage {
     /// The job was killed for this reason, and has to be gone by then.
     Killing { why: String, until: Instant },
     /// The guest was told to power off; what the kernel still says is read until then.
-    Leaving { until: Instant },
+    Leaving { until: Instant, latest: Instant },
     /// Nothing more will come.
     Over,
 }
@@ -136,10 +158,14 @@ impl<'a> Watch<'a> {
             clock: Clock { started: now, test_since: now, guest: Duration::ZERO },
             stage: Stage::Booting,
             bye_seen: false,
+            bye_heard: false,
+            files: None,
             stopped: None,
             out: Watched {
                 end: CellEnd::Completed,
                 cases: Vec::new(),
+                about_job: HashSet::new(),
+                guest_release: None,
                 splats: Vec::new(),
                 stillborn: false,
                 ready: None,
@@ -149,21 +175,38 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Also keeps an eye on the folder that the guest writes to.
+    #[must_use]
+    pub fn writing_to(mut self, files: &Path) -> Self {
+        self.files = Some(files.to_owned());
+        self
+    }
+
     /// Watches until the guest's job is over and its last words are read, or the guest is lost. QEMU may still run
     /// afterwards.
     ///
-    /// # Errors
-    /// The host's: the wait failed or a log cannot be written. What the guest does is never an error here.
-    pub fn run<W: Write>(mut self, session: &mut Session<W>) -> Result<Watched> {
+    /// Whatever happens, it is in the result: what the guest does is never an error here, and trouble of the host does
+    /// not lose what had finished.
+    pub fn run<W: Write>(mut self, session: &mut Session<W>) -> Watched {
         while self.stage != Stage::Over {
-            let deadline = self.deadline(session);
-            match session.next_event(Some(deadline))? {
-                GuestEvent::Deadline => self.on_deadline(session)?,
-                event => self.on_event(event, session)?,
+            // Trouble of the host ends the guest, and leaves what had finished.
+            if let Err(error) = self.step(session) {
+                self.lost(CellEnd::Infra { reason: error.to_string() });
             }
         }
         self.console_ended();
-        Ok(self.out)
+        if let Some(error) = session.log_error() {
+            self.note(error.to_string());
+        }
+        self.out
+    }
+
+    fn step<W: Write>(&mut self, session: &mut Session<W>) -> Result<()> {
+        let deadline = self.deadline(session);
+        match session.next_event(Some(deadline))? {
+            GuestEvent::Deadline => self.on_deadline(session),
+            event => self.on_event(event, session),
+        }
     }
 
     /// When the loop has to look at the clock, at the latest.
@@ -173,7 +216,9 @@ impl<'a> Watch<'a> {
             Stage::Working => (self.clock.test_since + self.limits.test)
                 .min(self.clock.started + self.limits.cell)
                 .min(session.last_frame() + self.limits.silence),
-            Stage::Dumping { until, .. } | Stage::Killing { until, .. } | Stage::Leaving { until } => *until,
+            Stage::Dumping { until, .. } | Stage::Killing { until, .. } | Stage::Leaving { until, .. } => {
+                *until
+            }
             Stage::Over => Instant::now(),
         };
         if self.scanner.pending().is_some() { stage.min(self.console.last + QUIET) } else { stage }
@@ -193,14 +238,16 @@ impl<'a> Watch<'a> {
             }
             GuestEvent::Output { stream, at, bytes } => self.on_output(stream, at, &bytes),
             GuestEvent::JobDone { at, status } => self.on_job_done(at, status, session)?,
-            GuestEvent::Bye | GuestEvent::Beat | GuestEvent::Deadline | GuestEvent::Also(_) => {}
+            GuestEvent::Bye => self.bye_heard = true,
+            GuestEvent::Beat => self.check_disk(),
+            GuestEvent::Deadline | GuestEvent::Also(_) => {}
             GuestEvent::LastWords(text) => {
                 self.lost(CellEnd::Infra { reason: format!("the guest's init failed: {text}") });
             }
             GuestEvent::Violation(why) => {
                 self.lost(CellEnd::Crashed { reason: format!("the guest broke the wire protocol: {why}") });
             }
-            GuestEvent::Stopped(reason) => self.stopped = Some(reason),
+            GuestEvent::Stopped(reason) => self.on_stopped(reason),
             GuestEvent::Exited { status, clean, stderr } => self.on_exit(&status, clean, &stderr),
             GuestEvent::Cancelled => self.lost(CellEnd::Interrupted),
         }
@@ -221,14 +268,7 @@ impl<'a> Watch<'a> {
         self.timeline.console_line(&line);
         let splats = self.scanner.line(&line);
         self.on_splats(splats);
-        if let Some((_, words)) = line.split_once(LAST_WORDS_MARK) {
-            let reason = format!("the guest's init failed: {}", words.trim());
-            self.lost(CellEnd::Infra { reason });
-        }
-        if line.contains(BYE_MARK) {
-            self.bye_seen = true;
-            self.leave_if_done();
-        }
+        self.on_mark(strip_prefix(&line).1);
         if self.console.tail.len() == TAIL {
             self.console.tail.remove(0);
         }
@@ -237,6 +277,25 @@ impl<'a> Watch<'a> {
             Ok(true) => (self.emit)(Event::ConsoleLine { cell: self.cell, line }),
             Ok(false) => {}
             Err(note) => self.note(note),
+        }
+    }
+
+    /// What init says through the kernel's log. A test could say the same, so it counts only where no test runs.
+    fn on_mark(&mut self, text: &str) {
+        match self.stage {
+            Stage::Booting => {
+                if let Some(what) = text.strip_prefix(LACKS_MARK) {
+                    self.unbootable(format!("the kernel lacks what every guest needs: {}", what.trim()));
+                } else if let Some(words) = text.strip_prefix(LAST_WORDS_MARK) {
+                    let reason = format!("the guest's init failed: {}", words.trim());
+                    self.lost(CellEnd::Infra { reason });
+                }
+            }
+            Stage::Leaving { .. } if text.starts_with(BYE_MARK) => {
+                self.bye_seen = true;
+                self.leave_if_done();
+            }
+            _ => {}
         }
     }
 
@@ -271,6 +330,7 @@ impl<'a> Watch<'a> {
 
     fn on_ready<W: Write>(&mut self, ready: &Ready, session: &mut Session<W>) -> Result<()> {
         (self.emit)(Event::GuestReady { cell: self.cell, boottime: ready.boottime });
+        self.out.guest_release = Some(ready.release.clone());
         for problem in &ready.problems {
             self.note(format!("guest: {problem}"));
         }
@@ -311,8 +371,11 @@ impl<'a> Watch<'a> {
                     self.running = Some(name.clone());
                     (self.emit)(Event::TestStarted { cell: self.cell, name });
                 }
-                TestEvent::Finished { case, .. } => {
+                TestEvent::Finished { case, about_job, .. } => {
                     self.running = None;
+                    if about_job {
+                        self.out.about_job.insert(case.name.clone());
+                    }
                     (self.emit)(Event::TestFinished { cell: self.cell, case: case.clone() });
                     self.out.cases.push(case);
                 }
@@ -341,7 +404,8 @@ impl<'a> Watch<'a> {
         self.finish_job(&end);
         self.out.done = Some(Instant::now());
         (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
-        self.stage = Stage::Leaving { until: Instant::now() + SETTLE };
+        let now = Instant::now();
+        self.stage = Stage::Leaving { until: now + SETTLE, latest: now + LEAVE_LIMIT };
         session.power_off()
     }
 
@@ -384,7 +448,7 @@ impl<'a> Watch<'a> {
             detail: String::new(),
         };
         let is_missing = |event: &TestEvent| matches!(event, TestEvent::Finished { case, .. } if case.outcome == Outcome::NotRun);
-        let event = TestEvent::Finished { case, at: self.clock.guest };
+        let event = TestEvent::Finished { case, about_job: false, at: self.clock.guest };
         match events.iter_mut().find(|event| is_missing(event)) {
             Some(missing) => *missing = event,
             None => events.push(event),
@@ -409,6 +473,7 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         match self.stage.clone() {
             Stage::Booting if now >= self.clock.started + self.limits.boot => {
+                self.out.stillborn = self.console.lines == 0;
                 self.unbootable(format!("not up after {}", seconds(self.limits.boot)));
             }
             Stage::Working => {
@@ -420,11 +485,16 @@ impl<'a> Watch<'a> {
             Stage::Killing { why, until } if now >= until => {
                 self.lost(CellEnd::Crashed { reason: format!("{why}, and could not be killed") });
             }
-            Stage::Leaving { until } if now >= until => {
-                if !self.bye_seen {
-                    self.note(format!("the guest did not leave within {}", seconds(SETTLE)));
+            Stage::Leaving { until, latest } if now >= until => {
+                // A slow console is read to its end, within reason.
+                let quiet = self.console.last.elapsed() >= QUIET;
+                if !quiet && now < latest {
+                    self.stage = Stage::Leaving { until: now + QUIET, latest };
+                } else if self.bye_heard {
+                    self.stage = Stage::Over;
+                } else {
+                    self.lost(CellEnd::Crashed { reason: "the guest hung when it was told to leave".into() });
                 }
-                self.stage = Stage::Over;
             }
             _ => {}
         }
@@ -470,11 +540,32 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// Notices a guest that fills the host's disk through its results share.
+    fn check_disk(&mut self) {
+        let Some(dir) = &self.files else { return };
+        let Ok(stat) = nix::sys::statvfs::statvfs(dir.as_path()) else { return };
+        if stat.blocks_available() * stat.fragment_size() < DISK_RESERVE && tree_size(dir) > MAX_FILES {
+            let reason = format!("the guest has filled the disk of {}", dir.display());
+            self.lost(CellEnd::Infra { reason });
+        }
+    }
+
+    /// QEMU says why a guest no longer runs. Its end follows, unless it was only paused.
+    fn on_stopped(&mut self, reason: String) {
+        if reason != PAUSED {
+            self.stopped = Some(reason);
+        } else if self.stopped.is_none() && !matches!(self.stage, Stage::Leaving { .. }) {
+            self.out.stillborn = self.console.lines == 0;
+            let reason = "QEMU paused the guest: its accelerator could not go on".to_owned();
+            self.lost(CellEnd::Infra { reason });
+        }
+    }
+
     // --- ends ----------------------------------------------------------------------------------------------
 
     fn on_exit(&mut self, status: &str, clean: bool, stderr: &str) {
         self.console_ended();
-        if matches!(self.stage, Stage::Leaving { .. }) {
+        if self.bye_heard {
             self.stage = Stage::Over;
             return;
         }
@@ -487,7 +578,7 @@ impl<'a> Watch<'a> {
         }
         let fatal = self.out.splats.iter().map(|(splat, _)| splat).find(|splat| splat.fatal);
         let reason = match (fatal, &self.stopped) {
-            (Some(splat), _) if splat.kind == INIT_KILLED => {
+            (Some(splat), _) if splat.kind == INIT_KILLED && self.stage != Stage::Booting => {
                 let reason = format!("the guest's init was killed: {}", splat.title);
                 self.lost(CellEnd::Infra { reason });
                 return;
@@ -537,14 +628,22 @@ impl<'a> Watch<'a> {
                 self.finish_job(&JobEnd::Lost(how));
             }
         }
-        // A job that was over keeps its verdict, whatever goes wrong while its guest leaves.
-        if !leaving || end == CellEnd::Interrupted {
-            self.out.end = end;
+        // A job that was over keeps its verdict if the host has trouble with what is left of the guest; a kernel that
+        // crashes while it tidies up after the tests has crashed.
+        match end {
+            CellEnd::Infra { reason } if leaving => self.note(format!("after the tests: {reason}")),
+            end => self.out.end = end,
         }
         self.stage = Stage::Over;
     }
 
-    fn note(&mut self, text: String) {
+    fn note(&mut self, mut text: String) {
+        if self.out.notes.len() >= MAX_NOTES {
+            return;
+        }
+        if let Some((end, _)) = text.char_indices().nth(MAX_NOTE) {
+            text.truncate(end);
+        }
         (self.emit)(Event::Note { cell: self.cell, text: text.clone() });
         self.out.notes.push(text);
     }

@@ -143,15 +143,26 @@ pub struct RunArgs {
     /// Print the plan, QEMU's exact command line and the initramfs; start nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 skip, 128 stop
-    #[arg(long)]
-    pub git_bisect: bool,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 skip, 128 stop. What is bad: a test that fails (a crash is
+    /// then a skip), or with =crash also a crash or a complaint of the kernel
+    #[arg(long, value_enum, value_name = "SYMPTOM", num_args = 0..=1, require_equals = true,
+          default_missing_value = "fail")]
+    pub git_bisect: Option<Symptom>,
     /// Show the console, the job's output and QEMU's command line as they come
     #[arg(short, long)]
     pub verbose: bool,
     /// A static program and its arguments, to run instead of a suite; its folder is shared
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What a bisection looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Symptom {
+    /// A test that fails.
+    Fail,
+    /// A crash, a hang or a splat as well.
+    Crash,
 }
 
 /// What standard output is.

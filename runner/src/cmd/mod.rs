@@ -26,7 +26,15 @@ use args::{Cli, Command};
 
 /// The whole program: parses the arguments, does what they say, and tells the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // To git a usage error's 2 would be a verdict.
+        Err(e) if e.use_stderr() && std::env::args().any(|arg| arg.starts_with("--git-bisect")) => {
+            let _ = e.print();
+            return ExitCode::from(exit::BISECT_ABORT);
+        }
+        Err(e) => e.exit(),
+    };
     let color = cli.common.color;
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::cell;
-use crate::cmd::args::{MessageFormat, RunArgs};
-use crate::cmd::{Setup, plain_progress, print};
-use crate::error::{Error, IoContext, Result};
+use crate::cmd::args::{MessageFormat, RunArgs, Symptom};
+use crate::cmd::{Setup, complain, plain_progress, print};
+use crate::error::{Error, IoContext, Result, exit};
 use crate::event::{CellEnd, CellId, Event, RunReport};
 use crate::plan::{Plan, Request};
 use crate::report::json::Json;
@@ -17,12 +17,36 @@ use crate::schedule;
 
 /// Runs the suite on every kernel, reports, and gives the exit code.
 pub fn run(args: &RunArgs, color: ColorChoice) -> Result<u8> {
+    let Some(sought) = args.git_bisect else {
+        let (report, complete) = run_and_report(args, color)?;
+        let code = report.as_ref().map_or(exit::PASSED, verdict);
+        complete?;
+        if code == exit::USAGE {
+            usage_trouble(&report)?;
+        }
+        return Ok(code);
+    };
+    // git takes 1 to 127 for a verdict about the kernel: whatever kept us from having one must stop the bisection. A
+    // report that could not be written does not change what is known about the kernel.
+    match run_and_report(args, color) {
+        Ok((Some(report), _)) => Ok(bisect_code(&report, sought == Symptom::Crash)),
+        Ok((None, _)) => Ok(exit::PASSED),
+        Err(error) => {
+            complain(&error, color);
+            Ok(exit::BISECT_ABORT)
+        }
+    }
+}
+
+/// The run's report, if it was not a dry one, and whether all of it could be written.
+fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunReport>, Result<()>)> {
     let setup = Setup::new()?;
     let plan = Plan::new(&request(args), &setup.home, &setup.config)?;
     setup.resources.cancel.on_signals()?;
     if args.dry_run {
         let texts = plan.cells.iter().map(|c| cell::dry_run(c, &setup.resources, &mut plain_progress()));
-        return print(&texts.collect::<Result<Vec<_>>>()?.join("\n"));
+        print(&texts.collect::<Result<Vec<_>>>()?.join("\n"))?;
+        return Ok((None, Ok(())));
     }
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
     if let Some(folder) = args.junit.as_deref().and_then(Path::parent) {
@@ -46,18 +70,12 @@ pub fn run(args: &RunArgs, color: ColorChoice) -> Result<u8> {
     let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let report = schedule::run(&plan, &dir, command, &setup.resources, &mut emit);
     let complete = reporters.finish();
-    if args.git_bisect {
-        // A report that could not be written does not change what is known about the kernel.
-        return Ok(bisect_code(&report, false));
-    }
-    complete?;
-    usage_trouble(&report)?;
-    Ok(verdict(&report))
+    Ok((Some(report), complete))
 }
 
 /// A caller's mistake that only showed once a cell ran is told like every other.
-fn usage_trouble(report: &RunReport) -> Result<()> {
-    match report.cells.iter().find_map(|cell| match &cell.end {
+fn usage_trouble(report: &Option<RunReport>) -> Result<()> {
+    match report.iter().flat_map(|report| &report.cells).find_map(|cell| match &cell.end {
         CellEnd::Usage { reason } => Some(reason),
         _ => None,
     }) {

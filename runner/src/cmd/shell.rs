@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use kvet_wire::{Job, JobStatus, LAST_WORDS_MARK, Tty};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use vmm_sys_util::signal::register_signal_handler;
 use vmm_sys_util::terminal::Terminal;
 
+use crate::cancel::restore_terminal_at_exit;
 use crate::cell::tools::{self, Tools};
 use crate::cell::{self, prepare};
 use crate::cmd::args::ShellArgs;
@@ -26,6 +28,8 @@ use crate::report::store::{RunDir, Store};
 use crate::vm::Vm;
 use crate::vm::accel;
 
+/// Ctrl-]: ends the guest, however it hangs.
+const ESCAPE: u8 = 0x1d;
 /// What a terminal types for "no more input".
 const END_OF_INPUT: u8 = 4;
 /// Most bytes of a file that is standard input.
@@ -52,6 +56,7 @@ pub fn run(args: &ShellArgs) -> Result<u8> {
         job: job(&plan, args.command.as_deref())?,
         boot_deadline: Instant::now() + plan.limits.boot,
         typing: args.command.is_none(),
+        interactive: std::io::stdin().is_terminal(),
         console_path: console.display().to_string(),
     };
     shell.run()
@@ -118,6 +123,7 @@ struct Shell {
     job: Job,
     boot_deadline: Instant,
     typing: bool,
+    interactive: bool,
     console_path: String,
 }
 
@@ -133,6 +139,9 @@ impl Shell {
         // A plain file and /dev/null cannot be waited for (epoll_ctl(2), EPERM); they can be read at once.
         let waits = self.typing && self.session.vm().also_watch(stdin.as_raw_fd()).is_ok();
         self.session.run(self.job.clone())?;
+        if self.typing && self.interactive {
+            eprint!("Ctrl-] ends the guest at any time\r\n");
+        }
         if self.typing && !waits {
             self.type_all()?;
         }
@@ -209,6 +218,8 @@ impl Shell {
                 self.session.vm().stop_watching(stdin.as_raw_fd())?;
                 self.session.type_into(&[END_OF_INPUT])
             }
+            // From a terminal only: a file may hold the byte for its own reasons.
+            n if self.interactive && buffer[..n].contains(&ESCAPE) => Err(Error::interrupted()),
             n => self.session.type_into(&buffer[..n]),
         }
     }
@@ -257,27 +268,36 @@ impl Shell {
     }
 }
 
-/// The terminal in raw mode while this lives.
+/// The terminal in raw mode while this lives, and afterwards exactly as it was found.
 struct RawMode {
-    on: bool,
+    found: Option<Termios>,
 }
 
 impl RawMode {
     fn enter() -> Result<Self> {
         let stdin = std::io::stdin();
-        let on = stdin.is_terminal();
-        if on {
-            stdin.lock().set_raw_mode().map_err(|e| Error::host(format!("cannot set the terminal: {e}")))?;
+        if !stdin.is_terminal() {
+            return Ok(Self { found: None });
         }
-        Ok(Self { on })
+        let found = tcgetattr(&stdin).map_err(|e| Error::host(format!("cannot read the terminal: {e}")))?;
+        restore_terminal_at_exit(Some(found.clone().into()));
+        let mode = Self { found: Some(found.clone()) };
+        let failed = |e: &dyn std::fmt::Display| Error::host(format!("cannot set the terminal: {e}"));
+        stdin.lock().set_raw_mode().map_err(|e| failed(&e))?;
+        // That leaves Ctrl-S, Ctrl-Q and Ctrl-V to the terminal, and they are the guest's.
+        let mut raw = found;
+        cfmakeraw(&mut raw);
+        tcsetattr(&stdin, SetArg::TCSANOW, &raw).map_err(|e| failed(&e))?;
+        Ok(mode)
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        if self.on {
+        if let Some(found) = &self.found {
             // Nothing better can be done about a terminal that is gone.
-            let _ = std::io::stdin().lock().set_canon_mode();
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, found);
+            restore_terminal_at_exit(None);
         }
     }
 }

@@ -12,9 +12,12 @@ use kvet_wire::message::{self, Output};
 use kvet_wire::{Frame, FromGuest, Job, JobStatus, ModuleProblem, PROTOCOL, ToGuest, Tty};
 use serde::Serialize;
 
-use crate::error::{IoContext, Result};
+use crate::error::{Error, Result};
 use crate::event::Stream;
 use crate::vm::{Vm, VmEvent};
+
+/// Most bytes of `wire.jsonl`, per guest.
+const MAX_LOG: u64 = 64 << 20;
 
 /// What a guest does, as far as the rest of the runner is concerned.
 #[derive(Debug)]
@@ -95,7 +98,10 @@ pub struct Session<W: Write> {
     started: Instant,
     ready: bool,
     job: Option<u32>,
+    job_started: bool,
     next_job: u32,
+    log_left: u64,
+    log_error: Option<Error>,
     last_frame: Instant,
 }
 
@@ -126,7 +132,18 @@ impl<W: Write> Session<W> {
     /// Wraps a guest that was just started. Every message is noted in `log`, one JSON object a line.
     pub fn new(vm: Vm, log: W) -> Self {
         let now = Instant::now();
-        Self { vm, log, started: now, ready: false, job: None, next_job: 1, last_frame: now }
+        Self {
+            vm,
+            log,
+            started: now,
+            ready: false,
+            job: None,
+            job_started: false,
+            next_job: 1,
+            log_left: MAX_LOG,
+            log_error: None,
+            last_frame: now,
+        }
     }
 
     /// The guest itself.
@@ -147,6 +164,7 @@ impl<W: Write> Session<W> {
         job.id = self.next_job;
         self.next_job += 1;
         self.job = Some(job.id);
+        self.job_started = false;
         self.tell(&ToGuest::Run(job))
     }
 
@@ -203,8 +221,7 @@ impl<W: Write> Session<W> {
     ///
     /// # Errors
     /// See [`Vm::end`].
-    pub fn end(mut self) -> Result<()> {
-        self.log.flush().host("write wire.jsonl")?;
+    pub fn end(self) -> Result<()> {
         self.vm.end()
     }
 
@@ -215,11 +232,11 @@ impl<W: Write> Session<W> {
     pub fn next_event(&mut self, deadline: Option<Instant>) -> Result<GuestEvent> {
         Ok(match self.vm.next_event(deadline)? {
             VmEvent::Console(bytes) => GuestEvent::Console(bytes),
-            VmEvent::Frame(frame) => match self.frame(&frame)? {
+            VmEvent::Frame(frame) => match self.frame(&frame) {
                 Ok(event) => event,
-                Err(why) => self.violation(why)?,
+                Err(why) => self.violation(why),
             },
-            VmEvent::WireBroken(error) => self.violation(error.to_string())?,
+            VmEvent::WireBroken(error) => self.violation(error.to_string()),
             VmEvent::Stopped(reason) => GuestEvent::Stopped(reason),
             VmEvent::Exited { status, clean, stderr } => GuestEvent::Exited { status, clean, stderr },
             VmEvent::Deadline => GuestEvent::Deadline,
@@ -229,34 +246,47 @@ impl<W: Write> Session<W> {
     }
 
     fn tell(&mut self, message: &ToGuest) -> Result<()> {
-        self.log(|line| line.to_guest = Some(message))?;
+        self.log(|line| line.to_guest = Some(message));
         self.vm.tell(message)
     }
 
-    fn violation(&mut self, why: String) -> Result<GuestEvent> {
-        self.log(|line| line.violation = Some(&why))?;
-        Ok(GuestEvent::Violation(why))
+    fn violation(&mut self, why: String) -> GuestEvent {
+        self.log(|line| line.violation = Some(&why));
+        GuestEvent::Violation(why)
     }
 
-    fn log<'a>(&mut self, fill: impl FnOnce(&mut LogLine<'a>)) -> Result<()> {
+    /// Notes a message. A log that cannot be written is no reason to lose the guest: it ends there, and
+    /// [`Session::log_error`] tells.
+    fn log<'a>(&mut self, fill: impl FnOnce(&mut LogLine<'a>)) {
+        if self.log_left == 0 {
+            return;
+        }
         let at = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e6;
         let mut line = LogLine { at, to_guest: None, from_guest: None, output: None, violation: None };
         fill(&mut line);
-        serde_json::to_writer(&mut self.log, &line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.log.write_all(b"\n"))
-            .host("write wire.jsonl")
+        let mut text = serde_json::to_vec(&line).unwrap_or_default();
+        text.push(b'\n');
+        self.log_left = self.log_left.saturating_sub(text.len() as u64);
+        if let Err(e) = self.log.write_all(&text) {
+            self.log_left = 0;
+            self.log_error = Some(Error::host("wire.jsonl cannot be written").because(e));
+        }
     }
 
-    fn frame(&mut self, frame: &Frame) -> Result<std::result::Result<GuestEvent, String>> {
+    /// What kept the log from being complete, if anything did.
+    pub fn log_error(&self) -> Option<&Error> {
+        self.log_error.as_ref()
+    }
+
+    fn frame(&mut self, frame: &Frame) -> std::result::Result<GuestEvent, String> {
         self.last_frame = Instant::now();
         match frame.kind {
             Kind::Control => match message::parse_control(&frame.payload) {
                 Ok(message) => {
-                    self.log(|line| line.from_guest = Some(&message))?;
-                    Ok(self.control(message))
+                    self.log(|line| line.from_guest = Some(&message));
+                    self.control(message)
                 }
-                Err(e) => Ok(Err(e.to_string())),
+                Err(e) => Err(e.to_string()),
             },
             Kind::Output => match Output::parse(&frame.payload) {
                 Ok(output) => {
@@ -265,12 +295,12 @@ impl<W: Write> Session<W> {
                         boottime_us: output.boottime_us,
                         bytes: output.bytes.len(),
                     };
-                    self.log(|line| line.output = Some(head))?;
-                    Ok(self.output(output))
+                    self.log(|line| line.output = Some(head));
+                    self.output(output)
                 }
-                Err(e) => Ok(Err(e.to_string())),
+                Err(e) => Err(e.to_string()),
             },
-            Kind::Input => Ok(Err("the guest sent an input frame".into())),
+            Kind::Input => Err("the guest sent an input frame".into()),
         }
     }
 
@@ -299,6 +329,9 @@ impl<W: Write> Session<W> {
             _ if !self.ready => Err("something was said before Ready".into()),
             FromGuest::JobStarted { job, boottime_us, modules } => {
                 self.expect_job(job)?;
+                if std::mem::replace(&mut self.job_started, true) {
+                    return Err(format!("job {job} was started twice"));
+                }
                 Ok(GuestEvent::JobStarted { at: at(boottime_us), modules })
             }
             FromGuest::JobDone { job, boottime_us, status } => {

@@ -450,7 +450,8 @@ pub(super) fn unix(time: SystemTime) -> u64 {
 }
 
 /// Bytes of the regular files in a tree; symbolic links are not followed.
-pub(super) fn tree_size(dir: &Path) -> u64 {
+/// Bytes of all files below a folder; what cannot be read counts nothing.
+pub fn tree_size(dir: &Path) -> u64 {
     let mut size = 0;
     let mut open = vec![dir.to_path_buf()];
     while let Some(dir) = open.pop() {

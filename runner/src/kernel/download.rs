@@ -229,7 +229,9 @@ impl Fetcher {
             };
             last = Instant::now();
             match part {
-                Part::Begins { at, length: Some(length) } if at + length == from && from > 0 => {
+                Part::Begins { at, length: Some(length) }
+                    if at.checked_add(length) == Some(from) && from > 0 =>
+                {
                     return Ok(Ok(()));
                 }
                 Part::Begins { at, .. } => offset = at,

@@ -10,6 +10,7 @@ use crate::event::KernelFacts;
 use super::image::{self, ImageFacts, ImageKind};
 use super::kconfig::{KernelConfig, MAX_CONFIG_BYTES};
 use super::version::KernelVersion;
+use super::vmlinux::has_pvh_entry;
 use super::{Kernel, KernelSpec, Progress};
 
 pub(super) fn acquire(
@@ -36,6 +37,7 @@ pub(super) fn acquire(
         ))
         .hint(format!("-a {} runs it", facts.arch)));
     }
+    check_bootable(&image, &facts)?;
     let version = KernelVersion::parse_prefix(&facts.release).map(|(v, _)| v).ok_or_else(|| {
         Error::caller(format!("{} calls itself '{}': no kernel version", image.display(), facts.release))
     })?;
@@ -62,6 +64,23 @@ pub(super) fn acquire(
         config,
         lock: None,
     })
+}
+
+/// QEMU enters an x86 vmlinux where its PVH note says, and cannot load one of arm64 at all: its segments name virtual
+/// addresses.
+fn check_bootable(image: &Path, facts: &ImageFacts) -> Result<()> {
+    if facts.kind != ImageKind::Vmlinux {
+        return Ok(());
+    }
+    match facts.arch {
+        Arch::X86_64 if has_pvh_entry(image) => Ok(()),
+        Arch::X86_64 => Err(Error::caller(format!("{} has no PVH entry point for QEMU", image.display()))
+            .hint("set CONFIG_PVH=y, or give arch/x86/boot/bzImage")),
+        Arch::Arm64 => {
+            Err(Error::caller(format!("{}: QEMU does not boot a vmlinux of arm64", image.display()))
+                .hint("give arch/arm64/boot/Image"))
+        }
+    }
 }
 
 /// `trixie/6.12` is a path to us; whoever typed it may have meant the suite.

@@ -52,6 +52,16 @@ impl<'de> Deserialize<'de> for Sha256Hex {
     }
 }
 
+/// The hash of everything that can be read.
+///
+/// # Errors
+/// Reading failed.
+pub fn sha256(source: impl Read) -> io::Result<Sha256Hex> {
+    let mut source = HashingReader::new(source);
+    io::copy(&mut source, &mut io::sink())?;
+    Ok(source.finish())
+}
+
 /// Hashes what is read through it.
 pub struct HashingReader<R> {
     inner: R,

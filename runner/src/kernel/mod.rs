@@ -38,8 +38,8 @@ use crate::error::Result;
 use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
-pub use cache::{Cache, EntryInfo, Held, Listed, Prune, Pruned};
-pub use hash::Sha256Hex;
+pub use cache::{Cache, EntryInfo, Held, Listed, Prune, Pruned, tree_size};
+pub use hash::{Sha256Hex, sha256};
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
 pub use package::{Package, acquire_packages};

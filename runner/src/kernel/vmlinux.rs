@@ -76,7 +76,7 @@ fn open_payload(bzimage: &Path) -> io::Result<Option<Box<dyn Read>>> {
 }
 
 /// Whether a file is a 64-bit ELF kernel that says where a PVH boot begins.
-fn has_pvh_entry(path: &Path) -> bool {
+pub(super) fn has_pvh_entry(path: &Path) -> bool {
     let read = || -> Option<bool> {
         let cache = ReadCache::new(File::open(path).ok()?);
         let header = FileHeader64::<Endianness>::parse(&cache).ok()?;

@@ -62,7 +62,7 @@ impl OutputParser for ExitParser {
             message,
             detail: self.detail.take(),
         };
-        vec![TestEvent::Finished { case, at }]
+        vec![TestEvent::Finished { case, about_job: false, at }]
     }
 }
 

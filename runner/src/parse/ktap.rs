@@ -263,7 +263,7 @@ impl KtapParser {
         };
         let detail = self.take_detail();
         self.last_at = at;
-        self.done(depth, TestCase { name, outcome, duration, message, detail }, out);
+        self.done(depth, TestCase { name, outcome, duration, message, detail }, false, out);
     }
 
     fn count_result(&mut self, depth: usize, number: u64) {
@@ -386,7 +386,7 @@ impl KtapParser {
     fn unfinished(&mut self, depth: usize, test: Running, message: String, out: &mut Vec<TestEvent>) {
         let detail = self.take_detail();
         let case = TestCase { name: test.name, outcome: Outcome::Error, duration: None, message, detail };
-        self.done(depth, case, out);
+        self.done(depth, case, false, out);
     }
 
     /// A case that is not a test's own result.
@@ -400,10 +400,10 @@ impl KtapParser {
     ) {
         let case =
             TestCase { name: name.to_owned(), outcome, duration: None, message, detail: String::new() };
-        self.done(depth, case, out);
+        self.done(depth, case, true, out);
     }
 
-    fn done(&mut self, depth: usize, case: TestCase, out: &mut Vec<TestEvent>) {
+    fn done(&mut self, depth: usize, case: TestCase, about_job: bool, out: &mut Vec<TestEvent>) {
         for group in &mut self.groups[..=depth] {
             group.cases += 1;
             group.bad |= case.outcome.is_bad();
@@ -414,7 +414,7 @@ impl KtapParser {
             return;
         }
         self.made += 1;
-        self.send(depth, TestEvent::Finished { case, at: self.last_at }, out);
+        self.send(depth, TestEvent::Finished { case, about_job, at: self.last_at }, out);
     }
 
     /// Puts the names of its groups before an event's name, or holds it until they are known.
@@ -463,7 +463,7 @@ impl KtapParser {
                 _ => (Outcome::Error, format!("no test result in the output: the job {end}")),
             };
             let detail = self.take_detail();
-            self.done(0, TestCase { name: suite, outcome, duration: None, message, detail }, out);
+            self.done(0, TestCase { name: suite, outcome, duration: None, message, detail }, true, out);
             return;
         }
         let message = match end {
@@ -477,7 +477,7 @@ impl KtapParser {
         let detail = self.take_detail();
         let case =
             TestCase { name: "exit status".into(), outcome: Outcome::Error, duration: None, message, detail };
-        self.done(0, case, out);
+        self.done(0, case, true, out);
     }
 }
 
@@ -524,7 +524,7 @@ impl OutputParser for KtapParser {
             let detail = String::new();
             let name = "too many tests".to_owned();
             let case = TestCase { name, outcome: Outcome::Error, duration: None, message, detail };
-            out.push(TestEvent::Finished { case, at });
+            out.push(TestEvent::Finished { case, about_job: true, at });
         }
         out
     }

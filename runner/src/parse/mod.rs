@@ -25,6 +25,9 @@ pub enum TestEvent {
     Finished {
         /// The result.
         case: TestCase,
+        /// Whether it says something of the job as a whole (a plan that was not met, an exit status), and is no
+        /// test's own result: then no filter leaves it out.
+        about_job: bool,
         /// Guest time since boot.
         at: Duration,
     },

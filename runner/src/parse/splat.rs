@@ -21,6 +21,9 @@ const MAX_BYTES: usize = 128 << 10;
 /// Reports of one guest that are given, fatal ones apart: a driver can warn thousands of times.
 const MAX_SPLATS: usize = 100;
 
+/// Fatal ones at most: after the first the guest is dead, unless it only says so.
+const MAX_FATAL_SPLATS: usize = 5;
+
 /// Printk time between two lines after which they are not of one report.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,8 @@ pub struct Scanner {
     frame: Option<(String, Option<Duration>)>,
     booted: bool,
     given: usize,
+    given_fatal: usize,
+    given_allowed: usize,
     suppressed: u64,
 }
 
@@ -95,7 +100,17 @@ struct Report {
 impl Scanner {
     /// A scanner for one guest.
     pub fn new(patterns: Arc<Patterns>, allowlist: Allowlist) -> Self {
-        Self { patterns, allowlist, open: None, frame: None, booted: false, given: 0, suppressed: 0 }
+        Self {
+            patterns,
+            allowlist,
+            open: None,
+            frame: None,
+            booted: false,
+            given: 0,
+            given_fatal: 0,
+            given_allowed: 0,
+            suppressed: 0,
+        }
     }
 
     /// Takes one complete line, cleaned of control bytes, and gives the splats it completes.
@@ -215,14 +230,20 @@ impl Scanner {
 
     fn close(&mut self) -> Option<Splat> {
         let report = self.open.take()?;
-        if !report.fatal && self.given >= MAX_SPLATS {
-            self.suppressed += 1;
+        let allowed = if report.fatal { None } else { self.allowlist.reason(&report.bare) };
+        let (given, most) = match (report.fatal, &allowed) {
+            (true, _) => (&mut self.given_fatal, MAX_FATAL_SPLATS),
+            (false, None) => (&mut self.given, MAX_SPLATS),
+            // The list says that they do not matter; they must not use up the room of those that do.
+            (false, Some(_)) => (&mut self.given_allowed, MAX_SPLATS),
+        };
+        if *given >= most {
+            self.suppressed += u64::from(allowed.is_none());
             return None;
         }
-        self.given += 1;
+        *given += 1;
         // What is cut out by the kernel for us to see, and is of no kind we know, is a warning at least.
         let kind = report.pattern.map_or("warn", |i| self.patterns.kind(i)).to_owned();
-        let allowed = if report.fatal { None } else { self.allowlist.reason(&report.bare) };
         let mut text = report.text;
         text.truncate(text.trim_end().len());
         Some(Splat { kind, title: report.title, text, at: report.at, fatal: report.fatal, allowed })

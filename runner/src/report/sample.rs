@@ -57,6 +57,7 @@ pub(crate) fn run() -> RunReport {
             case("dynptr_fail/lost", Outcome::Error, 90, "kernel panic: x", "the splat"),
             TestCase { duration: None, ..case("alone", Outcome::NotRun, 0, "not run: guest crashed", "") },
         ],
+        provenance: Default::default(),
         splats: vec![Splat {
             kind: "warn".into(),
             title: "WARNING: a.c:1 at f+0x1/0x2".into(),

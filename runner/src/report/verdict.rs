@@ -40,8 +40,8 @@ fn cell_code(cell: &CellReport) -> u8 {
 
 /// What `git bisect run` is told: 0 good, 1 bad, 125 cannot be judged, 128 stop.
 ///
-/// A cell is bad if a test failed. A crash (or a splat that belongs to no test) is bad if `crash_is_bad`, that is, if
-/// the crash is what is sought; else the revision cannot be judged, because an unrelated crash would lead the
+/// A cell is bad if a test failed. A crash, a hang and a splat are bad if `crash_is_bad`, that is, if the crash is what
+/// is sought; else the revision cannot be judged, because an unrelated crash would lead the
 /// bisection astray. Neither can one that does not boot, or on which every test was skipped. Trouble of the host, a
 /// caller's mistake and an interrupt stop the bisection. Of several cells, stop goes before bad, bad before
 /// cannot-be-judged, and that before good.
@@ -67,7 +67,7 @@ fn bisect_cell(cell: &CellReport, crash_is_bad: bool) -> u8 {
         CellEnd::Unbootable { .. } => exit::BISECT_SKIP,
         _ if has(Outcome::Fail) => exit::FAILED,
         CellEnd::Crashed { .. } => crash,
-        CellEnd::Completed if has(Outcome::Error) || has(Outcome::NotRun) => exit::FAILED,
+        CellEnd::Completed if has(Outcome::Error) || has(Outcome::NotRun) => crash,
         CellEnd::Completed if unblamed(cell).next().is_some() => crash,
         CellEnd::Completed if has(Outcome::Pass) || has(Outcome::Xfail) => exit::PASSED,
         CellEnd::Completed => exit::BISECT_SKIP,
@@ -104,8 +104,8 @@ mod tests {
             (CellEnd::Completed, &[Skip, Skip], 0, 125, 125),
             (CellEnd::Completed, &[], 1, 125, 125),
             (CellEnd::Completed, &[Pass, Fail], 1, 1, 1),
-            (CellEnd::Completed, &[Pass, Error], 1, 1, 1),
-            (CellEnd::Completed, &[Pass, NotRun], 1, 1, 1),
+            (CellEnd::Completed, &[Pass, Error], 1, 125, 1),
+            (CellEnd::Completed, &[Pass, NotRun], 1, 125, 1),
             (crashed(), &[Pass, Error, NotRun], 1, 125, 1),
             (crashed(), &[Fail, Error], 1, 1, 1),
             (crashed(), &[Pass], 1, 125, 1),

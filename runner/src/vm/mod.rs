@@ -54,6 +54,9 @@ pub enum VmEvent {
     Also(RawFd),
 }
 
+/// The reason of [`VmEvent::Stopped`] for a guest that QEMU has paused and that will not go on.
+pub const PAUSED: &str = "paused";
+
 /// Most bytes of QEMU's stderr that are kept.
 const MAX_STDERR: usize = 16 * 1024;
 /// Most bytes that wait to be sent to a guest that does not read.
@@ -89,6 +92,7 @@ pub struct Vm {
     cancel: Cancel,
     queue: VecDeque<VmEvent>,
     exited: bool,
+    qemu_version: Option<String>,
 }
 
 impl Vm {
@@ -114,6 +118,7 @@ impl Vm {
             cancel: cancel.clone(),
             queue: VecDeque::new(),
             exited: false,
+            qemu_version: None,
             process,
         };
         for (fd, token) in [
@@ -133,6 +138,11 @@ impl Vm {
     /// The exact command line of QEMU.
     pub fn argv(&self) -> &[std::ffi::OsString] {
         &self.process.argv
+    }
+
+    /// QEMU's version, once it has said it.
+    pub fn qemu_version(&self) -> Option<&str> {
+        self.qemu_version.as_deref()
     }
 
     /// QEMU's process.
@@ -305,7 +315,10 @@ impl Vm {
         let bytes = self.qmp.read()?;
         for said in self.qmp_reader.push(&bytes) {
             match said {
-                qmp::Said::Greeting => self.send_qmp(&qmp::capabilities())?,
+                qmp::Said::Greeting(version) => {
+                    self.qemu_version = Some(version);
+                    self.send_qmp(&qmp::capabilities())?;
+                }
                 qmp::Said::Event(event) => {
                     if let Some(reason) = stop_reason(&event) {
                         self.queue.push_back(VmEvent::Stopped(reason));
@@ -411,6 +424,8 @@ fn stop_reason(event: &qapi::qmp::Event) -> Option<String> {
             Some(serde_json::to_value(data.reason).ok()?.as_str().unwrap_or("unknown").to_owned())
         }
         Event::GUEST_PANICKED { .. } => Some("guest-panicked".to_owned()),
+        // We never stop a guest: QEMU does, where its accelerator fails.
+        Event::STOP { .. } => Some(PAUSED.to_owned()),
         _ => None,
     }
 }

@@ -51,9 +51,14 @@ impl Process {
         let inherited = [&guest_console, &guest_wire, &guest_qmp].map(AsRawFd::as_raw_fd);
         let argv = machine.argv(Sockets { console: inherited[0], wire: inherited[1], qmp: inherited[2] });
         let mut child = spawn(&argv, inherited)?;
-        let stderr = child.stderr.take().ok_or_else(|| Error::host("QEMU has no stderr"))?;
-        set_nonblocking(stderr.as_raw_fd()).host("make QEMU's stderr non-blocking")?;
-        let pidfd = pidfd_open(child.id()).host("open a pidfd for QEMU")?;
+        let (stderr, pidfd) = match descriptors(&mut child) {
+            Ok(descriptors) => descriptors,
+            Err(e) => {
+                // Nobody would watch it. That it is dead already is the best that can happen.
+                let _ = child.kill().and_then(|()| child.wait());
+                return Err(Error::host("cannot watch QEMU").because(e));
+            }
+        };
         Ok((Self { child, reaped: false, pidfd, stderr, argv }, Channels { console, wire, qmp }))
     }
 
@@ -142,6 +147,12 @@ fn prepare_child(parent: Pid, inherited: [RawFd; 3]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn descriptors(child: &mut Child) -> io::Result<(ChildStderr, OwnedFd)> {
+    let stderr = child.stderr.take().ok_or_else(|| io::Error::other("QEMU has no stderr"))?;
+    set_nonblocking(stderr.as_raw_fd())?;
+    Ok((stderr, pidfd_open(child.id())?))
 }
 
 fn set_nonblocking(fd: RawFd) -> io::Result<()> {

@@ -17,8 +17,8 @@ pub struct Reader {
 /// What QEMU said.
 #[derive(Debug)]
 pub enum Said {
-    /// The greeting: commands can be sent from now on, [`capabilities`] first.
-    Greeting,
+    /// The greeting, with QEMU's version: commands can be sent from now on, [`capabilities`] first.
+    Greeting(String),
     /// An event.
     Event(Box<qmp::Event>),
     /// A command failed.
@@ -47,9 +47,13 @@ impl Reader {
         if line.is_empty() {
             return None;
         }
-        if !self.greeted && serde_json::from_slice::<qmp::QapiCapabilities>(line).is_ok() {
+        if !self.greeted
+            && let Ok(greeting) = serde_json::from_slice::<qmp::QapiCapabilities>(line)
+        {
             self.greeted = true;
-            return Some(Said::Greeting);
+            let version = greeting.QMP.version;
+            let numbers = format!("{}.{}.{}", version.qemu.major, version.qemu.minor, version.qemu.micro);
+            return Some(Said::Greeting(format!("{numbers} {}", version.package).trim().to_owned()));
         }
         match serde_json::from_slice::<qmp::QmpMessage<serde_json::Value>>(line) {
             Ok(qmp::QmpMessage::Event(event)) => Some(Said::Event(Box::new(event))),
@@ -100,7 +104,7 @@ mod tests {
         for piece in text.as_bytes().chunks(7) {
             said.extend(reader.push(piece));
         }
-        assert!(matches!(said[0], Said::Greeting));
+        assert!(matches!(&said[0], Said::Greeting(version) if version == "10.0.2 x"), "{said:?}");
         assert!(matches!(&said[1], Said::Event(e) if matches!(**e, qmp::Event::SHUTDOWN { .. })), "{said:?}");
         assert!(matches!(&said[2], Said::CommandFailed(text) if text.contains("no")));
         assert_eq!(said.len(), 3);

@@ -90,6 +90,14 @@ impl Kvet {
         self
     }
 
+    /// Makes a file of the folder executable.
+    pub fn executable(self, name: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.dir.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
     /// A suite of the program kvet-faults, with these tests: `name=action`. They are faults/name.
     pub fn faults(self, steps: &[&str]) -> Self {
         let names: Vec<String> =
