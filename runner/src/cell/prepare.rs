@@ -134,7 +134,7 @@ fn identity(kernel: &Kernel, tree: &ModuleTree) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(kernel.facts.image_sha256.as_bytes());
     // The same image may come with its modules, with others, or with none.
-    hash.update(tree.root().unwrap_or(Path::new("")).as_os_str().as_encoded_bytes());
+    hash.update(tree.root().unwrap_or(Path::new("no modules")).as_os_str().as_encoded_bytes());
     if let (Some(root), false) = (tree.root(), kernel.is_cached()) {
         for path in tree.files()?.values() {
             let file = root.join(path);
