@@ -120,9 +120,11 @@ impl<T> IoContext<T> for std::io::Result<T> {
         use std::io::ErrorKind as Kind;
         self.map_err(|e| {
             let fault = match e.kind() {
-                Kind::NotFound | Kind::NotADirectory | Kind::IsADirectory | Kind::PermissionDenied => {
-                    Fault::Caller
-                }
+                Kind::NotFound
+                | Kind::NotADirectory
+                | Kind::IsADirectory
+                | Kind::AlreadyExists
+                | Kind::PermissionDenied => Fault::Caller,
                 _ => Fault::Host,
             };
             Error::new(fault, format!("cannot {action}")).because(e)

@@ -71,6 +71,9 @@ pub struct Splat {
     /// Set when an entry of the allow-list covers it: that entry's reason. It then fails nothing.
     #[serde(default)]
     pub allowed: Option<String>,
+    /// The test that it is blamed on: that test's case has it as well.
+    #[serde(default)]
+    pub test: Option<String>,
 }
 
 /// Which of a job's two output streams.
@@ -217,7 +220,10 @@ pub struct CellReport {
     pub end: CellEnd,
     /// Every selected test, in the order they finished; tests that never ran come last.
     pub cases: Vec<TestCase>,
-    /// Splats that no test could be blamed for (boot, between tests), and allowed ones.
+    /// How many of them came out how.
+    #[serde(default)]
+    pub counts: Counts,
+    /// Everything the kernel complained about.
     pub splats: Vec<Splat>,
     /// What else was at work: QEMU's version, what the guest calls itself, the hashes of init and of the suite's program.
     #[serde(default)]
@@ -298,6 +304,9 @@ pub struct RunReport {
     /// Wall time of the whole run.
     #[serde(with = "seconds")]
     pub wall: Duration,
+    /// What `kvet run` exits with.
+    #[serde(default)]
+    pub exit_code: u8,
 }
 
 /// What happens during a run. Every event but the first and the last belongs to a cell, given by its index in
@@ -393,7 +402,8 @@ pub enum Event {
         /// Suite-local name.
         name: String,
     },
-    /// A test has its result.
+    /// A test has its result. A later one for the same test replaces it: a complaint of the kernel can turn a pass into
+    /// an error after the fact.
     TestFinished {
         /// Which cell.
         cell: usize,

@@ -6,6 +6,7 @@ use crate::cell::{self, Resources};
 use crate::event::{Event, RunReport};
 use crate::plan::Plan;
 use crate::report::store::RunDir;
+use crate::report::verdict;
 
 /// Runs every cell, whatever becomes of the others. After an interrupt the rest are reported as interrupted.
 pub fn run(
@@ -25,14 +26,16 @@ pub fn run(
     for (index, plan) in plan.cells.iter().enumerate() {
         cells.push(cell::run(index, plan, dir.cell(index), resources, emit));
     }
-    let report = RunReport {
+    let mut report = RunReport {
         run_id: dir.run_id().to_owned(),
         dir: dir.path().to_owned(),
         command,
         kvet: env!("CARGO_PKG_VERSION").to_owned(),
         cells,
         wall: started.elapsed(),
+        exit_code: 0,
     };
+    report.exit_code = verdict(&report);
     emit(Event::RunFinished { report: Box::new(report.clone()) });
     report
 }

@@ -30,6 +30,7 @@ struct Ready {
     port: bool,
     children: bool,
     outputs: [bool; 2],
+    input: bool,
 }
 
 impl Agent {
@@ -71,6 +72,9 @@ impl Agent {
                     self.forward_output(index)?;
                 }
             }
+            if let (true, Some(job)) = (ready.input, &mut self.job) {
+                job.flush_input();
+            }
             if ready.port && self.obey()? {
                 return Ok(());
             }
@@ -98,6 +102,11 @@ impl Agent {
                 }
             }
         }
+        let mut input = None;
+        if let Some(fd) = self.job.as_ref().and_then(Running::input_fd) {
+            input = Some(fds.len());
+            fds.push(PollFd::new(fd, PollFlags::POLLOUT));
+        }
         let timeout = PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -106,7 +115,12 @@ impl Agent {
         let hit = |i: usize| fds[i].revents().is_some_and(|events| !events.is_empty());
         // POLLHUP without POLLIN only says that the host is not connected; reading would spin.
         let port = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
-        Ok(Ready { port, children: hit(1), outputs: outputs.map(|slot| slot.is_some_and(hit)) })
+        Ok(Ready {
+            port,
+            children: hit(1),
+            outputs: outputs.map(|slot| slot.is_some_and(hit)),
+            input: input.is_some_and(hit),
+        })
     }
 
     fn reap(&mut self) {
@@ -136,7 +150,7 @@ impl Agent {
                 Kind::Input => {
                     let input = Input::parse(&frame.payload).map_err(|e| e.to_string())?;
                     if let Some(job) = self.job.as_mut().filter(|job| job.id() == input.job) {
-                        job.write_input(&input.bytes);
+                        job.give_input(&input.bytes);
                     }
                 }
                 Kind::Control => {

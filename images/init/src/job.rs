@@ -1,5 +1,6 @@
 //! One job: a process with its shares mounted, its modules loaded and its output read.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -29,7 +30,7 @@ pub struct Running {
     id: u32,
     pid: Pid,
     outputs: [Option<File>; 2],
-    terminal: Option<File>,
+    input: Input,
     deadline: Option<Instant>,
     death: Option<(JobStatus, Instant)>,
     deadline_passed: bool,
@@ -44,10 +45,10 @@ impl Running {
             shares::mount_share(share).map_err(|e| (format!("mount {} on {}", share.tag, share.path), e))?;
         }
         let problems = modules::load_named(&job.modules);
-        let (child, outputs, terminal) = spawn(job)?;
+        let (child, outputs, input) = spawn(job)?;
         let deadline = (job.deadline_ms > 0).then(|| Instant::now() + Duration::from_millis(job.deadline_ms));
         let running =
-            Self { id: job.id, pid: child, outputs, terminal, deadline, death: None, deadline_passed: false };
+            Self { id: job.id, pid: child, outputs, input, deadline, death: None, deadline_passed: false };
         Ok((running, problems))
     }
 
@@ -79,18 +80,27 @@ impl Running {
         }
     }
 
-    /// Types into the job's terminal.
-    pub fn write_input(&mut self, bytes: &[u8]) {
-        if let Some(terminal) = &mut self.terminal {
-            // A terminal whose reader is stuck drops input, as a real one does.
-            let _ = terminal.write_all(bytes);
-        }
+    /// Input for the job; no bytes mean that there will be no more.
+    pub fn give_input(&mut self, bytes: &[u8]) {
+        self.input.pending.extend(bytes);
+        self.input.ending |= bytes.is_empty();
+        self.input.flush();
+    }
+
+    /// The descriptor that waits for room, while input waits to be written.
+    pub fn input_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.input.to.as_ref().filter(|_| !self.input.pending.is_empty()).map(AsFd::as_fd)
+    }
+
+    /// Writes input that waits.
+    pub fn flush_input(&mut self) {
+        self.input.flush();
     }
 
     /// Changes the size of the job's terminal; the job gets SIGWINCH from the kernel.
     pub fn resize(&self, size: Tty) {
         nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
-        if let Some(terminal) = &self.terminal {
+        if let Some(terminal) = &self.input.to {
             // SAFETY: the struct is what the ioctl takes (ioctl_tty(2)), and lives across the call.
             let _ = unsafe { set_window_size(terminal.as_raw_fd(), &winsize(size)) };
         }
@@ -137,6 +147,34 @@ impl Running {
     }
 }
 
+/// What goes into a job: the terminal, or the pipe that is its standard input. Written without blocking, because a job
+/// that does not read must not stop init.
+#[derive(Default)]
+struct Input {
+    to: Option<File>,
+    pending: VecDeque<u8>,
+    ending: bool,
+    terminal: bool,
+}
+
+impl Input {
+    fn flush(&mut self) {
+        while let (Some(to), false) = (&mut self.to, self.pending.is_empty()) {
+            match to.write(self.pending.as_slices().0) {
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                // Nobody reads any more.
+                Err(_) => self.to = None,
+            }
+        }
+        self.pending.clear();
+        if self.ending && !self.terminal {
+            self.to = None;
+        }
+    }
+}
+
 /// Kills every process but this one, and every kernel thread ignores it (kill(2), pid -1).
 pub fn kill_everything() {
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
@@ -157,7 +195,7 @@ pub fn reap_one() -> Option<(Pid, JobStatus)> {
     }
 }
 
-type Spawned = (Pid, [Option<File>; 2], Option<File>);
+type Spawned = (Pid, [Option<File>; 2], Input);
 
 fn spawn(job: &Job) -> Result<Spawned, NotStarted> {
     let (program, args) = job.argv.split_first().ok_or(("read the job".into(), "empty argv".into()))?;
@@ -165,20 +203,22 @@ fn spawn(job: &Job) -> Result<Spawned, NotStarted> {
     command.args(args).env_clear().envs(job.env.iter().map(|(k, v)| (k, v))).current_dir(&job.cwd);
     match job.tty {
         Some(size) => spawn_on_terminal(command, size),
-        None => spawn_on_pipes(command),
+        None => spawn_on_pipes(command, job.stdin),
     }
     .map_err(|e| (format!("start {program} in {}", job.cwd), e))
 }
 
-fn spawn_on_pipes(mut command: Command) -> Result<Spawned, String> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+fn spawn_on_pipes(mut command: Command, stdin: bool) -> Result<Spawned, String> {
+    command.stdin(if stdin { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: the closure makes async-signal-safe system calls only.
     unsafe { command.pre_exec(|| new_session(None)) };
     let mut child = command.spawn().map_err(|e| e.to_string())?;
     let stdout = child.stdout.take().map(OwnedFd::from);
     let stderr = child.stderr.take().map(OwnedFd::from);
     let outputs = [non_blocking(stdout)?, non_blocking(stderr)?];
-    Ok((Pid::from_raw(child.id() as i32), outputs, None))
+    let input = Input { to: non_blocking(child.stdin.take().map(OwnedFd::from))?, ..Input::default() };
+    Ok((Pid::from_raw(child.id() as i32), outputs, input))
 }
 
 fn spawn_on_terminal(mut command: Command, size: Tty) -> Result<Spawned, String> {
@@ -190,7 +230,8 @@ fn spawn_on_terminal(mut command: Command, size: Tty) -> Result<Spawned, String>
     let child = command.spawn().map_err(|e| e.to_string())?;
     let input = pty.master.try_clone().map_err(|e| e.to_string())?;
     let output = non_blocking(Some(pty.master))?;
-    Ok((Pid::from_raw(child.id() as i32), [output, None], Some(File::from(input))))
+    let input = Input { to: Some(File::from(input)), terminal: true, ..Input::default() };
+    Ok((Pid::from_raw(child.id() as i32), [output, None], input))
 }
 
 /// In the child: its own session, with descriptor `terminal` as its controlling terminal, and init's signal

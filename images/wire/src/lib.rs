@@ -21,7 +21,7 @@ pub use frame::{Decoder, Frame, FrameError, Kind, MAX_PAYLOAD};
 pub use message::{FromGuest, Job, JobStatus, ModuleProblem, Share, ToGuest, Tty};
 
 /// The version of everything in this crate; both ends must agree.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Name of the virtio-serial port that carries the wire (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "kvet.wire";

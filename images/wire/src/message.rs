@@ -142,6 +142,8 @@ pub struct Job {
     pub seed: String,
     /// Give the job a terminal of this size; its output is then one stream.
     pub tty: Option<Tty>,
+    /// Without a terminal: give the job a pipe as its standard input, fed by input frames and closed by an empty one.
+    pub stdin: bool,
 }
 
 /// A 9p share.
@@ -216,7 +218,7 @@ impl Output {
     }
 }
 
-/// Input for a job's terminal: job (u32, little endian), then the bytes.
+/// Input for a job: job (u32, little endian), then the bytes; none mean that there will be no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     /// Which job.
@@ -282,6 +284,7 @@ mod tests {
             unix_time_ns: u64::MAX,
             seed: "00ff".into(),
             tty: Some(Tty { cols: 80, rows: 24 }),
+            stdin: false,
         };
         let message = ToGuest::Run(job);
         assert_eq!(parse_control::<ToGuest>(&control(&message).unwrap().payload).unwrap(), message);

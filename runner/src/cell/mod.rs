@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{Accel, CellEnd, CellReport, Event, Phase, PhaseTime, ProgressUnit};
+use crate::event::{Accel, CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
 use crate::guest::Session;
 use crate::kernel::{self, Cache, Kernel, Progress, Sources};
 use crate::parse::OutputParser;
@@ -74,6 +74,7 @@ pub fn run(
         accel_reason: String::new(),
         end: CellEnd::Completed,
         cases: Vec::new(),
+        counts: Counts::default(),
         splats: Vec::new(),
         provenance: BTreeMap::new(),
         times: Vec::new(),
@@ -205,7 +206,8 @@ impl Running<'_> {
         let mut session = Session::new(vm, log);
         let parser = parser(self.plan);
         let scanner = (self.resources.scanner)();
-        let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit);
+        let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit)
+            .telling(&self.plan.filter);
         let watch = watch.writing_to(&self.dir.join(FILES));
         let watched = watch.run(&mut session);
         self.phase = None;
@@ -268,6 +270,14 @@ impl Running<'_> {
             self.add_time(phase, since);
         }
         report::name_what_never_ran(&mut self.report, self.plan);
+        self.report.counts = Counts::of(&self.report.cases);
+        // What was told as passed, and is not, is told again before the cell is.
+        for splat in &self.report.splats {
+            let blamed = self.report.cases.iter().find(|case| splat.test.as_ref() == Some(&case.name));
+            if let Some(case) = blamed {
+                (self.emit)(Event::TestFinished { cell: self.index, case: case.clone() });
+            }
+        }
         (self.emit)(Event::CellFinished { cell: self.index, report: Box::new(self.report.clone()) });
         self.report
     }

@@ -243,6 +243,7 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
         unix_time_ns: unix_time_ns(),
         seed: seed()?,
         tty: None,
+        stdin: false,
     };
     if plan.suite.script {
         let argv = std::mem::take(&mut job.argv);

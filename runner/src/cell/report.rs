@@ -14,12 +14,13 @@ pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
     if !plan.filter.is_all() {
         select(report, plan, &watched.about_job);
     }
-    for (splat, test) in watched.splats {
+    for (mut splat, test) in watched.splats {
         let case = test.and_then(|name| report.cases.iter_mut().find(|case| case.name == name));
-        match case {
-            Some(case) if splat.allowed.is_none() => blame(case, &splat),
-            _ => report.splats.push(splat),
+        if let (Some(case), None) = (case, &splat.allowed) {
+            blame(case, &splat);
+            splat.test = Some(case.name.clone());
         }
+        report.splats.push(splat);
     }
 }
 

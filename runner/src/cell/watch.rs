@@ -17,6 +17,7 @@ use crate::parse::clean::LineSplitter;
 use crate::parse::splat::{Scanner, strip_prefix};
 use crate::parse::{JobEnd, OutputParser, TestEvent};
 use crate::plan::Limits;
+use crate::plan::filter::Filter;
 use crate::vm::PAUSED;
 
 /// How long the last words of a guest, or the stacks of one that hangs, are waited for.
@@ -88,6 +89,7 @@ pub struct Watch<'a> {
     /// Init's last frame has come.
     bye_heard: bool,
     files: Option<PathBuf>,
+    filter: Option<&'a Filter>,
     stopped: Option<String>,
     out: Watched,
 }
@@ -160,6 +162,7 @@ impl<'a> Watch<'a> {
             bye_seen: false,
             bye_heard: false,
             files: None,
+            filter: None,
             stopped: None,
             out: Watched {
                 end: CellEnd::Completed,
@@ -173,6 +176,13 @@ impl<'a> Watch<'a> {
                 notes: Vec::new(),
             },
         }
+    }
+
+    /// Tells results as they come only of tests that a filter means. All are in what is returned.
+    #[must_use]
+    pub fn telling(mut self, filter: &'a Filter) -> Self {
+        self.filter = Some(filter);
+        self
     }
 
     /// Also keeps an eye on the folder that the guest writes to.
@@ -376,7 +386,12 @@ impl<'a> Watch<'a> {
                     if about_job {
                         self.out.about_job.insert(case.name.clone());
                     }
-                    (self.emit)(Event::TestFinished { cell: self.cell, case: case.clone() });
+                    // What never ran is named in the report, by the names the suite lists; what was not asked for is
+                    // not told.
+                    let told = about_job || self.filter.is_none_or(|filter| filter.matches(&case.name));
+                    if told && case.outcome != Outcome::NotRun {
+                        (self.emit)(Event::TestFinished { cell: self.cell, case: case.clone() });
+                    }
                     self.out.cases.push(case);
                 }
             }
@@ -413,7 +428,7 @@ impl<'a> Watch<'a> {
     /// without a config. Everything else is trouble of ours.
     fn not_started(&mut self, reason: &str, stage: &str, error: &str) {
         if stage.starts_with("mount ") && error.starts_with("ENODEV") {
-            self.unbootable(format!("the kernel has no 9p: {reason}"));
+            self.unbootable(format!("the kernel has no 9p, and no modules for it were given: {reason}"));
         } else {
             self.lost(CellEnd::Infra { reason: reason.to_owned() });
         }

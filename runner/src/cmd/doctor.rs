@@ -145,9 +145,14 @@ fn check_archive(setup: &Setup, findings: &mut Vec<Finding>) {
     match setup.resources.sources.probe(&setup.resources.cancel) {
         Ok(line) => findings.push(good("mirror", line)),
         Err(error) => {
-            let remedy =
-                "cached kernels still work; check the network, /etc/apt, or set KVET_MIRROR".to_owned();
-            findings.push(bad(Level::Worse, "mirror", &error, Some(remedy)));
+            let some = setup.resources.cache.list().is_ok_and(|kernels| !kernels.is_empty());
+            let (level, cached) = if some {
+                (Level::Worse, "cached kernels still work; ")
+            } else {
+                (Level::Broken, "there are no cached kernels to work with; ")
+            };
+            let remedy = format!("{cached}check the network and /etc/apt, or set KVET_MIRROR");
+            findings.push(bad(level, "mirror", &error, Some(remedy)));
         }
     }
 }

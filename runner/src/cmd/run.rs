@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use crate::cell;
+use crate::cell::{self, Resources};
 use crate::cmd::args::{MessageFormat, RunArgs, Symptom};
 use crate::cmd::{Setup, complain, plain_progress, print};
-use crate::error::{Error, IoContext, Result, exit};
+use crate::error::{Error, Fault, IoContext, Result, exit};
 use crate::event::{CellEnd, CellId, Event, RunReport};
+use crate::kernel;
 use crate::plan::{Plan, Request};
 use crate::report::json::Json;
 use crate::report::junit::JunitFile;
@@ -48,6 +49,7 @@ fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunRepor
         print(&texts.collect::<Result<Vec<_>>>()?.join("\n"))?;
         return Ok((None, Ok(())));
     }
+    check_kernels(&plan, &setup)?;
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
     if let Some(folder) = args.junit.as_deref().and_then(Path::parent) {
         // Now, and not when the tests have run for an hour.
@@ -59,7 +61,9 @@ fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunRepor
         reporters = reporters.with("the JUnit file", JunitFile::new(path));
     }
     reporters = match args.message_format {
-        MessageFormat::Human => reporters.with("the terminal", Term::stdio(color, args.verbose)),
+        MessageFormat::Human => {
+            reporters.with("the terminal", Term::stdio(color, args.verbose, !args.command.is_empty()))
+        }
         MessageFormat::Json => reporters.with("standard output", Json::new(std::io::stdout())),
     };
     let mut emit = |event: Event| {
@@ -71,6 +75,20 @@ fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunRepor
     let report = schedule::run(&plan, &dir, command, &setup.resources, &mut emit);
     let complete = reporters.finish();
     Ok((Some(report), complete))
+}
+
+/// A kernel that does not exist is the caller's mistake, and is said before anything is started. Trouble of the host is
+/// left to the cells, which report it.
+fn check_kernels(plan: &Plan, setup: &Setup) -> Result<()> {
+    let Resources { cache, sources, cancel, .. } = &setup.resources;
+    let mut progress = plain_progress();
+    for cell in &plan.cells {
+        match kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel) {
+            Err(error) if error.fault() == Fault::Caller => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A caller's mistake that only showed once a cell ran is told like every other.

@@ -30,8 +30,6 @@ use crate::vm::accel;
 
 /// Ctrl-]: ends the guest, however it hangs.
 const ESCAPE: u8 = 0x1d;
-/// What a terminal types for "no more input".
-const END_OF_INPUT: u8 = 4;
 /// Most bytes of a file that is standard input.
 const MAX_FILE: u64 = 1 << 20;
 /// Bytes that go into one message.
@@ -109,8 +107,13 @@ fn job(plan: &CellPlan, command: Option<&str>) -> Result<Job> {
     job.cwd = "/".into();
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
     job.env.push(("TERM".into(), terminal));
-    if command.is_none() {
-        job.tty = Some(window_size().unwrap_or(Tty { cols: 80, rows: 24 }));
+    match command {
+        None if std::io::stdin().is_terminal() => {
+            job.tty = Some(window_size().unwrap_or(Tty { cols: 80, rows: 24 }));
+        }
+        // A script on standard input: no terminal, so no prompts, no echo, and an end.
+        None => job.stdin = true,
+        Some(_) => {}
     }
     Ok(job)
 }
@@ -202,8 +205,8 @@ impl Shell {
             ))
             .hint("use a pipe: cat FILE | kvet shell"));
         }
-        bytes.push(END_OF_INPUT);
-        bytes.chunks(TYPED_AT_ONCE).try_for_each(|piece| self.session.type_into(piece))
+        bytes.chunks(TYPED_AT_ONCE).try_for_each(|piece| self.session.type_into(piece))?;
+        self.session.type_into(&[])
     }
 
     fn forward_input(&mut self) -> Result<()> {
@@ -216,7 +219,7 @@ impl Shell {
         {
             0 => {
                 self.session.vm().stop_watching(stdin.as_raw_fd())?;
-                self.session.type_into(&[END_OF_INPUT])
+                self.session.type_into(&[])
             }
             // From a terminal only: a file may hold the byte for its own reasons.
             n if self.interactive && buffer[..n].contains(&ESCAPE) => Err(Error::interrupted()),

@@ -64,7 +64,36 @@ pub(super) fn acquire(
     }
 }
 
+/// See [`super::check_available`].
+pub(super) fn check_available(
+    suite: Option<&str>,
+    pattern: VersionPattern,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut work = Work { arch, cache, sources, progress, cancel };
+    if !sources.refresh && work.is_cached(suite, pattern)? {
+        return Ok(());
+    }
+    let mut market = work.market(suite, pattern)?;
+    if market.choose(pattern).is_some() { Ok(()) } else { Err(market.nothing(pattern, suite, arch)) }
+}
+
 impl Work<'_> {
+    fn is_cached(&self, suite: Option<&str>, pattern: VersionPattern) -> Result<bool> {
+        let fits = |e: &EntryInfo| {
+            e.arch == self.arch && pattern.matches(e.version) && suite.is_none_or(|s| s == e.suite)
+        };
+        let ids = self.cache.ids(Kind::Kernels)?;
+        Ok(ids
+            .iter()
+            .filter_map(|id| self.cache.read_entry::<EntryInfo>(Kind::Kernels, id))
+            .any(|e| fits(&e)))
+    }
+
     /// The best kernel of the cache that matches.
     fn cached(
         &mut self,

@@ -111,7 +111,15 @@ fn find_modules(given: &Path, release: &str) -> Result<PathBuf> {
         return Err(Error::caller(format!("modules {} are not a folder", given.display())));
     }
     if is_modules(&given) {
-        return Ok(given);
+        return match given.file_name().and_then(|name| name.to_str()) {
+            Some(name) if name != release && given.parent().is_some_and(|p| p.ends_with("lib/modules")) => {
+                Err(Error::caller(format!(
+                    "{} are modules of {name}, and the image is {release}",
+                    given.display()
+                )))
+            }
+            _ => Ok(given),
+        };
     }
     let parents = [given.join("lib/modules"), given.join("usr/lib/modules"), given.clone()];
     if let Some(found) = parents.iter().map(|p| p.join(release)).find(|p| is_modules(p)) {

@@ -95,6 +95,30 @@ pub enum Progress {
     },
 }
 
+/// Whether a kernel can be had, as far as that shows without fetching it: it is in the cache, some suite offers it, or the
+/// file is a kernel of this architecture.
+///
+/// # Errors
+/// As [`acquire`], for what shows so early.
+pub fn check_available(
+    spec: &KernelSpec,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &Cancel,
+) -> Result<()> {
+    match spec {
+        KernelSpec::Debian { suite, version } => {
+            debian::check_available(suite.as_deref(), *version, arch, cache, sources, progress, cancel)
+        }
+        KernelSpec::File { image, modules, config } => {
+            file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, &mut |_| {}).map(drop)
+        }
+    }
+    .map_err(|e| e.context(format_args!("kernel {spec}")))
+}
+
 /// Gets a kernel: out of the cache, else from the archive, or from the caller's own disk.
 ///
 /// With everything in the cache and the indexes younger than their time to live there is no network traffic and

@@ -12,7 +12,7 @@
 //! let started =
 //!     Event::RunStarted { run_id: dir.run_id().into(), dir: dir.path().into(), cells: cells.clone() };
 //! let mut reporters = Fanout::new()
-//!     .with("terminal", Term::stdio(ColorChoice::Auto, false))
+//!     .with("terminal", Term::stdio(ColorChoice::Auto, false, false))
 //!     .with("the results folder", Store::new(dir))
 //!     .with("the JUnit file", JunitFile::new("junit.xml"));
 //! for news in reporters.event(&started) {
@@ -103,7 +103,7 @@ impl Fanout {
 
 /// Splats of a cell that no test was blamed for and no entry of the allow-list covers: each is a failure of its own.
 pub fn unblamed(cell: &CellReport) -> impl Iterator<Item = &Splat> {
-    cell.splats.iter().filter(|s| s.allowed.is_none())
+    cell.splats.iter().filter(|s| s.allowed.is_none() && s.test.is_none())
 }
 
 /// What has to be said about a cell beside its test cases, so that no trouble goes unnoticed where only test cases

@@ -57,6 +57,7 @@ pub(crate) fn run() -> RunReport {
             case("dynptr_fail/lost", Outcome::Error, 90, "kernel panic: x", "the splat"),
             TestCase { duration: None, ..case("alone", Outcome::NotRun, 0, "not run: guest crashed", "") },
         ],
+        counts: Default::default(),
         provenance: Default::default(),
         splats: vec![Splat {
             kind: "warn".into(),
@@ -65,6 +66,7 @@ pub(crate) fn run() -> RunReport {
             at: Some(Duration::from_millis(1500)),
             fatal: false,
             allowed: None,
+            test: None,
         }],
         times: vec![time(Phase::Fetch, 0), time(Phase::Boot, 3100), time(Phase::Tests, 800)],
         started_unix: 1_795_169_730.0,
@@ -78,6 +80,7 @@ pub(crate) fn run() -> RunReport {
         kvet: "0.1.0".into(),
         cells: vec![cell],
         wall: Duration::from_millis(4200),
+        exit_code: 0,
     }
 }
 

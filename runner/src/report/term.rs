@@ -17,7 +17,7 @@ use text::{Paint, case_line, describe_progress};
 
 use super::Reporter;
 use crate::error::{IoContext, Result};
-use crate::event::{CellId, CellReport, Event, Outcome, Phase, RunReport, TestCase};
+use crate::event::{CellId, CellReport, Event, Outcome, Phase, RunReport, Stream, TestCase};
 use crate::parse::clean::one_line;
 
 /// Lines of the console kept for showing after a crash.
@@ -57,6 +57,8 @@ pub struct Options {
     pub color: bool,
     /// Also the console, the job's output and QEMU's command line, on standard error.
     pub verbose: bool,
+    /// The job's output as it comes, each stream on ours: the caller named a program and wants to see what it says.
+    pub output: bool,
 }
 
 /// The reporter for people.
@@ -86,11 +88,11 @@ struct Cell {
 
 impl Term<std::io::Stdout, std::io::Stderr> {
     /// On standard output and standard error, with live lines if the latter is a terminal.
-    pub fn stdio(color: ColorChoice, verbose: bool) -> Self {
+    pub fn stdio(color: ColorChoice, verbose: bool, output: bool) -> Self {
         let color = color.is_on(std::io::stdout().is_terminal());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         let live = (std::io::stderr().is_terminal() && !dumb).then(Live::new);
-        Self { live, ..Term::plain(std::io::stdout(), std::io::stderr(), Options { color, verbose }) }
+        Self { live, ..Term::plain(std::io::stdout(), std::io::stderr(), Options { color, verbose, output }) }
     }
 }
 
@@ -179,7 +181,8 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         }
         let printed = self.cells.get_mut(cell).map(|c| std::mem::take(&mut c.printed)).unwrap_or_default();
         for case in &report.cases {
-            if printed.get(&case.name) != Some(&case.outcome) {
+            // What never ran has one line for all of it among the failures.
+            if case.outcome != Outcome::NotRun && printed.get(&case.name) != Some(&case.outcome) {
                 self.case(cell, case)?;
             }
         }
@@ -241,6 +244,10 @@ impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
                 }
                 self.say_if_verbose(*cell, &format!("console: {line}"))
             }
+            Event::OutputLine { stream: Stream::Stdout, line, .. } if self.options.output => {
+                self.result(line)
+            }
+            Event::OutputLine { line, .. } if self.options.output => self.say(line),
             Event::OutputLine { cell, line, .. } => self.say_if_verbose(*cell, &format!("job: {line}")),
             Event::TestStarted { cell, name } => {
                 if let Some(live) = &mut self.live {

@@ -136,6 +136,7 @@ pub fn job() -> Job {
         unix_time_ns: 0,
         seed: String::new(),
         tty: None,
+        stdin: false,
     }
 }
 

@@ -8,8 +8,8 @@ use crate::event::{CellEnd, CellReport, Counts, Outcome, Phase, ProgressUnit, Ru
 use crate::parse::clean::one_line;
 use crate::report::{extra_failures, verdict};
 
-/// Lines of a failure's detail that are shown; all of it is in the results folder.
-const DETAIL_TAIL: usize = 20;
+/// Lines that are shown of the beginning of a failure's detail, and of its end; all of it is in the results folder.
+const DETAIL_HALF: usize = 10;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +113,8 @@ pub(super) fn failures(run: &RunReport, consoles: &[Vec<String>], paint: Paint) 
         for (name, message, detail) in extra_failures(cell) {
             text.push_str(&failure(cell, &name, &message, &detail, paint));
         }
-        let shown = matches!(&cell.end, CellEnd::Unbootable { detail, .. } if !detail.is_empty());
+        let shown = matches!(&cell.end, CellEnd::Unbootable { detail, .. } if !detail.is_empty())
+            || cell.splats.iter().any(|splat| splat.fatal);
         if matches!(cell.end, CellEnd::Crashed { .. } | CellEnd::Unbootable { .. }) && !shown {
             text.push_str(&console_tail(cell, consoles.get(index).map_or(&[], Vec::as_slice), paint));
         }
@@ -129,12 +130,15 @@ fn failure(cell: &CellReport, name: &str, message: &str, detail: &str, paint: Pa
         one_line(message)
     );
     let lines: Vec<&str> = detail.lines().collect();
-    let hidden = lines.len().saturating_sub(DETAIL_TAIL);
-    if hidden > 0 {
-        text.push_str(&format!("    {}\n", paint.faint(&format!("│ … {hidden} lines before"))));
-    }
-    for line in &lines[hidden..] {
-        text.push_str(&format!("    {} {}\n", paint.faint("│"), one_line(line)));
+    let hidden = lines.len().saturating_sub(2 * DETAIL_HALF);
+    for (number, line) in lines.iter().enumerate() {
+        // The first lines say what it is and the last ones what came of it.
+        if hidden > 0 && number == DETAIL_HALF {
+            text.push_str(&format!("    {}\n", paint.faint(&format!("│ … {hidden} lines"))));
+        }
+        if hidden == 0 || number < DETAIL_HALF || number >= DETAIL_HALF + hidden {
+            text.push_str(&format!("    {} {}\n", paint.faint("│"), one_line(line)));
+        }
     }
     text.push('\n');
     text
@@ -153,7 +157,7 @@ fn console_tail(cell: &CellReport, lines: &[String], paint: Paint) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let text = lines.join("\n");
+    let text = lines[lines.len().saturating_sub(2 * DETAIL_HALF)..].join("\n");
     let path = cell.dir.join("console.log");
     failure(cell, "the end of the console", &path.display().to_string(), &text, paint)
 }
