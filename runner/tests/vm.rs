@@ -302,7 +302,7 @@ fn a_kernel_of_another_architecture_is_refused() {
     let (image, _) = cached("7.2", "arm64");
     let ended = Kvet::new(["run", "-a", "x86_64", "-k", &format!("file:{image}")]).end().code(2);
     assert!(ended.stderr.contains("is a kernel for arm64"), "{}", ended.stderr);
-    assert!(!ended.cell_dir().join("qemu.argv").exists(), "nothing was booted");
+    assert!(!ended.path("results").exists(), "nothing was begun");
 }
 
 #[test]
