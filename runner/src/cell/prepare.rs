@@ -219,6 +219,9 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
     let program = format!("{}/{}", paths::TESTS, plan.suite.program.display());
     let mut argv = vec![program];
     argv.extend(plan.suite.spec.args.iter().cloned());
+    if plan.strict {
+        argv.extend(plan.suite.spec.strict.clone());
+    }
     if let (Some(flag), Some(selected), false) =
         (&plan.suite.spec.select, &plan.selected, plan.filter.is_all())
     {

@@ -125,6 +125,9 @@ pub struct RunArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
+    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,

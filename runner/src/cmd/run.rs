@@ -116,5 +116,6 @@ fn request(args: &RunArgs) -> Request {
         deadline: args.deadline,
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
+        strict: args.strict,
     }
 }

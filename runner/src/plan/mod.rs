@@ -46,6 +46,8 @@ pub struct Request {
     pub memory_mib: Option<u32>,
     /// `--cpus`.
     pub cpus: Option<u32>,
+    /// `--strict`.
+    pub strict: bool,
 }
 
 /// What will be done.
@@ -74,6 +76,8 @@ pub struct CellPlan {
     pub filter: Filter,
     /// The names of the selected tests, where the suite lists them.
     pub selected: Option<Vec<String>>,
+    /// Whether what cannot be tested fails.
+    pub strict: bool,
     /// Which accelerator.
     pub accel: AccelChoice,
     /// The guest's memory.
@@ -162,6 +166,10 @@ fn plan_cell(
     if spec.format == suite::Format::Exit && !filter.matches(&spec.name) {
         return Err(filter.nothing(&spec.name, std::slice::from_ref(&spec.name)));
     }
+    if request.strict && spec.strict.is_none() {
+        return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
+            .hint("its suite.yaml names no `strict` argument"));
+    }
     let test = request.timeout.or(spec.timeout).unwrap_or(TEST_LIMIT);
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
@@ -172,6 +180,7 @@ fn plan_cell(
         init: home.init(arch)?,
         filter: filter.clone(),
         selected,
+        strict: request.strict,
         accel: request.accel,
         memory_mib: request.memory_mib.or(spec.memory).unwrap_or(MEMORY_MIB),
         cpus: request.cpus.or(spec.cpus).unwrap_or(CPUS),

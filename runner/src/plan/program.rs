@@ -34,6 +34,7 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
         share: None,
         tests: None,
         select: None,
+        strict: None,
         env: BTreeMap::new(),
         modules: Vec::new(),
         kconfig: BTreeMap::new(),

@@ -10,7 +10,7 @@ use junit_report::{
     TestSuiteBuilder,
 };
 
-use super::store::write_whole;
+use super::whole::write_whole;
 use super::{Reporter, extra_failures};
 use crate::error::{Error, Result};
 use crate::event::{CellReport, Event, Outcome, RunReport, TestCase};

@@ -27,6 +27,7 @@ pub mod junit;
 pub mod store;
 pub mod term;
 mod verdict;
+mod whole;
 
 pub use verdict::{bisect_code, verdict};
 

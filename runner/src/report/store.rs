@@ -18,11 +18,12 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, LineWriter, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::whole::write_whole;
 use super::{Reporter, json, junit};
 use crate::error::{Error, IoContext, Result};
 use crate::event::{
@@ -132,26 +133,6 @@ pub fn safe_name(text: &str) -> String {
         name.insert(0, '_');
     }
     name
-}
-
-/// Writes a file so that it is there whole or not at all, replacing one of that name.
-///
-/// # Errors
-/// The host's: disk full, folder gone. Nothing is left behind then.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let action = format!("write {}", path.display());
-    let mut file = tempfile::Builder::new()
-        .prefix(".kvet-")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir)
-        .host(&action)?;
-    file.write_all(bytes).host(&action)?;
-    file.persist(path).map_err(|e| e.error).host(&action)?;
-    Ok(())
 }
 
 /// Makes `results/latest` point at a run, in one step.

@@ -41,6 +41,9 @@ pub struct SuiteSpec {
     /// The argument that selects one test, given once for each: `--test`. Without it, `-t` selects among the results.
     #[serde(default)]
     pub select: Option<String>,
+    /// The argument with which what could not be tested fails instead of being skipped, for `kvet run --strict`.
+    #[serde(default)]
+    pub strict: Option<String>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

@@ -1,0 +1,144 @@
+//! What the job says: output, results, its end.
+
+use super::*;
+
+impl Watch<'_> {
+    pub(super) fn on_ready<W: Write>(&mut self, ready: &Ready, session: &mut Session<W>) -> Result<()> {
+        (self.emit)(Event::GuestReady { cell: self.cell, boottime: ready.boottime });
+        self.out.guest_release = Some(ready.release.clone());
+        for problem in &ready.problems {
+            self.note(format!("guest: {problem}"));
+        }
+        self.out.ready = Some(Instant::now());
+        (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Tests });
+        self.clock.test_since = Instant::now();
+        self.stage = Stage::Working;
+        match self.job.take() {
+            Some(job) => session.run(job),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn on_output(&mut self, stream: Stream, at: Duration, bytes: &[u8]) {
+        self.clock.guest = self.clock.guest.max(at);
+        let index = usize::from(stream == Stream::Stderr);
+        for line in self.output[index].push(bytes) {
+            self.output_line(stream, at, line);
+        }
+    }
+
+    pub(super) fn output_line(&mut self, stream: Stream, at: Duration, line: String) {
+        let events = self.parser.line(stream, at, &line);
+        match self.output_budget.take(line.len()) {
+            Ok(true) => (self.emit)(Event::OutputLine { cell: self.cell, stream, at, line }),
+            Ok(false) => {}
+            Err(note) => self.note(note),
+        }
+        self.on_tests(events);
+    }
+
+    pub(super) fn on_tests(&mut self, events: Vec<TestEvent>) {
+        for event in events {
+            self.clock.test_since = Instant::now();
+            match event {
+                TestEvent::Started { name, at } => {
+                    self.timeline.announced(at, &name);
+                    self.running = Some(name.clone());
+                    (self.emit)(Event::TestStarted { cell: self.cell, name });
+                }
+                TestEvent::Finished { case, about_job, .. } => {
+                    self.running = None;
+                    if about_job {
+                        self.out.about_job.insert(case.name.clone());
+                    }
+                    // What never ran is named in the report, by the names the suite lists; what was not asked for is
+                    // not told.
+                    let told = about_job || self.filter.is_none_or(|filter| filter.matches(&case.name));
+                    if told && case.outcome != Outcome::NotRun {
+                        (self.emit)(Event::TestFinished { cell: self.cell, case: case.clone() });
+                    }
+                    self.out.cases.push(case);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_job_done<W: Write>(
+        &mut self,
+        at: Duration,
+        status: JobStatus,
+        session: &mut Session<W>,
+    ) -> Result<()> {
+        self.clock.guest = self.clock.guest.max(at);
+        self.timeline.ended(at);
+        let end = match (status, &self.stage) {
+            (JobStatus::NotStarted { stage, error }, _) => {
+                self.not_started(&format!("the job was not started: {stage}: {error}"), &stage, &error);
+                return Ok(());
+            }
+            (_, Stage::Dumping { why, .. } | Stage::Killing { why, .. }) => JobEnd::TimedOut(why.clone()),
+            (JobStatus::Exited { code }, _) => JobEnd::Exited(code),
+            (JobStatus::Signaled { signal }, _) => JobEnd::Signaled(signal),
+            (JobStatus::DeadlinePassed, _) => JobEnd::TimedOut(cell_limit(self.limits.cell)),
+        };
+        self.finish_job(&end);
+        self.out.done = Some(Instant::now());
+        (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
+        let now = Instant::now();
+        self.stage = Stage::Leaving { until: now + SETTLE, latest: now + LEAVE_LIMIT };
+        session.power_off()
+    }
+
+    /// A file system that the kernel does not know (mount(2), ENODEV) is what it lacks, and preflight could not see it
+    /// without a config. Everything else is trouble of ours.
+    pub(super) fn not_started(&mut self, reason: &str, stage: &str, error: &str) {
+        if stage.starts_with("mount ") && error.starts_with("ENODEV") {
+            self.unbootable(format!("the kernel has no 9p, and no modules for it were given: {reason}"));
+        } else {
+            self.lost(CellEnd::Infra { reason: reason.to_owned() });
+        }
+    }
+
+    /// The output is complete: what has no result gets one.
+    pub(super) fn finish_job(&mut self, end: &JobEnd) {
+        for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            if let Some(line) = self.output[index].finish() {
+                self.output_line(stream, self.clock.guest, line);
+            }
+        }
+        let mut events = self.parser.finish(end, self.clock.guest);
+        if let JobEnd::Lost(how) = end {
+            self.blame_unheard(how, &mut events);
+        }
+        self.on_tests(events);
+    }
+
+    /// The guest can die before a test's announcement has come over the wire; the console knows of it. The first of
+    /// the planned tests that the parser misses is this one.
+    pub(super) fn blame_unheard(&self, how: &str, events: &mut Vec<TestEvent>) {
+        let Some(name) = self.timeline.unheard() else { return };
+        if self.out.cases.iter().any(|case| case.name == name) {
+            return;
+        }
+        let case = TestCase {
+            name: name.to_owned(),
+            outcome: Outcome::Error,
+            duration: None,
+            message: format!("ended without a result: the job {}", JobEnd::Lost(how.to_owned())),
+            detail: String::new(),
+        };
+        let is_missing = |event: &TestEvent| matches!(event, TestEvent::Finished { case, .. } if case.outcome == Outcome::NotRun);
+        let event = TestEvent::Finished { case, about_job: false, at: self.clock.guest };
+        match events.iter_mut().find(|event| is_missing(event)) {
+            Some(missing) => *missing = event,
+            None => events.push(event),
+        }
+    }
+
+    /// Once init's last line is on the console, so is everything the kernel had to say before.
+    pub(super) fn leave_if_done(&mut self) {
+        if self.bye_seen && matches!(self.stage, Stage::Leaving { .. }) && self.scanner.pending().is_none() {
+            self.stage = Stage::Over;
+        }
+    }
+}
