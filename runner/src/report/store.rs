@@ -330,6 +330,8 @@ fn rfc3339(unix: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::sample;
     use super::*;
 
