@@ -14,7 +14,7 @@
 	if (!EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &ptr), 0)) \
 		return 0
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_read_write(void *ctx)
 {
 	char out[8] = "dynptr!", in[8] = {};
@@ -39,7 +39,7 @@ int test_read_write(void *ctx)
 }
 
 /* The last byte can be had, the one behind it not, and a refused write changes nothing. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_read_write_bounds(void *ctx)
 {
 	char two[2] = { 'a', 'b' };
@@ -63,7 +63,7 @@ int test_read_write_bounds(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_zero_length(void *ctx)
 {
 	char byte = 'x';
@@ -77,7 +77,7 @@ int test_zero_length(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_flags(void *ctx)
 {
 	struct bpf_dynptr refused;
@@ -93,7 +93,7 @@ int test_flags(void *ctx)
 }
 
 /* A dynptr whose making failed is null: it can be passed on, and does nothing. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_null(void *ctx)
 {
 	struct bpf_dynptr null;
@@ -116,7 +116,7 @@ int test_null(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_data_slice(void *ctx)
 {
 	__u8 byte = 0, *slice;
@@ -143,7 +143,7 @@ int test_data_slice(void *ctx)
 }
 
 /* The offset is known only at run time: a slice that does not fit is NULL. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_data_slice_bounds(void *ctx)
 {
 	__u32 key = 1, offset;
@@ -165,7 +165,7 @@ int test_data_slice_bounds(void *ctx)
 
 /* --- 6.5: what kfuncs do with a local dynptr ----------------------------------------------------------------- */
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_size(void *ctx)
 {
 	struct bpf_dynptr small, null;
@@ -179,7 +179,7 @@ int test_size(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_is_null(void *ctx)
 {
 	struct bpf_dynptr null;
@@ -191,7 +191,7 @@ int test_is_null(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_is_rdonly(void *ctx)
 {
 	struct bpf_dynptr null;
@@ -204,7 +204,7 @@ int test_is_rdonly(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_adjust(void *ctx)
 {
 	__u8 byte = 7;
@@ -234,7 +234,7 @@ int test_adjust(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_adjust_err(void *ctx)
 {
 	struct bpf_dynptr null;
@@ -252,7 +252,7 @@ int test_adjust_err(void *ctx)
 }
 
 /* A clone sees the same memory, and has bounds of its own. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_clone(void *ctx)
 {
 	struct bpf_dynptr clone;
@@ -273,7 +273,7 @@ int test_clone(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_clone_null(void *ctx)
 {
 	struct bpf_dynptr null, clone;
@@ -287,7 +287,7 @@ int test_clone_null(void *ctx)
 
 /* --- 6.15 and 6.17 ------------------------------------------------------------------------------------------- */
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_dynptr_copy(void *ctx)
 {
 	struct bpf_dynptr to;
@@ -310,7 +310,7 @@ int test_dynptr_copy(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_dynptr_memset(void *ctx)
 {
 	LOCAL_DYNPTR(ptr, mem);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod bpf;
+mod calls;
 mod libelf;
 // The tests of both are run with the harness' own.
 #[path = "../src/release.rs"]
@@ -34,12 +35,22 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=src/release.rs");
     libelf::complete()?;
 
-    let built = bpf::build(&root.join("bpf"), &out_dir, &out_dir.join("suite.bpf.o"))?;
+    let object = out_dir.join("suite.bpf.o");
+    let built = bpf::build(&root.join("bpf"), &out_dir, &object)?;
     let path = root.join("expectations.yaml");
     println!("cargo::rerun-if-changed={}", path.display());
     let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let at = |err| format!("{}: {err}", path.display());
-    let mut tables = table::parse(&text).map_err(at)?.generate(&built.programs).map_err(at)?;
+    let file = table::parse(&text).map_err(at)?;
+    let calls = calls::of_programs(&object, &file.helpers())?;
+    let programs = table::Programs { sources: built.programs, calls };
+    let mut tables = file.generate(&programs).map_err(at)?;
+
+    let path = root.join("coverage.yaml");
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+    let at = |err| format!("{}: {err}", path.display());
+    tables += &table::Coverage::parse(&text).map_err(at)?.generate();
 
     tables += "\n/// The sources of the programs, by name.\npub static SOURCES: &[(&str, &str)] = &[\n";
     for (name, path) in &built.sources {
