@@ -2,18 +2,6 @@
 /* Dynptrs over memory of the program's own: a map value. */
 #include "harness.h"
 
-/* A dynptr over the whole value 0; returns the caller's program early where that cannot be had. */
-#define LOCAL_DYNPTR(ptr, mem)                                             \
-	struct bpf_dynptr ptr = {};                                        \
-	struct value *mem;                                                 \
-	if (!called_by_harness())                                          \
-		return 0;                                                  \
-	mem = value_of(0);                                                 \
-	if (!mem)                                                          \
-		return 0;                                                  \
-	if (!EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &ptr), 0)) \
-		return 0
-
 SEC("raw_tp")
 int test_read_write(void *ctx)
 {

@@ -8,7 +8,7 @@
 /* --- where they may be made ---------------------------------------------------------------------------------- */
 
 SEC("xdp")
-int skb_in_xdp(struct xdp_md *xdp)
+int skb_invalid_ctx(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
 
@@ -17,7 +17,7 @@ int skb_in_xdp(struct xdp_md *xdp)
 }
 
 SEC("tc")
-int xdp_in_tc(struct __sk_buff *skb)
+int xdp_invalid_ctx(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 
@@ -26,7 +26,7 @@ int xdp_in_tc(struct __sk_buff *skb)
 }
 
 SEC("xdp")
-int skb_meta_in_xdp(struct xdp_md *xdp)
+int skb_meta_invalid_ctx(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
 
@@ -37,7 +37,7 @@ int skb_meta_in_xdp(struct xdp_md *xdp)
 /* --- what may be written ------------------------------------------------------------------------------------- */
 
 SEC("tc")
-int skb_slice_write(struct __sk_buff *skb)
+int skb_invalid_slice_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -50,7 +50,7 @@ int skb_slice_write(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_write(struct __sk_buff *skb)
+int skb_meta_invalid_slice_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 *slice;
@@ -63,7 +63,7 @@ int skb_meta_slice_write(struct __sk_buff *skb)
 }
 
 SEC("cgroup_skb/ingress")
-int slice_rdwr_where_readonly(struct __sk_buff *skb)
+int invalid_slice_rdwr_rdonly(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {};
@@ -76,7 +76,7 @@ int slice_rdwr_where_readonly(struct __sk_buff *skb)
 /* --- how far a slice goes ------------------------------------------------------------------------------------ */
 
 SEC("tc")
-int skb_slice_out_of_bounds(struct __sk_buff *skb)
+int data_slice_out_of_bounds_skb(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -89,7 +89,7 @@ int skb_slice_out_of_bounds(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_out_of_bounds(struct __sk_buff *skb)
+int data_slice_out_of_bounds_skb_meta(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 *slice;
@@ -102,7 +102,7 @@ int skb_meta_slice_out_of_bounds(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_slice_unknown_length(struct __sk_buff *skb)
+int dynptr_slice_var_len1(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {};
@@ -127,7 +127,7 @@ int skb_slice_missing_null_check(struct __sk_buff *skb)
 
 /* The helper may move the packet. */
 SEC("tc")
-int skb_slice_after_pull(struct __sk_buff *skb)
+int skb_invalid_data_slice1(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -143,7 +143,7 @@ int skb_slice_after_pull(struct __sk_buff *skb)
 
 /* So may a write through the dynptr, if the packet is shared. */
 SEC("tc")
-int skb_slice_after_write(struct __sk_buff *skb)
+int skb_invalid_data_slice3(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, out[4] = {}, *slice;
@@ -158,7 +158,7 @@ int skb_slice_after_write(struct __sk_buff *skb)
 
 /* Its clone is the same packet. */
 SEC("tc")
-int skb_slice_after_clone_write(struct __sk_buff *skb)
+int clone_skb_packet_data(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr, clone;
 	__u8 buffer[8] = {}, out[4] = {}, *slice;
@@ -173,7 +173,7 @@ int skb_slice_after_clone_write(struct __sk_buff *skb)
 }
 
 SEC("xdp")
-int xdp_slice_after_adjust_head(struct xdp_md *xdp)
+int xdp_invalid_data_slice1(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -188,7 +188,7 @@ int xdp_slice_after_adjust_head(struct xdp_md *xdp)
 }
 
 SEC("tc")
-int skb_slice_after_meta_write(struct __sk_buff *skb)
+int ro_skb_slice_invalid_after_metadata_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr packet, meta;
 	__u8 buffer[8] = {}, out[4] = {}, *slice;
@@ -203,7 +203,7 @@ int skb_slice_after_meta_write(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_after_payload_write(struct __sk_buff *skb)
+int ro_skb_meta_slice_invalid_after_payload_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr packet, meta;
 	__u8 out[4] = {}, *slice;
@@ -218,7 +218,7 @@ int skb_meta_slice_after_payload_write(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_after_payload_helper(struct __sk_buff *skb)
+int rw_skb_meta_slice_invalid_after_payload_helper(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 *slice;
@@ -234,7 +234,7 @@ int skb_meta_slice_after_payload_helper(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_after_meta_write(struct __sk_buff *skb)
+int ro_skb_meta_slice_invalid_after_metadata_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 out[4] = {}, *slice;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which functions of the kernel each program calls, as the compiled object says: nobody has to write it down.
+//! Which functions of the kernel each program calls and which maps it uses, as the compiled object says: nobody has to
+//! write it down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -19,15 +20,25 @@ const OF_PROGRAM: u8 = 1;
 #[derive(Debug, Default)]
 struct Function {
     calls: BTreeSet<String>,
+    maps: BTreeSet<String>,
     functions: BTreeSet<String>,
 }
 
-/// Program → the functions of the kernel that it calls, itself or in what it calls. `helpers` are the functions that
+/// What a program refers to.
+#[derive(Debug, Default)]
+pub struct Uses {
+    /// Functions of the kernel.
+    pub calls: BTreeSet<String>,
+    /// Maps.
+    pub maps: BTreeSet<String>,
+}
+
+/// Program → what it uses, itself or in what it calls. `helpers` are the functions that
 /// are known by number; those with a name are found as the object has them.
 pub fn of_programs(
     object: &Path,
     helpers: &BTreeMap<i32, String>,
-) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+) -> Result<BTreeMap<String, Uses>, String> {
     let at = |err: &dyn std::fmt::Display| format!("cannot read {}: {err}", object.display());
     let bytes = std::fs::read(object).map_err(|err| at(&err))?;
     let file = object::File::parse(&*bytes).map_err(|err| at(&err))?;
@@ -35,18 +46,19 @@ pub fn of_programs(
     Ok(functions.keys().map(|name| (name.clone(), closure(name, &functions))).collect())
 }
 
-/// All functions that can be reached from one.
-fn closure(name: &str, functions: &BTreeMap<String, Function>) -> BTreeSet<String> {
-    let mut calls = BTreeSet::new();
+/// What all functions use that can be reached from one.
+fn closure(name: &str, functions: &BTreeMap<String, Function>) -> Uses {
+    let mut uses = Uses::default();
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([name.to_owned()]);
     while let Some(function) = queue.pop_front().filter(|name| seen.insert(name.clone())) {
         if let Some(found) = functions.get(&function) {
-            calls.extend(found.calls.iter().cloned());
+            uses.calls.extend(found.calls.iter().cloned());
+            uses.maps.extend(found.maps.iter().cloned());
             queue.extend(found.functions.iter().filter(|it| !seen.contains(*it)).cloned());
         }
     }
-    calls
+    uses
 }
 
 fn functions(
@@ -125,6 +137,9 @@ fn by_relocation(
                 let section = symbol.section_index().ok_or("a section without a number")?;
                 function.functions.extend(function_at(file, section, target as u64));
             }
+            (false, LOAD64) if section_name(file, &symbol)? == ".maps" => {
+                function.maps.insert(name.to_owned());
+            }
             (false, LOAD64) if symbol.kind() == SymbolKind::Text => {
                 function.functions.insert(name.to_owned());
             }
@@ -132,6 +147,12 @@ fn by_relocation(
         }
     }
     Ok(())
+}
+
+fn section_name(file: &object::File<'_>, symbol: &object::Symbol<'_, '_>) -> Result<String, String> {
+    let Some(index) = symbol.section_index() else { return Ok(String::new()) };
+    let section = file.section_by_index(index).map_err(|err| err.to_string())?;
+    Ok(section.name().map_err(|err| err.to_string())?.to_owned())
 }
 
 fn function_at(file: &object::File<'_>, section: SectionIndex, address: u64) -> Option<String> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the BPF object and the tables of tests that the harness carries.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -42,8 +43,12 @@ fn build() -> Result<(), String> {
     let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let at = |err| format!("{}: {err}", path.display());
     let file = table::parse(&text).map_err(at)?;
-    let calls = calls::of_programs(&object, &file.helpers())?;
-    let programs = table::Programs { sources: built.programs, calls };
+    let mut programs =
+        table::Programs { sources: built.programs, calls: BTreeMap::new(), maps: BTreeMap::new() };
+    for (program, uses) in calls::of_programs(&object, &file.helpers())? {
+        programs.calls.insert(program.clone(), uses.calls);
+        programs.maps.insert(program, uses.maps);
+    }
     let mut tables = file.generate(&programs).map_err(at)?;
 
     let path = root.join("coverage.yaml");

@@ -26,6 +26,8 @@ pub struct Programs {
     pub sources: BTreeMap<String, String>,
     /// Program → the functions of the kernel that it calls.
     pub calls: BTreeMap<String, BTreeSet<String>>,
+    /// Program → the maps that it uses.
+    pub maps: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A release of the main line, with those of stable branches.
@@ -292,6 +294,9 @@ impl File {
         let source = &programs.sources[program];
         let with = &test.with;
         let own: Vec<&String> = programs.calls.get(program).into_iter().flatten().collect();
+        let maps: BTreeSet<&String> =
+            [program].into_iter().chain(&test.with).filter_map(|it| programs.maps.get(it)).flatten().collect();
+        let maps: Vec<_> = maps.into_iter().collect();
         let linear = test.linear;
         let bytes = test.bytes.unwrap_or(PACKET_BYTES);
         let run = self.run(test, used)?;
@@ -302,7 +307,7 @@ impl File {
         };
         Ok(format!(
             "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, \
-             needs: &[{needs}], calls: &{own:?}, bytes: {bytes}, linear: {linear:?}, era: {era}, bug: {bug}, \
+             needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, linear: {linear:?}, era: {era}, bug: {bug}, \
              survives: &{survives:?}, run: {run} }},\n"
         ))
     }
@@ -445,7 +450,7 @@ mod tests {
     fn generated(tests: &str) -> Result<String, String> {
         let sources = [("one".to_owned(), "local".to_owned())].into();
         let calls = [("one".to_owned(), BTreeSet::from(["read".to_owned()]))].into();
-        let programs = Programs { sources, calls };
+        let programs = Programs { sources, calls, maps: BTreeMap::new() };
         parse(&format!("{HEAD}groups:\n  - name: g\n    tests: {tests}\n"))?.generate(&programs)
     }
 

@@ -27,6 +27,8 @@ pub struct Test {
     pub needs: &'static [Need],
     /// The functions of the kernel that the program under test calls.
     pub calls: &'static [&'static str],
+    /// The maps that its programs use.
+    pub maps: &'static [&'static str],
     /// Length of the packet, where there is one.
     pub bytes: usize,
     /// So much of the packet is in one piece; all of it where this is not said.

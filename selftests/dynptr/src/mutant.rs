@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Tests of the tests. A mutant is a test whose program has lost what it is about: every call of one function of the
-//! kernel is replaced by `r0 = 0`, as if the function did nothing and said that all is well; or, where the verifier
-//! has to refuse the program, all of it is. A mutant that passes shows a test that notices nothing.
+//! kernel is replaced by `r0 = 0`, as if the function did nothing and said that all is well, and where that is what
+//! the test expects, by `r0 = 1`; or, where the verifier has to refuse the program, all of it is. A mutant that passes
+//! shows a test that notices nothing.
 
 use std::io;
 use std::time::Instant;
@@ -16,8 +17,8 @@ use crate::suite::{FunctionIds, Suite};
 /// What is taken away from a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// All calls of this function of the kernel.
-    Call(&'static str),
+    /// All calls of this function of the kernel; this is what they return.
+    Call(&'static str, i32),
     /// Everything.
     All,
 }
@@ -41,7 +42,7 @@ pub fn run(session: &Session) -> io::Result<bool> {
         let mut sound = (None, Outcome::Pass);
         for (test, mutation) in mutants {
             let name = match mutation {
-                Mutation::Call(function) => format!("{}.{function}", test.name),
+                Mutation::Call(function, _) => format!("{}.{function}", test.name),
                 Mutation::All => format!("{}.all", test.name),
             };
             mark_console(group.name, &name);
@@ -72,7 +73,7 @@ pub fn mutations(test: &Test) -> Vec<Mutation> {
             .iter()
             .map(|function| function.name)
             .filter(|name| test.calls.contains(name))
-            .map(Mutation::Call)
+            .map(|name| Mutation::Call(name, 0))
             .collect(),
     }
 }
@@ -100,9 +101,13 @@ fn mutant(
     mutation: Mutation,
     ids: &FunctionIds,
 ) -> io::Result<(Outcome, Vec<String>)> {
-    let verdict = isolate::run(|| test_run::run(test, suite, session.release, Some((mutation, ids))))?;
+    let attempt = |it| isolate::run(|| test_run::run(test, suite, session.release, Some((it, ids))));
+    let verdict = match (attempt(mutation)?, mutation) {
+        (Verdict::Pass, Mutation::Call(function, _)) => attempt(Mutation::Call(function, 1))?,
+        (verdict, _) => verdict,
+    };
     let reason = match mutation {
-        Mutation::Call(function) => test.survives.iter().find(|it| it.0 == function).map(|it| it.1),
+        Mutation::Call(function, _) => test.survives.iter().find(|it| it.0 == function).map(|it| it.1),
         Mutation::All => None,
     };
     Ok(match (verdict, reason) {
@@ -143,7 +148,7 @@ mod tests {
         let mut noticed = BTreeSet::new();
         for test in GROUPS.iter().flat_map(|group| group.tests) {
             for mutation in mutations(test) {
-                if let Mutation::Call(name) = mutation
+                if let Mutation::Call(name, _) = mutation
                     && !test.survives.iter().any(|it| it.0 == name)
                 {
                     noticed.insert(name);

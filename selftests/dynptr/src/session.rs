@@ -50,8 +50,8 @@ impl Session {
         let release = environment::release()?;
         let tests =
             groups.iter().flat_map(|(_, tests)| tests).filter(|test| test.missing_in(release).is_none());
-        let programs: Vec<&str> = tests.flat_map(|test| test.programs()).collect();
-        let suite = if programs.is_empty() { None } else { Some(Suite::prepare(&programs)?) };
+        let tests: Vec<&Test> = tests.copied().collect();
+        let suite = if tests.is_empty() { None } else { Some(Suite::prepare(&tests)?) };
         Ok(Self { release, groups, suite, strict: options.strict })
     }
 
@@ -209,6 +209,7 @@ mod tests {
             with: None,
             needs: &[],
             calls: &[],
+            maps: &[],
             bytes: 0,
             linear: None,
             era: None,

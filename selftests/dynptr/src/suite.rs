@@ -19,7 +19,7 @@ use libbpf_rs::{
 };
 use libbpf_sys as sys;
 
-use crate::model::{self, HELPERS};
+use crate::model::{self, HELPERS, Test};
 use crate::mutant::Mutation;
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
 
@@ -73,19 +73,26 @@ pub enum Loaded {
 }
 
 impl Suite {
-    /// Prepares the object for loading these programs, and only these.
+    /// Prepares the object for these tests, and only these: a kernel may know nothing of the others' maps.
     ///
     /// # Errors
     /// What libbpf says where it cannot: it is our object or the kernel's BPF that does not work then.
-    pub fn prepare(programs: &[&str]) -> Result<Self, String> {
+    pub fn prepare(tests: &[&Test]) -> Result<Self, String> {
         set_print(Some((PrintLevel::Warn, keep_message)));
         let mut object = ObjectBuilder::default()
             .name("dynptr")
             .and_then(|builder| builder.open_memory(model::object()))
             .map_err(|err| explain("cannot open", &err))?;
+        let programs: BTreeSet<&str> = tests.iter().flat_map(|test| test.programs()).collect();
         for mut program in object.progs_mut() {
             let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
             program.set_autoload(wanted);
+        }
+        let maps: BTreeSet<&str> = tests.iter().flat_map(|test| test.maps).copied().collect();
+        for mut map in object.maps_mut() {
+            // Those of global data have names of their own.
+            let wanted = map.name().to_str().is_some_and(|name| name.contains('.') || maps.contains(name));
+            map.set_autocreate(wanted).map_err(|err| explain("cannot leave a map out", &err))?;
         }
         let object = object.take_ptr();
         // SAFETY: the object is open and not loaded.
@@ -141,12 +148,12 @@ impl Suite {
         let mut insns = instructions(program).to_vec();
         let nothing = sys::bpf_insn { code: MOVE_NUMBER, ..Default::default() };
         match mutation {
-            Mutation::Call(function) => {
+            Mutation::Call(function, value) => {
                 let calls: Vec<_> = insns.iter_mut().filter(|insn| ids.calls(insn, function)).collect();
                 if calls.is_empty() {
                     return Err(format!("the program does not call {function}"));
                 }
-                calls.into_iter().for_each(|insn| *insn = nothing);
+                calls.into_iter().for_each(|insn| *insn = sys::bpf_insn { imm: value, ..nothing });
             }
             Mutation::All => {
                 let last = insns.len() - 1;
@@ -201,7 +208,7 @@ impl Suite {
             // SAFETY: the object is open, and `map` is null or the one before.
             map = unsafe { sys::bpf_object__next_map(self.object.as_ptr(), map) }.cast_const();
             let Some(found) = NonNull::new(map.cast_mut()) else { return Ok(()) };
-            // SAFETY: a map of an object that is prepared has a descriptor.
+            // SAFETY: a map of an object that is prepared has a descriptor, or -1 where it was left out.
             if !used.contains(&unsafe { sys::bpf_map__fd(map) }) {
                 continue;
             }

@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::{NotRun, attach};
@@ -15,18 +16,23 @@ use crate::suite::Programs;
 const FILE_BYTES: usize = 10_000;
 /// Its attributes; `bpf/file.bpf.c` knows them.
 const ATTRIBUTES: &[(&str, &str)] = &[("user.kvet", "value of kvet"), ("security.bpf.kvet", "sealed")];
+/// The size of the file system's blocks, `_IO(0, 2)`: an ioctl that every file takes.
+const FIGETBSZ: libc::Ioctl = 2;
 /// Where control groups are, whose root gets an attribute, too.
 const CGROUP: &str = "/sys/fs/cgroup";
 const CGROUP_ATTRIBUTE: (&str, &str) = ("user.kvet", "group of kvet");
 
-/// Attaches the program, opens the file, and reads one of its attributes.
+/// Attaches the program, opens the file, asks for something about it, and reads one of its attributes.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let attributed = Attributed::new()?;
     let _link = attach(test, programs)?;
-    let file = File::open(&attributed.path);
-    // Programs may refuse either; whether they should have is for them to say.
+    // Programs may refuse any of it; whether they should have is for them to say.
+    if let Ok(file) = File::open(&attributed.path) {
+        let mut block = 0i32;
+        // SAFETY: the call writes a number.
+        unsafe { libc::ioctl(file.as_raw_fd(), FIGETBSZ, &raw mut block) };
+    }
     let _ = get_attribute(&attributed.path, ATTRIBUTES[0].0);
-    drop(file);
     Ok(())
 }
 

@@ -17,8 +17,8 @@ const CERTIFICATE: &[u8] = include_bytes!("../../data/certificate.der");
 const MESSAGE: &[u8] = include_bytes!("../../data/message.txt");
 const SIGNATURE: &[u8] = include_bytes!("../../data/message.p7s");
 
-/// The map, and the sizes of its value's parts; `bpf/signature.bpf.c` has the same.
-const MAP: &str = "signed";
+/// The map, and the sizes of its value's parts; `bpf/harness.h` has the same.
+const MAP: &str = "signed_messages";
 const MESSAGE_BYTES: usize = 64;
 const SIGNATURE_BYTES: usize = 1024;
 

@@ -20,48 +20,84 @@ const HEADER: usize = 8;
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 
-/// What is in the buffer when the program drains it, by the test's name.
-const SCENARIOS: &[(&str, fn(&Ring))] = &[
-    ("basic", |ring| ring.post_numbers(0..3)),
-    ("loop", |ring| ring.post_numbers(0..8)),
-    ("discards_properly_ignored", |ring| {
+/// What is put into the buffer before the program drains it, and how often both are done.
+type Scenario = (&'static str, u32, fn(&Ring));
+
+/// By the test's name; for all others, it is [`three`].
+const SCENARIOS: &[Scenario] = &[
+    ("empty", 1, |_| {}),
+    ("loop", 40, |ring| ring.post_numbers(0..8)),
+    ("discards_properly_ignored", 1, |ring| {
         for number in 0..6u64 {
             let flags = if number % 2 == 0 { DISCARDED } else { 0 };
             ring.post(&number.to_ne_bytes(), 8 | flags);
         }
     }),
-    ("only_discards", |ring| (0..3).for_each(|_| ring.post(&[0; 8], 8 | DISCARDED))),
-    ("busy", |ring| {
+    ("only_discards", 1, |ring| (0..3).for_each(|_| ring.post(&[0; 8], 8 | DISCARDED))),
+    ("busy", 1, |ring| {
         ring.post_numbers(0..1);
         ring.post(&7u64.to_ne_bytes(), 8 | BUSY);
         ring.post_numbers(2..3);
     }),
-    ("post_alignment_autoadjust", |ring| {
+    ("post_alignment_autoadjust", 1, |ring| {
         ring.post(&[1, 2, 3, 4, 5], 5);
         ring.post_numbers(9..10);
     }),
-    ("sample_full_ring_buffer", |ring| {
-        ring.post(&vec![0x5a; RING_BYTES - HEADER], (RING_BYTES - HEADER) as u32)
+    ("sample_full_ring_buffer", 1, |ring| ring.post(&[0x5a; RING_BYTES - HEADER], (RING_BYTES - HEADER) as u32)),
+    ("overfill", 2, |ring| ring.post_numbers(0..(RING_BYTES / 16) as u64)),
+    ("wraps", 4, |ring| {
+        let bytes: Vec<u8> = (0..40_000usize).map(|offset| offset.to_le_bytes()[0]).collect();
+        ring.post(&bytes, 40_000);
     }),
-    ("overfill", |ring| ring.post_numbers(0..(RING_BYTES / 16) as u64)),
-    ("wraps", |ring| ring.post_numbers(0..3)),
-    ("post_misaligned", |ring| ring.set_producer(7)),
-    ("post_producer_wrong_offset", |ring| ring.set_producer(4)),
-    ("post_larger_than_ringbuf_sz", |ring| ring.post(&[0; 8], RING_BYTES as u32)),
-    ("longer_than_posted", |ring| ring.post(&[0; 8], 64)),
+    ("post_misaligned", 1, |ring| ring.set_producer(7)),
+    ("post_producer_wrong_offset", 1, |ring| ring.set_producer(4)),
+    ("post_larger_than_ringbuf_sz", 1, |ring| {
+        ring.post(&[0; 8], RING_BYTES as u32);
+        ring.set_producer(2 * RING_BYTES as u64);
+    }),
+    ("longer_than_posted", 1, |ring| ring.post(&[0; 8], 64)),
 ];
+
+/// The numbers 0 to 2.
+fn three(ring: &Ring) {
+    ring.post_numbers(0..3);
+}
 
 /// Fills the buffer, and has the kernel run the program.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let map = programs.map(MAP)?;
-    let ring = Ring::of_map(map.as_fd()).map_err(|err| format!("cannot map the ring buffer: {err}"))?;
-    let scenario = SCENARIOS.iter().find(|(name, _)| *name == test.name);
-    // Without one, it is empty.
-    if let Some((_, fill)) = scenario {
-        fill(&ring);
+    if test.name == "mappings" {
+        check_mappings(map.as_fd())?;
     }
+    let ring = Ring::of_map(map.as_fd()).map_err(|err| format!("cannot map the ring buffer: {err}"))?;
+    let known = SCENARIOS.iter().find(|(name, ..)| *name == test.name);
+    let (_, rounds, fill) = *known.unwrap_or(&("", 1, three));
     let program = programs.get(test.program)?;
-    program.test_run(ProgramInput::default()).map_err(|err| format!("cannot test-run: {err}"))?;
+    for _ in 0..rounds {
+        fill(&ring);
+        program.test_run(ProgramInput::default()).map_err(|err| format!("cannot test-run: {err}"))?;
+    }
+    Ok(())
+}
+
+/// The consumer's position is the kernel's: no process may write it.
+fn check_mappings(map: BorrowedFd<'_>) -> Result<(), NotRun> {
+    let map_consumer = |protection| {
+        // SAFETY: a new mapping takes nothing from anyone.
+        unsafe { libc::mmap(ptr::null_mut(), 4096, protection, libc::MAP_SHARED, map.as_raw_fd(), 0) }
+    };
+    if map_consumer(libc::PROT_READ | libc::PROT_WRITE) != libc::MAP_FAILED {
+        return Err("the consumer's position can be mapped for writing".to_owned().into());
+    }
+    let consumer = map_consumer(libc::PROT_READ);
+    if consumer == libc::MAP_FAILED {
+        let err = io::Error::last_os_error();
+        return Err(format!("the consumer's position cannot be mapped for reading: {err}").into());
+    }
+    // SAFETY: nobody refers to the mapping.
+    if unsafe { libc::mprotect(consumer, 4096, libc::PROT_READ | libc::PROT_WRITE) } == 0 {
+        return Err("the consumer's position can be made writable".to_owned().into());
+    }
     Ok(())
 }
 
