@@ -25,6 +25,8 @@ struct config {
 	__u64 user; /* memory of the process: src/trigger/mod.rs says what is there */
 	__u32 interface; /* the number of the interface under test */
 	__s32 key; /* the number of a keyring */
+	__u32 protocol; /* the type that the frame says it has */
+	__u32 unused;
 };
 
 /* What the program answers; src/report.rs has the same layout. */

@@ -52,7 +52,7 @@ int test_read_write_bounds(void *ctx)
 }
 
 SEC("raw_tp")
-int test_zero_length(void *ctx)
+int test_zero_size_dynptr(void *ctx)
 {
 	char byte = 'x';
 	LOCAL_DYNPTR(ptr, mem);
@@ -105,7 +105,7 @@ int test_null(void *ctx)
 }
 
 SEC("raw_tp")
-int test_data_slice(void *ctx)
+int test_dynptr_data(void *ctx)
 {
 	__u8 byte = 0, *slice;
 	LOCAL_DYNPTR(ptr, mem);
@@ -168,7 +168,7 @@ int test_size(void *ctx)
 }
 
 SEC("raw_tp")
-int test_is_null(void *ctx)
+int test_dynptr_is_null(void *ctx)
 {
 	struct bpf_dynptr null;
 	LOCAL_DYNPTR(ptr, mem);
@@ -180,7 +180,7 @@ int test_is_null(void *ctx)
 }
 
 SEC("raw_tp")
-int test_is_rdonly(void *ctx)
+int test_dynptr_is_rdonly(void *ctx)
 {
 	struct bpf_dynptr null;
 	LOCAL_DYNPTR(ptr, mem);
@@ -241,7 +241,7 @@ int test_adjust_err(void *ctx)
 
 /* A clone sees the same memory, and has bounds of its own. */
 SEC("raw_tp")
-int test_clone(void *ctx)
+int test_dynptr_clone(void *ctx)
 {
 	struct bpf_dynptr clone;
 	__u8 byte = 9;

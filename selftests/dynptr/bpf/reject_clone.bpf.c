@@ -102,7 +102,7 @@ int dynptr_overwrite_ref_with_clone(void *ctx)
 	struct bpf_dynptr ptr, clone;
 
 	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr);
-	bpf_dynptr_clone(&ptr, &clone);
+	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	*(volatile __u64 *)&ptr = 0;
 	bpf_ringbuf_discard_dynptr(&clone, 0);
 	EXPECT_EQ(bpf_ringbuf_query(&ringbuf, BPF_RB_PROD_POS), 8 + 32);
@@ -116,7 +116,7 @@ int dynptr_overwrite_clone_with_original(void *ctx)
 	struct bpf_dynptr ptr, clone;
 
 	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr);
-	bpf_dynptr_clone(&ptr, &clone);
+	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	*(volatile __u64 *)&clone = 0;
 	bpf_ringbuf_discard_dynptr(&ptr, 0);
 	EXPECT_EQ(bpf_ringbuf_query(&ringbuf, BPF_RB_PROD_POS), 8 + 32);
@@ -165,7 +165,7 @@ int dynptr_overwrite_ref_clone_slice_valid(void *ctx)
 	__u8 *slice;
 
 	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr);
-	bpf_dynptr_clone(&ptr, &clone);
+	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	slice = bpf_dynptr_data(&clone, 0, 8);
 	if (!slice) {
 		bpf_ringbuf_discard_dynptr(&clone, 0);

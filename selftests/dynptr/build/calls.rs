@@ -35,10 +35,7 @@ pub struct Uses {
 
 /// Program → what it uses, itself or in what it calls. `helpers` are the functions that
 /// are known by number; those with a name are found as the object has them.
-pub fn of_programs(
-    object: &Path,
-    helpers: &BTreeMap<i32, String>,
-) -> Result<BTreeMap<String, Uses>, String> {
+pub fn of_programs(object: &Path, helpers: &BTreeMap<i32, String>) -> Result<BTreeMap<String, Uses>, String> {
     let at = |err: &dyn std::fmt::Display| format!("cannot read {}: {err}", object.display());
     let bytes = std::fs::read(object).map_err(|err| at(&err))?;
     let file = object::File::parse(&*bytes).map_err(|err| at(&err))?;
@@ -70,10 +67,9 @@ fn functions(
         let name = symbol.name().map_err(|err| err.to_string())?.to_owned();
         let Some(index) = symbol.section_index() else { continue };
         let section = file.section_by_index(index).map_err(|err| err.to_string())?;
-        let code = section.data().map_err(|err| err.to_string())?;
         let range = symbol.address()..symbol.address() + symbol.size();
         let mut function = Function::default();
-        by_number(&mut function, file, index, code, range.clone(), helpers)?;
+        by_number(&mut function, file, &section, range.clone(), helpers)?;
         by_relocation(&mut function, file, &section, range)?;
         functions.insert(name, function);
     }
@@ -84,11 +80,13 @@ fn functions(
 fn by_number(
     function: &mut Function,
     file: &object::File<'_>,
-    section: SectionIndex,
-    code: &[u8],
+    section: &object::Section<'_, '_>,
     range: std::ops::Range<u64>,
     helpers: &BTreeMap<i32, String>,
 ) -> Result<(), String> {
+    let code = section.data().map_err(|err| err.to_string())?;
+    // What is to be relocated has a number that means something else.
+    let relocated: BTreeSet<u64> = section.relocations().map(|(offset, _)| offset).collect();
     let mut offset = range.start;
     while offset < range.end {
         let insn = code
@@ -97,9 +95,9 @@ fn by_number(
         let number = i32::from_le_bytes([insn[4], insn[5], insn[6], insn[7]]);
         match (insn[0], insn[1] >> 4) {
             (CALL, 0) => function.calls.extend(helpers.get(&number).cloned()),
-            (CALL, OF_PROGRAM) => {
+            (CALL, OF_PROGRAM) if !relocated.contains(&offset) => {
                 let target = offset.wrapping_add_signed((i64::from(number) + 1) * INSN as i64);
-                function.functions.extend(function_at(file, section, target));
+                function.functions.extend(function_at(file, section.index(), target));
             }
             _ => {}
         }

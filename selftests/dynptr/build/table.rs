@@ -135,6 +135,8 @@ struct TestSpec {
     run: Option<RunSpec>,
     /// Length of the packet.
     bytes: Option<usize>,
+    /// The type that the frame says it has.
+    protocol: Option<u16>,
     /// How much of it is in one piece.
     linear: Option<usize>,
     bug: Option<BugUse>,
@@ -171,11 +173,15 @@ enum RunSpec {
     Bpf,
     Connect,
     UserRingbuf,
+    Drop,
 }
 
 impl RunSpec {
     fn has_packet(self) -> bool {
-        matches!(self, Self::TestRun | Self::XdpContext | Self::Tap | Self::TapClone | Self::Veth)
+        matches!(
+            self,
+            Self::TestRun | Self::XdpContext | Self::Tap | Self::TapClone | Self::Veth | Self::Loopback
+        )
     }
 
     fn needs_company(self) -> bool {
@@ -192,6 +198,8 @@ struct RejectedSpec {
     until: Option<String>,
 }
 
+/// A type that is set aside for local experiments: frames have it unless a test says otherwise.
+const EXPERIMENTAL: u16 = 0x88b5;
 /// Packets are this long unless a test says otherwise.
 const PACKET_BYTES: usize = 96;
 
@@ -294,11 +302,16 @@ impl File {
         let source = &programs.sources[program];
         let with = &test.with;
         let own: Vec<&String> = programs.calls.get(program).into_iter().flatten().collect();
-        let maps: BTreeSet<&String> =
-            [program].into_iter().chain(&test.with).filter_map(|it| programs.maps.get(it)).flatten().collect();
+        let maps: BTreeSet<&String> = [program]
+            .into_iter()
+            .chain(&test.with)
+            .filter_map(|it| programs.maps.get(it))
+            .flatten()
+            .collect();
         let maps: Vec<_> = maps.into_iter().collect();
         let linear = test.linear;
         let bytes = test.bytes.unwrap_or(PACKET_BYTES);
+        let protocol = test.protocol.unwrap_or(EXPERIMENTAL);
         let run = self.run(test, used)?;
         let bug = self.bug(test, used)?;
         let era = match &test.era {
@@ -307,7 +320,7 @@ impl File {
         };
         Ok(format!(
             "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, \
-             needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, linear: {linear:?}, era: {era}, bug: {bug}, \
+             needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
              survives: &{survives:?}, run: {run} }},\n"
         ))
     }
@@ -490,6 +503,15 @@ mod tests {
             let err = generated(tests).expect_err(tests);
             assert!(err.contains(complaint), "{tests}: {err}");
         }
+    }
+
+    #[test]
+    fn coverage_names_tests_or_says_why_there_are_none() {
+        let text = "suite: { one: { by: [a/b] }, two: { hole: there is no such thing } }";
+        let table = Coverage::parse(text).expect("sound").generate();
+        assert!(table.contains(r#"suite: "suite", name: "one", by: &["a/b"], hole: None"#), "{table}");
+        assert!(table.contains(r#"name: "two", by: &[], hole: Some("there is no such thing")"#), "{table}");
+        assert!(Coverage::parse("suite: { one: { tests: [] } }").is_err());
     }
 
     #[test]

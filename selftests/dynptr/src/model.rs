@@ -31,6 +31,8 @@ pub struct Test {
     pub maps: &'static [&'static str],
     /// Length of the packet, where there is one.
     pub bytes: usize,
+    /// The type that the frame says it has.
+    pub protocol: u16,
     /// So much of the packet is in one piece; all of it where this is not said.
     pub linear: Option<usize>,
     /// A change after which the program is told to expect something else.
@@ -109,6 +111,8 @@ pub enum Trigger {
     Bpf,
     /// Attach it, and connect a socket.
     Connect,
+    /// Attach it, and send a datagram that nobody wants.
+    Drop,
     /// Put messages into a ring buffer for the kernel, and let the kernel run it.
     UserRingbuf,
 }

@@ -111,7 +111,7 @@ fn mutant(
         Mutation::All => None,
     };
     Ok(match (verdict, reason) {
-        (Verdict::Fail(lines) | Verdict::Refused(lines), None) => (Outcome::Pass, first(lines)),
+        (Verdict::Fail(lines) | Verdict::Refused(lines), None) => (Outcome::Pass, first(&lines)),
         (Verdict::Pass, Some(reason)) => (Outcome::Skip(format!("survives: {reason}")), Vec::new()),
         (Verdict::Pass, None) => {
             (Outcome::Fail, vec!["the mutant survives: the test does not notice what it has lost".into()])
@@ -124,7 +124,7 @@ fn mutant(
 }
 
 /// How it was noticed.
-fn first(lines: Vec<String>) -> Vec<String> {
+fn first(lines: &[String]) -> Vec<String> {
     let all = lines.join("\n");
     all.lines().take(2).map(|line| format!("noticed: {line}")).collect()
 }

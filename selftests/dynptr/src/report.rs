@@ -24,6 +24,8 @@ pub struct Config {
     pub interface: u32,
     /// The number of a keyring.
     pub key: i32,
+    /// The type that the frame says it has.
+    pub protocol: u16,
 }
 
 impl Config {
@@ -36,6 +38,8 @@ impl Config {
         bytes.extend(self.user.to_ne_bytes());
         bytes.extend(self.interface.to_ne_bytes());
         bytes.extend(self.key.to_ne_bytes());
+        bytes.extend(u32::from(self.protocol).to_ne_bytes());
+        bytes.extend(0u32.to_ne_bytes());
         bytes
     }
 }
@@ -84,6 +88,6 @@ mod tests {
 
     #[test]
     fn config_has_the_size_of_the_programs_struct() {
-        assert_eq!(Config::default().to_bytes().len(), 32);
+        assert_eq!(Config::default().to_bytes().len(), 40);
     }
 }

@@ -211,6 +211,7 @@ mod tests {
             calls: &[],
             maps: &[],
             bytes: 0,
+            protocol: 0,
             linear: None,
             era: None,
             bug: Some(bug),

@@ -82,6 +82,7 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
         Trigger::Open => file::run(test, programs),
         Trigger::Bpf => signature::run(test, programs, config),
         Trigger::Connect => socket::run(test, programs),
+        Trigger::Drop => loopback::drop_one(test, programs),
         Trigger::UserRingbuf => user_ringbuf::run(test, programs),
     }
 }

@@ -37,7 +37,7 @@ pub fn run(test: &Test, programs: &Programs, config: Config, cloned: bool) -> Re
     };
     attach_tcx_ingress(&*programs.get(test.program)?, tap.interface)
         .map_err(|err| format!("cannot attach to TC ingress of the tap device: {err}"))?;
-    Ok(tap.send(&packet::frame(test.bytes))?)
+    Ok(tap.send(&packet::frame(test.bytes, test.protocol))?)
 }
 
 /// A socket that gets every packet before TC does, and keeps it.

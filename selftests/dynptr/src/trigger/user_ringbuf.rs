@@ -43,7 +43,9 @@ const SCENARIOS: &[Scenario] = &[
         ring.post(&[1, 2, 3, 4, 5], 5);
         ring.post_numbers(9..10);
     }),
-    ("sample_full_ring_buffer", 1, |ring| ring.post(&[0x5a; RING_BYTES - HEADER], (RING_BYTES - HEADER) as u32)),
+    ("sample_full_ring_buffer", 1, |ring| {
+        ring.post(&[0x5a; RING_BYTES - HEADER], (RING_BYTES - HEADER) as u32);
+    }),
     ("overfill", 2, |ring| ring.post_numbers(0..(RING_BYTES / 16) as u64)),
     ("wraps", 4, |ring| {
         let bytes: Vec<u8> = (0..40_000usize).map(|offset| offset.to_le_bytes()[0]).collect();

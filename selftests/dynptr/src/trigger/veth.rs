@@ -26,7 +26,8 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         .map_err(|err| format!("cannot attach to TC ingress of the veth device: {err}"))?;
     interface_up(near)?;
     interface_up(far)?;
-    send(near, &packet::frame(test.bytes)).map_err(|err| format!("cannot send a packet: {err}"))?;
+    send(near, &packet::frame(test.bytes, test.protocol))
+        .map_err(|err| format!("cannot send a packet: {err}"))?;
     wait_for(programs)
 }
 
