@@ -138,6 +138,31 @@ int BPF_PROG(fsverity_none, struct file *file)
 	return done();
 }
 
+/* Algorithm and length come before the digest; the harness says in value 1 what they are. */
+#define DIGEST_HEADER 4
+#define DIGEST_BYTES 32
+
+SEC("lsm.s/file_open")
+int BPF_PROG(fsverity_digest, struct file *file)
+{
+	struct value *expected;
+	LOCAL_DYNPTR(ptr, mem);
+
+	expected = value_of(1);
+	if (!expected)
+		return 0;
+	mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 8] = 0xee;
+	/* Behind a byte that stays, and with room for more than there is: the rest is cleared. */
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 4, DIGEST_HEADER + DIGEST_BYTES + 16), 0);
+	EXPECT_EQ(bpf_get_fsverity_digest(file, &ptr), 0);
+	EXPECT_EQ(mem->bytes[3], 0);
+	for (int i = 0; i < DIGEST_HEADER + DIGEST_BYTES; i++)
+		if (!EXPECT_EQ(mem->bytes[4 + i], expected->bytes[i]))
+			return 0;
+	EXPECT_EQ(mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 8], 0);
+	return done();
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(cgroup_read_xattr, struct file *file)
 {

@@ -170,6 +170,7 @@ enum RunSpec {
     Veth,
     Loopback,
     Open,
+    Verity,
     Bpf,
     Connect,
     UserRingbuf,

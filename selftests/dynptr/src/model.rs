@@ -107,6 +107,8 @@ pub enum Trigger {
     Loopback,
     /// Attach it, and open a file that has extended attributes.
     Open,
+    /// Attach it, and open a file that fs-verity protects.
+    Verity,
     /// Attach it, and make a `bpf` system call with a signed message in a map.
     Bpf,
     /// Attach it, and connect a socket.
