@@ -584,3 +584,52 @@ int helper_skb_change_proto(struct __sk_buff *skb)
 	done();
 	return TC_SHOT;
 }
+
+/* --- tunnels: what stood before the packet is overwritten, or would be taken for what it is not ------------------------- */
+
+/* Nothing else that long leaves the guest. */
+#define TUNNELED_BYTES 200
+
+static __always_inline int check_tunneled(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+
+	if (skb->len < TUNNELED_BYTES)
+		return TC_OK;
+	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
+	EXPECT_EQ(bpf_dynptr_size(&meta), 0);
+	EXPECT_TRUE(skb->data_meta == skb->data);
+	done();
+	return TC_OK;
+}
+
+SEC("tcx/egress")
+int lwt_mpls_encap(struct __sk_buff *skb)
+{
+	return check_tunneled(skb);
+}
+
+SEC("tcx/egress")
+int lwt_seg6_encap(struct __sk_buff *skb)
+{
+	return check_tunneled(skb);
+}
+
+SEC("tcx/egress")
+int lwt_bpf_encap(struct __sk_buff *skb)
+{
+	return check_tunneled(skb);
+}
+
+/* Wraps a packet of IPv4 into another of the same kind. */
+SEC("lwt_xmit")
+int lwt_push(struct __sk_buff *skb)
+{
+	__u8 header[20] = { 0x45, [8] = 64, [9] = 4, [12] = 10, 78, 0, 1, 10, 78, 0, 2 };
+	__u16 length = __builtin_bswap16(skb->len + sizeof(header));
+
+	__builtin_memcpy(header + 2, &length, sizeof(length));
+	if (!EXPECT_EQ(bpf_lwt_push_encap(skb, BPF_LWT_ENCAP_IP, header, sizeof(header)), 0))
+		return BPF_DROP;
+	return BPF_OK;
+}

@@ -69,6 +69,8 @@ struct FunctionSpec {
     since: PointSpec,
     /// The number by which programs call it, where it has one.
     helper: Option<i32>,
+    /// Since when it is there on arm64, where that is later.
+    arm64: Option<PointSpec>,
 }
 
 #[derive(Deserialize)]
@@ -78,14 +80,17 @@ struct FunctionText {
     #[serde(default)]
     backports: Vec<String>,
     helper: Option<i32>,
+    arm64: Option<String>,
 }
 
 impl TryFrom<FunctionText> for FunctionSpec {
     type Error = String;
 
     fn try_from(text: FunctionText) -> Result<Self, String> {
-        let FunctionText { since, backports, helper } = text;
-        Ok(Self { since: PointText { since, backports }.try_into()?, helper })
+        let FunctionText { since, backports, helper, arm64 } = text;
+        let point = |since, backports| PointSpec::try_from(PointText { since, backports });
+        let arm64 = arm64.map(|since| point(since, Vec::new())).transpose()?;
+        Ok(Self { since: point(since, backports)?, helper, arm64 })
     }
 }
 
@@ -129,6 +134,8 @@ struct TestSpec {
     program: Option<String>,
     /// A program that is loaded along with it.
     with: Option<String>,
+    /// A third one.
+    also: Option<String>,
     /// Features beside the functions that the programs call.
     #[serde(default)]
     needs: Vec<String>,
@@ -168,6 +175,7 @@ enum RunSpec {
     Tap,
     TapClone,
     Veth,
+    Lwt,
     Loopback,
     Open,
     Verity,
@@ -181,12 +189,18 @@ impl RunSpec {
     fn has_packet(self) -> bool {
         matches!(
             self,
-            Self::TestRun | Self::XdpContext | Self::Tap | Self::TapClone | Self::Veth | Self::Loopback
+            Self::TestRun
+                | Self::XdpContext
+                | Self::Tap
+                | Self::TapClone
+                | Self::Veth
+                | Self::Lwt
+                | Self::Loopback
         )
     }
 
     fn needs_company(self) -> bool {
-        matches!(self, Self::Tap | Self::TapClone | Self::Veth)
+        matches!(self, Self::Tap | Self::TapClone | Self::Veth | Self::Lwt)
     }
 }
 
@@ -277,7 +291,7 @@ impl File {
     fn test(&self, test: &TestSpec, programs: &Programs, used: &mut Used) -> Result<String, String> {
         let program = test.program.as_ref().unwrap_or(&test.name);
         let mut calls = BTreeSet::new();
-        for name in [program].into_iter().chain(&test.with) {
+        for name in [program].into_iter().chain(&test.with).chain(&test.also) {
             used.programs.insert(name.clone());
             if !programs.sources.contains_key(name) {
                 return Err(format!("no file of bpf/ has a program {name}"));
@@ -301,7 +315,7 @@ impl File {
         let survives: Vec<_> = test.survives.iter().collect();
         let name = &test.name;
         let source = &programs.sources[program];
-        let with = &test.with;
+        let (with, also) = (&test.with, &test.also);
         let own: Vec<&String> = programs.calls.get(program).into_iter().flatten().collect();
         let maps: BTreeSet<&String> = [program]
             .into_iter()
@@ -320,7 +334,7 @@ impl File {
             None => "None".into(),
         };
         Ok(format!(
-            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, \
+            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, \
              needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
              survives: &{survives:?}, run: {run} }},\n"
         ))
@@ -446,7 +460,10 @@ impl PointSpec {
 
 impl FunctionSpec {
     fn need(&self, name: &str) -> String {
-        format!("Need {{ name: {name:?}, since: {} }}", self.since.code())
+        // Of the machine that the harness is built for, not of the one that builds it.
+        let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+        let since = self.arm64.as_ref().filter(|_| target == "aarch64").unwrap_or(&self.since);
+        format!("Need {{ name: {name:?}, since: {} }}", since.code())
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Test {
     pub source: &'static str,
     /// The program that is loaded along with it.
     pub with: Option<&'static str>,
+    /// A third program.
+    pub also: Option<&'static str>,
     /// What the kernel has to have.
     pub needs: &'static [Need],
     /// The functions of the kernel that the program under test calls.
@@ -103,6 +105,9 @@ pub enum Trigger {
     TapClone,
     /// The same on one end of a veth pair; the packet is sent on the other.
     Veth,
+    /// Attach it to TC egress, where a packet leaves that has come through the other program and is routed into a
+    /// tunnel; the third program, if there is one, wraps it.
+    Lwt,
     /// Attach it to TC ingress of the loopback device, and send a large segment of TCP.
     Loopback,
     /// Attach it, and open a file that has extended attributes.
@@ -149,7 +154,7 @@ impl Test {
 
     /// The programs that have to be loaded: the one under test, and its company.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.program).chain(self.with)
+        std::iter::once(self.program).chain(self.with).chain(self.also)
     }
 
     /// Since which release of the main line it can be run.

@@ -64,6 +64,7 @@ impl Session {
         prctl::set_child_subreaper(true)?;
         let mut out = Writer::new(io::stdout(), self.groups.len())?;
         let mut all_good = true;
+        let mut traces = Traces::now();
         for (group, tests) in &self.groups {
             out.begin_group(group.name, tests.len())?;
             let mut outcomes = Vec::new();
@@ -71,7 +72,7 @@ impl Session {
             for test in tests {
                 mark_console(group.name, test.name);
                 out.begin_test(test.name)?;
-                let (outcome, duration, diagnostics) = self.test(group, test)?;
+                let (outcome, duration, diagnostics) = self.test(group, test, &mut traces)?;
                 objects.note(test.name);
                 out.end_test(test.name, &outcome, duration, diagnostics.iter().map(String::as_str))?;
                 outcomes.push(outcome);
@@ -84,18 +85,24 @@ impl Session {
         Ok(all_good)
     }
 
-    fn test(&self, group: &Group, test: &'static Test) -> io::Result<(Outcome, Duration, Vec<String>)> {
+    fn test(
+        &self,
+        group: &Group,
+        test: &'static Test,
+        traces: &mut Traces,
+    ) -> io::Result<(Outcome, Duration, Vec<String>)> {
         let begin = Instant::now();
         if let Some(need) = test.missing_in(self.release) {
             let reason = format!("needs {}: {}", need.since.mainline, need.name);
             return Ok((Outcome::Skip(reason), begin.elapsed(), Vec::new()));
         }
-        let before = Traces::now();
         let (outcome, mut lines) = self.judge(test, self.verdict(group, test)?);
-        let left = before.left();
+        let left = traces.left();
         if left.is_empty() {
             return Ok((outcome, begin.elapsed(), lines));
         }
+        // The next test is not to blame for it.
+        *traces = Traces::now();
         lines.extend(left);
         Ok((Outcome::Fail, begin.elapsed(), lines))
     }
@@ -207,6 +214,7 @@ mod tests {
             program: "t",
             source: "local",
             with: None,
+            also: None,
             needs: &[],
             calls: &[],
             maps: &[],

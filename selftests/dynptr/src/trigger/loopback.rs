@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 use super::netlink::{interface, interface_up, new_namespace};
-use super::veth::wait_for;
+use super::veth::{PATIENCE, wait_for};
 use super::{NotRun, attach};
 use crate::model::Test;
 use crate::suite::{Programs, attach_tcx_ingress};
@@ -22,7 +22,8 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let mut stream = TcpStream::connect(listener.local_addr().map_err(failed)?).map_err(failed)?;
     let payload: Vec<u8> = (0..test.bytes).map(|offset| offset.to_le_bytes()[0]).collect();
     stream.write_all(&payload).map_err(failed)?;
-    wait_for(programs)
+    wait_for(programs, PATIENCE)?;
+    Ok(())
 }
 
 /// Attaches the program, and sends a datagram to where nobody listens: the kernel drops it.
@@ -33,5 +34,6 @@ pub fn drop_one(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let _link = attach(test, programs)?;
     socket.send_to(b"kvet", (Ipv4Addr::LOCALHOST, 9)).map_err(failed)?;
-    wait_for(programs)
+    wait_for(programs, PATIENCE)?;
+    Ok(())
 }

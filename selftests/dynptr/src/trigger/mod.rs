@@ -4,6 +4,7 @@
 mod call;
 mod file;
 mod loopback;
+mod lwt;
 mod netlink;
 mod signature;
 mod socket;
@@ -79,6 +80,7 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
         Trigger::Tap => tap::run(test, programs, config, false),
         Trigger::TapClone => tap::run(test, programs, config, true),
         Trigger::Veth => veth::run(test, programs),
+        Trigger::Lwt => lwt::run(test, programs),
         Trigger::Loopback => loopback::run(test, programs),
         Trigger::Open => file::run(test, programs),
         Trigger::Verity => verity::run(test, programs),

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A tap device in a network namespace of its own: what is written to it arrives as a packet.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::sched::{CloneFlags, unshare};
-
 use super::NotRun;
+use super::netlink::new_namespace;
 use crate::isolate::Missing;
 use crate::model::Test;
 use crate::packet;
@@ -63,10 +62,7 @@ pub struct Tap {
 impl Tap {
     /// Moves this process into a new network namespace, and makes the device there.
     pub fn in_new_namespace() -> Result<Self, NotRun> {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|err| match err {
-            nix::errno::Errno::EINVAL => NotRun::Missing(Missing::Config("NET_NS".into())),
-            err => NotRun::Failed(format!("cannot make a network namespace: {err}")),
-        })?;
+        new_namespace()?;
         if !Path::new(TUN).exists() {
             return Err(NotRun::Missing(Missing::Module("tun".into())));
         }
@@ -78,8 +74,6 @@ impl Tap {
     }
 
     fn open() -> Result<Self, (&'static str, io::Error)> {
-        // Routers that look for each other are noise; a kernel without IPv6 makes none.
-        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
         // Only a write that must not block takes the driver's way that runs XDP before there is an sk_buff.
         let file = OpenOptions::new()
             .read(true)
@@ -98,6 +92,17 @@ impl Tap {
         request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
         ioctl(&socket, libc::SIOCSIFFLAGS, &mut request).map_err(|err| ("set the tap device up", err))?;
         Ok(Self { file, interface })
+    }
+
+    /// Its Ethernet address.
+    pub fn address(&self) -> Result<[u8; 6], String> {
+        let failed = |err| format!("cannot find the address of the tap device: {err}");
+        let socket = socket().map_err(failed)?;
+        let mut request = request();
+        ioctl(&socket, libc::SIOCGIFHWADDR, &mut request).map_err(failed)?;
+        // SAFETY: this request fills in the address.
+        let bytes = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+        Ok(std::array::from_fn(|index| bytes[index].to_ne_bytes()[0]))
     }
 
     /// Sends a frame to whoever listens on the device. It has been dealt with when this returns.

@@ -26,9 +26,14 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         .map_err(|err| format!("cannot attach to TC ingress of the veth device: {err}"))?;
     interface_up(near)?;
     interface_up(far)?;
-    send(near, &packet::frame(test.bytes, test.protocol))
-        .map_err(|err| format!("cannot send a packet: {err}"))?;
-    wait_for(programs)
+    let frame = packet::frame(test.bytes, test.protocol);
+    let deadline = Instant::now() + PATIENCE;
+    // What is sent before the kernel has noticed that the pair is up, a moment later, is dropped.
+    while !has_reported(programs)? && Instant::now() < deadline {
+        send(near, &frame).map_err(|err| format!("cannot send a packet: {err}"))?;
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// Sends a frame as it is.
@@ -59,17 +64,21 @@ pub fn send(interface: i32, frame: &[u8]) -> io::Result<()> {
 }
 
 /// So long a packet may be under way.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until a program has reported: the packet may arrive a little later.
-pub fn wait_for(programs: &Programs) -> Result<(), NotRun> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        let report = programs.report()?;
-        if report.runs > 0 || report.failures > 0 {
-            return Ok(());
+/// Waits until a program has reported, but no longer than that; a packet may arrive a little later. True if it has.
+pub fn wait_for(programs: &Programs, patience: Duration) -> Result<bool, String> {
+    let deadline = Instant::now() + patience;
+    while !has_reported(programs)? {
+        if Instant::now() >= deadline {
+            return Ok(false);
         }
         thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
+    Ok(true)
+}
+
+fn has_reported(programs: &Programs) -> Result<bool, String> {
+    let report = programs.report()?;
+    Ok(report.runs > 0 || report.failures > 0)
 }
