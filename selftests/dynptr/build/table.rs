@@ -152,6 +152,9 @@ struct TestSpec {
     /// Function → why the test passes even where the function does nothing.
     #[serde(default)]
     survives: BTreeMap<String, String>,
+    /// Function → why the kernel cannot be given the program without it.
+    #[serde(default)]
+    spares: BTreeMap<String, String>,
     #[serde(default)]
     rejected: Vec<RejectedSpec>,
 }
@@ -307,12 +310,13 @@ impl File {
             needs += &feature.need(name);
             needs += ", ";
         }
-        for name in test.survives.keys() {
+        for name in test.survives.keys().chain(test.spares.keys()) {
             if !calls.contains(name) {
-                return Err(format!("survives: the test does not call {name}"));
+                return Err(format!("survives, spares: the test does not call {name}"));
             }
         }
         let survives: Vec<_> = test.survives.iter().collect();
+        let spares: Vec<_> = test.spares.iter().collect();
         let name = &test.name;
         let source = &programs.sources[program];
         let (with, also) = (&test.with, &test.also);
@@ -336,7 +340,7 @@ impl File {
         Ok(format!(
             "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, \
              needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
-             survives: &{survives:?}, run: {run} }},\n"
+             survives: &{survives:?}, spares: &{spares:?}, run: {run} }},\n"
         ))
     }
 

@@ -43,6 +43,8 @@ pub struct Test {
     pub bug: Option<Bug>,
     /// The functions that the test does not notice the lack of, and why.
     pub survives: &'static [(&'static str, &'static str)],
+    /// The functions that are not taken away, and why.
+    pub spares: &'static [(&'static str, &'static str)],
     /// What is done with the program.
     pub run: Run,
 }

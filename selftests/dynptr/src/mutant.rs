@@ -101,16 +101,20 @@ fn mutant(
     mutation: Mutation,
     ids: &FunctionIds,
 ) -> io::Result<(Outcome, Vec<String>)> {
+    if let Some(reason) = reason(test.spares, mutation) {
+        return Ok((Outcome::Skip(format!("spared: {reason}")), Vec::new()));
+    }
     let attempt = |it| isolate::run(|| test_run::run(test, suite, session.release, Some((it, ids))));
     let verdict = match (attempt(mutation)?, mutation) {
         (Verdict::Pass, Mutation::Call(function, _)) => attempt(Mutation::Call(function, 1))?,
         (verdict, _) => verdict,
     };
-    let reason = match mutation {
-        Mutation::Call(function, _) => test.survives.iter().find(|it| it.0 == function).map(|it| it.1),
-        Mutation::All => None,
-    };
+    let reason = reason(test.survives, mutation);
+    let is_old = test.era.is_some_and(|point| !point.reached_by(session.release));
     Ok(match (verdict, reason) {
+        (Verdict::Pass, None) if is_old => {
+            (Outcome::Skip("this kernel is older than what the test is about".into()), Vec::new())
+        }
         (Verdict::Fail(lines) | Verdict::Refused(lines), None) => (Outcome::Pass, first(&lines)),
         (Verdict::Pass, Some(reason)) => (Outcome::Skip(format!("survives: {reason}")), Vec::new()),
         (Verdict::Pass, None) => {
@@ -121,6 +125,14 @@ fn mutant(
         }
         (Verdict::Missing(missing), _) => (Outcome::Skip(missing.to_string()), Vec::new()),
     })
+}
+
+/// What the table says about this mutation.
+fn reason(table: &[(&str, &'static str)], mutation: Mutation) -> Option<&'static str> {
+    match mutation {
+        Mutation::Call(function, _) => table.iter().find(|it| it.0 == function).map(|it| it.1),
+        Mutation::All => None,
+    }
 }
 
 /// How it was noticed.

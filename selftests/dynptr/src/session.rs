@@ -224,6 +224,7 @@ mod tests {
             era: None,
             bug: Some(bug),
             survives: &[],
+            spares: &[],
             run,
         }
     }
