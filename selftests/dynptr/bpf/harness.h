@@ -20,6 +20,13 @@
 struct config {
 	__u32 pid; /* the process whose system calls count */
 	__u32 bytes; /* length of the packet that is sent, 0 where there is none */
+	__u32 linear; /* so much of it is in one piece */
+	__u32 era; /* 1 if the kernel has reached the point that the test names */
+	__u64 user; /* memory of the process: src/trigger/mod.rs says what is there */
+	__u32 interface; /* the number of the interface under test */
+	__s32 key; /* the number of a keyring */
+	__u32 protocol; /* the type that the frame says it has */
+	__u32 unused;
 };
 
 /* What the program answers; src/report.rs has the same layout. */
@@ -43,6 +50,29 @@ extern volatile struct report report;
 /* The kernel gives dynptrs 24 bits for their size. */
 #define DYNPTR_MAX_BYTES ((1 << 24) - 1)
 
+/* Kernel types that programs only pass on. The verifier goes by their names, libbpf by their being structs. */
+struct file {
+	void *unused;
+};
+struct dentry {
+	void *unused;
+};
+struct socket {
+	void *unused;
+};
+struct task_struct {
+	void *unused;
+};
+struct cgroup {
+	void *unused;
+};
+struct bpf_key {
+	void *unused;
+};
+struct bpf_crypto_ctx {
+	void *unused;
+};
+
 struct value {
 	__u8 bytes[VALUE_BYTES];
 };
@@ -59,7 +89,64 @@ struct ringbuf_map {
 	__uint(max_entries, RINGBUF_BYTES);
 };
 
+/* Values of a dynptr's size. */
+struct pair_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[2]);
+};
+
+/* Programs may only read it. */
+struct constant_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct value);
+};
+
+struct user_ringbuf_map {
+	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
+	__uint(max_entries, RINGBUF_BYTES);
+};
+
+/* A message, and what is said to be its signature. */
+#define MESSAGE_BYTES 64
+#define SIGNATURE_BYTES 1024
+
+struct signed_message {
+	__u32 message_length;
+	__u32 signature_length;
+	__u8 message[MESSAGE_BYTES];
+	__u8 signature[SIGNATURE_BYTES];
+};
+
+struct signed_message_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct signed_message);
+};
+
+/* A context that one program makes and another uses. */
+struct crypto_value {
+	struct bpf_crypto_ctx __kptr *ctx;
+};
+
+struct crypto_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct crypto_value);
+};
+
+extern struct signed_message_map signed_messages SEC(".maps");
+extern struct crypto_map crypto_contexts SEC(".maps");
+extern struct user_ringbuf_map user_ringbuf SEC(".maps");
 extern struct value_map values SEC(".maps");
+extern struct pair_map pairs SEC(".maps");
+extern struct constant_map constants SEC(".maps");
 extern struct ringbuf_map ringbuf SEC(".maps");
 
 /* --- expectations ------------------------------------------------------------------------------------------ */
@@ -107,6 +194,18 @@ static __always_inline struct value *value_of(__u32 key)
 	return bpf_map_lookup_elem(&values, &key);
 }
 
+/* A dynptr over the whole value 0; returns the caller's program early where that cannot be had. */
+#define LOCAL_DYNPTR(ptr, mem)                                             \
+	struct bpf_dynptr ptr = {};                                        \
+	struct value *mem;                                                 \
+	if (!called_by_harness())                                          \
+		return 0;                                                  \
+	mem = value_of(0);                                                 \
+	if (!mem)                                                          \
+		return 0;                                                  \
+	if (!EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &ptr), 0)) \
+		return 0
+
 /* --- packets ----------------------------------------------------------------------------------------------- */
 
 /* The harness' frame: Ethernet header, then bytes that are their own offset. src/packet.rs builds it. */
@@ -136,6 +235,19 @@ extern __u64 bpf_dynptr_size(const struct bpf_dynptr *ptr) __ksym __weak;
 extern int bpf_dynptr_clone(const struct bpf_dynptr *ptr, struct bpf_dynptr *clone) __ksym __weak;
 extern int bpf_dynptr_copy(struct bpf_dynptr *to, __u64 to_offset, struct bpf_dynptr *from, __u64 from_offset,
 			   __u64 size) __ksym __weak;
+extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size, const void *from) __ksym __weak;
+extern int bpf_probe_read_kernel_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size, const void *from) __ksym __weak;
+extern int bpf_probe_read_user_str_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size,
+					  const void *from) __ksym __weak;
+extern int bpf_probe_read_kernel_str_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size,
+					    const void *from) __ksym __weak;
+extern int bpf_copy_from_user_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size, const void *from) __ksym __weak;
+extern int bpf_copy_from_user_str_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size,
+					 const void *from) __ksym __weak;
+extern int bpf_copy_from_user_task_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size, const void *from,
+					  struct task_struct *task) __ksym __weak;
+extern int bpf_copy_from_user_task_str_dynptr(struct bpf_dynptr *to, __u64 offset, __u64 size, const void *from,
+					      struct task_struct *task) __ksym __weak;
 extern int bpf_dynptr_memset(struct bpf_dynptr *ptr, __u64 offset, __u64 size, __u8 byte) __ksym __weak;
 
 #endif

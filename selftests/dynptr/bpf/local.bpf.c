@@ -2,19 +2,7 @@
 /* Dynptrs over memory of the program's own: a map value. */
 #include "harness.h"
 
-/* A dynptr over the whole value 0; returns the caller's program early where that cannot be had. */
-#define LOCAL_DYNPTR(ptr, mem)                                             \
-	struct bpf_dynptr ptr = {};                                        \
-	struct value *mem;                                                 \
-	if (!called_by_harness())                                          \
-		return 0;                                                  \
-	mem = value_of(0);                                                 \
-	if (!mem)                                                          \
-		return 0;                                                  \
-	if (!EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &ptr), 0)) \
-		return 0
-
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_read_write(void *ctx)
 {
 	char out[8] = "dynptr!", in[8] = {};
@@ -39,7 +27,7 @@ int test_read_write(void *ctx)
 }
 
 /* The last byte can be had, the one behind it not, and a refused write changes nothing. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_read_write_bounds(void *ctx)
 {
 	char two[2] = { 'a', 'b' };
@@ -63,8 +51,8 @@ int test_read_write_bounds(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
-int test_zero_length(void *ctx)
+SEC("raw_tp")
+int test_zero_size_dynptr(void *ctx)
 {
 	char byte = 'x';
 	LOCAL_DYNPTR(ptr, mem);
@@ -77,7 +65,7 @@ int test_zero_length(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_flags(void *ctx)
 {
 	struct bpf_dynptr refused;
@@ -93,7 +81,7 @@ int test_flags(void *ctx)
 }
 
 /* A dynptr whose making failed is null: it can be passed on, and does nothing. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_null(void *ctx)
 {
 	struct bpf_dynptr null;
@@ -116,8 +104,8 @@ int test_null(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
-int test_data_slice(void *ctx)
+SEC("raw_tp")
+int test_dynptr_data(void *ctx)
 {
 	__u8 byte = 0, *slice;
 	LOCAL_DYNPTR(ptr, mem);
@@ -143,7 +131,7 @@ int test_data_slice(void *ctx)
 }
 
 /* The offset is known only at run time: a slice that does not fit is NULL. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_data_slice_bounds(void *ctx)
 {
 	__u32 key = 1, offset;
@@ -165,7 +153,7 @@ int test_data_slice_bounds(void *ctx)
 
 /* --- 6.5: what kfuncs do with a local dynptr ----------------------------------------------------------------- */
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_size(void *ctx)
 {
 	struct bpf_dynptr small, null;
@@ -179,8 +167,8 @@ int test_size(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
-int test_is_null(void *ctx)
+SEC("raw_tp")
+int test_dynptr_is_null(void *ctx)
 {
 	struct bpf_dynptr null;
 	LOCAL_DYNPTR(ptr, mem);
@@ -191,8 +179,8 @@ int test_is_null(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
-int test_is_rdonly(void *ctx)
+SEC("raw_tp")
+int test_dynptr_is_rdonly(void *ctx)
 {
 	struct bpf_dynptr null;
 	LOCAL_DYNPTR(ptr, mem);
@@ -204,7 +192,7 @@ int test_is_rdonly(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_adjust(void *ctx)
 {
 	__u8 byte = 7;
@@ -234,7 +222,7 @@ int test_adjust(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_adjust_err(void *ctx)
 {
 	struct bpf_dynptr null;
@@ -252,8 +240,8 @@ int test_adjust_err(void *ctx)
 }
 
 /* A clone sees the same memory, and has bounds of its own. */
-SEC("tp/syscalls/sys_enter_nanosleep")
-int test_clone(void *ctx)
+SEC("raw_tp")
+int test_dynptr_clone(void *ctx)
 {
 	struct bpf_dynptr clone;
 	__u8 byte = 9;
@@ -273,7 +261,7 @@ int test_clone(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_clone_null(void *ctx)
 {
 	struct bpf_dynptr null, clone;
@@ -287,7 +275,7 @@ int test_clone_null(void *ctx)
 
 /* --- 6.15 and 6.17 ------------------------------------------------------------------------------------------- */
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_dynptr_copy(void *ctx)
 {
 	struct bpf_dynptr to;
@@ -310,7 +298,7 @@ int test_dynptr_copy(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_dynptr_memset(void *ctx)
 {
 	LOCAL_DYNPTR(ptr, mem);

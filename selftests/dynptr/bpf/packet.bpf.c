@@ -118,7 +118,7 @@ int test_skb_slice_rdwr(struct __sk_buff *skb)
 
 /* An sk_buff need not be in one piece, so bpf_dynptr_data() does not serve it. */
 SEC("tc")
-int test_skb_data_is_null(struct __sk_buff *skb)
+int test_dynptr_skb_data(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 

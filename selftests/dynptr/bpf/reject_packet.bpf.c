@@ -5,10 +5,12 @@
  */
 #include "harness.h"
 
+#include <bpf/bpf_tracing.h>
+
 /* --- where they may be made ---------------------------------------------------------------------------------- */
 
 SEC("xdp")
-int skb_in_xdp(struct xdp_md *xdp)
+int skb_invalid_ctx(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
 
@@ -17,7 +19,7 @@ int skb_in_xdp(struct xdp_md *xdp)
 }
 
 SEC("tc")
-int xdp_in_tc(struct __sk_buff *skb)
+int xdp_invalid_ctx(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 
@@ -26,7 +28,7 @@ int xdp_in_tc(struct __sk_buff *skb)
 }
 
 SEC("xdp")
-int skb_meta_in_xdp(struct xdp_md *xdp)
+int skb_meta_invalid_ctx(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
 
@@ -37,7 +39,7 @@ int skb_meta_in_xdp(struct xdp_md *xdp)
 /* --- what may be written ------------------------------------------------------------------------------------- */
 
 SEC("tc")
-int skb_slice_write(struct __sk_buff *skb)
+int skb_invalid_slice_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -50,7 +52,7 @@ int skb_slice_write(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_write(struct __sk_buff *skb)
+int skb_meta_invalid_slice_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 *slice;
@@ -63,7 +65,7 @@ int skb_meta_slice_write(struct __sk_buff *skb)
 }
 
 SEC("cgroup_skb/ingress")
-int slice_rdwr_where_readonly(struct __sk_buff *skb)
+int invalid_slice_rdwr_rdonly(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {};
@@ -76,7 +78,7 @@ int slice_rdwr_where_readonly(struct __sk_buff *skb)
 /* --- how far a slice goes ------------------------------------------------------------------------------------ */
 
 SEC("tc")
-int skb_slice_out_of_bounds(struct __sk_buff *skb)
+int data_slice_out_of_bounds_skb(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -89,7 +91,7 @@ int skb_slice_out_of_bounds(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_out_of_bounds(struct __sk_buff *skb)
+int data_slice_out_of_bounds_skb_meta(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 *slice;
@@ -102,7 +104,7 @@ int skb_meta_slice_out_of_bounds(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_slice_unknown_length(struct __sk_buff *skb)
+int dynptr_slice_var_len1(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {};
@@ -127,7 +129,7 @@ int skb_slice_missing_null_check(struct __sk_buff *skb)
 
 /* The helper may move the packet. */
 SEC("tc")
-int skb_slice_after_pull(struct __sk_buff *skb)
+int skb_invalid_data_slice1(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -143,7 +145,7 @@ int skb_slice_after_pull(struct __sk_buff *skb)
 
 /* So may a write through the dynptr, if the packet is shared. */
 SEC("tc")
-int skb_slice_after_write(struct __sk_buff *skb)
+int skb_invalid_data_slice3(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, out[4] = {}, *slice;
@@ -158,7 +160,7 @@ int skb_slice_after_write(struct __sk_buff *skb)
 
 /* Its clone is the same packet. */
 SEC("tc")
-int skb_slice_after_clone_write(struct __sk_buff *skb)
+int clone_skb_packet_data(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr, clone;
 	__u8 buffer[8] = {}, out[4] = {}, *slice;
@@ -173,7 +175,7 @@ int skb_slice_after_clone_write(struct __sk_buff *skb)
 }
 
 SEC("xdp")
-int xdp_slice_after_adjust_head(struct xdp_md *xdp)
+int xdp_invalid_data_slice1(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
 	__u8 buffer[8] = {}, *slice;
@@ -188,7 +190,7 @@ int xdp_slice_after_adjust_head(struct xdp_md *xdp)
 }
 
 SEC("tc")
-int skb_slice_after_meta_write(struct __sk_buff *skb)
+int ro_skb_slice_invalid_after_metadata_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr packet, meta;
 	__u8 buffer[8] = {}, out[4] = {}, *slice;
@@ -203,7 +205,7 @@ int skb_slice_after_meta_write(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_after_payload_write(struct __sk_buff *skb)
+int ro_skb_meta_slice_invalid_after_payload_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr packet, meta;
 	__u8 out[4] = {}, *slice;
@@ -218,7 +220,7 @@ int skb_meta_slice_after_payload_write(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_after_payload_helper(struct __sk_buff *skb)
+int rw_skb_meta_slice_invalid_after_payload_helper(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 *slice;
@@ -234,7 +236,7 @@ int skb_meta_slice_after_payload_helper(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int skb_meta_slice_after_meta_write(struct __sk_buff *skb)
+int ro_skb_meta_slice_invalid_after_metadata_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr meta;
 	__u8 out[4] = {}, *slice;
@@ -245,4 +247,246 @@ int skb_meta_slice_after_meta_write(struct __sk_buff *skb)
 		return TC_OK;
 	bpf_dynptr_write(&meta, 0, out, sizeof(out), 0);
 	return slice[0];
+}
+
+/* --- the same, slices that may be written ---------------------------------------------------------------------- */
+
+/* A slice of eight bytes to write to; leaves the program where there is none. */
+#define RDWR_SLICE(ptr, slice)                                              \
+	__u8 buffer[8] = {}, *slice;                                        \
+	slice = bpf_dynptr_slice_rdwr(&ptr, 0, buffer, sizeof(buffer));     \
+	if (!slice)                                                         \
+		return 0
+
+SEC("tc")
+int skb_invalid_data_slice2(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	RDWR_SLICE(ptr, slice);
+	if (bpf_skb_pull_data(skb, skb->len))
+		return TC_OK;
+	slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_invalid_data_slice4(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 out[4] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	RDWR_SLICE(ptr, slice);
+	bpf_dynptr_write(&ptr, 16, out, sizeof(out), 0);
+	slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("xdp")
+int xdp_invalid_data_slice2(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_xdp(xdp, 0, &ptr);
+	RDWR_SLICE(ptr, slice);
+	if (bpf_xdp_adjust_tail(xdp, -4))
+		return XDP_PASS;
+	slice[0] = 1;
+	return XDP_PASS;
+}
+
+SEC("tc")
+int rw_skb_slice_invalid_after_metadata_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr packet, meta;
+	__u8 out[4] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &packet);
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	RDWR_SLICE(packet, slice);
+	bpf_dynptr_write(&meta, 0, out, sizeof(out), 0);
+	slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int rw_skb_meta_slice_invalid_after_payload_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr packet, meta;
+	__u8 out[4] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &packet);
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	RDWR_SLICE(meta, slice);
+	bpf_dynptr_write(&packet, 16, out, sizeof(out), 0);
+	slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int rw_skb_meta_slice_invalid_after_metadata_write(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+	__u8 out[4] = {};
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	RDWR_SLICE(meta, slice);
+	bpf_dynptr_write(&meta, 0, out, sizeof(out), 0);
+	slice[0] = 1;
+	return TC_OK;
+}
+
+SEC("tc")
+int ro_skb_meta_slice_invalid_after_payload_helper(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+	__u8 *slice;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	slice = bpf_dynptr_slice(&meta, 0, NULL, 4);
+	if (!slice)
+		return TC_OK;
+	if (bpf_skb_pull_data(skb, skb->len))
+		return TC_OK;
+	return slice[0];
+}
+
+/* --- clones ------------------------------------------------------------------------------------------------------ */
+
+SEC("tc")
+int clone_skb_packet_meta(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta, clone;
+	__u8 out[4] = {}, *slice;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	bpf_dynptr_clone(&meta, &clone);
+	slice = bpf_dynptr_slice(&clone, 0, NULL, 4);
+	if (!slice)
+		return TC_OK;
+	bpf_dynptr_write(&meta, 0, out, sizeof(out), 0);
+	return slice[0];
+}
+
+SEC("xdp")
+int clone_xdp_packet_data(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr, clone;
+
+	bpf_dynptr_from_xdp(xdp, 0, &ptr);
+	bpf_dynptr_clone(&ptr, &clone);
+	RDWR_SLICE(clone, slice);
+	if (bpf_xdp_adjust_head(xdp, 4))
+		return XDP_PASS;
+	slice[0] = 1;
+	return XDP_PASS;
+}
+
+/* --- buffers and lengths ----------------------------------------------------------------------------------------- */
+
+/* The buffer is smaller than is said. */
+SEC("cgroup_skb/egress")
+int test_dynptr_skb_small_buff(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[4] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_slice(&ptr, 0, buffer, 12);
+	return 1;
+}
+
+/* A length with limits is no known length. */
+SEC("tc")
+int dynptr_slice_var_len2(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_slice(&ptr, 0, buffer, bpf_get_prandom_u32() & 7);
+	return TC_OK;
+}
+
+SEC("xdp")
+int xdp_slice_out_of_bounds(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_xdp(xdp, 0, &ptr);
+	RDWR_SLICE(ptr, slice);
+	slice[8] = 1;
+	return XDP_PASS;
+}
+
+SEC("tc")
+int dynptr_from_dynptr_slice(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr, part;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	RDWR_SLICE(ptr, slice);
+	bpf_dynptr_from_mem(slice, 8, 0, &part);
+	return TC_OK;
+}
+
+SEC("tc")
+int slice_uninitialised(struct __sk_buff *skb)
+{
+	struct bpf_dynptr none = {};
+	__u8 buffer[8] = {};
+
+	bpf_dynptr_slice(&none, 0, buffer, sizeof(buffer));
+	return TC_OK;
+}
+
+SEC("tc")
+int slice_rdwr_uninitialised(struct __sk_buff *skb)
+{
+	struct bpf_dynptr none = {};
+	__u8 buffer[8] = {};
+
+	bpf_dynptr_slice_rdwr(&none, 0, buffer, sizeof(buffer));
+	return TC_OK;
+}
+
+/* --- where a packet comes from ------------------------------------------------------------------------------------ */
+
+/* The packet of a function that is being traced may be gone, for all that is known. */
+SEC("fentry/skb_tx_error")
+int BPF_PROG(skb_invalid_ctx_fentry, void *skb)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	return 0;
+}
+
+SEC("fexit/skb_tx_error")
+int BPF_PROG(skb_invalid_ctx_fexit, void *skb)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	return 0;
+}
+
+SEC("cgroup_skb/egress")
+int skb_meta_in_cgroup(struct __sk_buff *skb)
+{
+	struct bpf_dynptr meta;
+
+	bpf_dynptr_from_skb_meta(skb, 0, &meta);
+	return 1;
+}
+
+SEC("raw_tp")
+int xdp_in_raw_tp(void *ctx)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_xdp(ctx, 0, &ptr);
+	return 0;
 }

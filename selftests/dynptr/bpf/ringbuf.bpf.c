@@ -10,7 +10,7 @@ static __always_inline __u64 bytes_available(void)
 	return bpf_ringbuf_query(&ringbuf, BPF_RB_AVAIL_DATA);
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf(void *ctx)
 {
 	struct bpf_dynptr ptr;
@@ -29,7 +29,7 @@ int test_ringbuf(void *ctx)
 }
 
 /* A discarded record stays in the way until the consumer has passed it, but carries nothing. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf_discard(void *ctx)
 {
 	struct bpf_dynptr ptr;
@@ -49,7 +49,7 @@ int test_ringbuf_discard(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf_data_slice(void *ctx)
 {
 	struct bpf_dynptr ptr;
@@ -72,7 +72,7 @@ int test_ringbuf_data_slice(void *ctx)
 }
 
 /* A reservation that fails gives a null dynptr, which has to be released all the same. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf_reserve_too_large(void *ctx)
 {
 	struct bpf_dynptr full, huge;
@@ -91,7 +91,7 @@ int test_ringbuf_reserve_too_large(void *ctx)
 	return done();
 }
 
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf_reserve_flags(void *ctx)
 {
 	struct bpf_dynptr ptr;
@@ -105,7 +105,7 @@ int test_ringbuf_reserve_flags(void *ctx)
 }
 
 /* Nothing can be put into a record of size zero, and it is a record. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf_reserve_zero(void *ctx)
 {
 	struct bpf_dynptr ptr;
@@ -122,7 +122,7 @@ int test_ringbuf_reserve_zero(void *ctx)
 }
 
 /* The reference is shared: releasing through either name releases the record, once. */
-SEC("tp/syscalls/sys_enter_nanosleep")
+SEC("raw_tp")
 int test_ringbuf_clone(void *ctx)
 {
 	struct bpf_dynptr ptr, clone;

@@ -96,7 +96,9 @@ fn programs_of(object: &Path, sources: &[(String, PathBuf)]) -> Result<BTreeMap<
             fs::read_to_string(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
         for program in opened.progs() {
             let program = program.name().to_string_lossy().into_owned();
-            if text.contains(&format!("\nint {program}(")) {
+            // The macro is libbpf's, for programs whose arguments have types.
+            let [plain, typed] = [format!("\nint {program}("), format!("\nint BPF_PROG({program},")];
+            if text.contains(&plain) || text.contains(&typed) {
                 programs.insert(program, name.clone());
             }
         }

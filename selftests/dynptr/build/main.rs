@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the BPF object and the tables of tests that the harness carries.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod bpf;
+mod calls;
 mod libelf;
 // The tests of both are run with the harness' own.
 #[path = "../src/release.rs"]
@@ -34,12 +36,26 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=src/release.rs");
     libelf::complete()?;
 
-    let built = bpf::build(&root.join("bpf"), &out_dir, &out_dir.join("suite.bpf.o"))?;
+    let object = out_dir.join("suite.bpf.o");
+    let built = bpf::build(&root.join("bpf"), &out_dir, &object)?;
     let path = root.join("expectations.yaml");
     println!("cargo::rerun-if-changed={}", path.display());
     let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let at = |err| format!("{}: {err}", path.display());
-    let mut tables = table::parse(&text).map_err(at)?.generate(&built.programs).map_err(at)?;
+    let file = table::parse(&text).map_err(at)?;
+    let mut programs =
+        table::Programs { sources: built.programs, calls: BTreeMap::new(), maps: BTreeMap::new() };
+    for (program, uses) in calls::of_programs(&object, &file.helpers())? {
+        programs.calls.insert(program.clone(), uses.calls);
+        programs.maps.insert(program, uses.maps);
+    }
+    let mut tables = file.generate(&programs).map_err(at)?;
+
+    let path = root.join("coverage.yaml");
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+    let at = |err| format!("{}: {err}", path.display());
+    tables += &table::Coverage::parse(&text).map_err(at)?.generate();
 
     tables += "\n/// The sources of the programs, by name.\npub static SOURCES: &[(&str, &str)] = &[\n";
     for (name, path) in &built.sources {

@@ -12,13 +12,25 @@ use crate::release::Release;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    features: BTreeMap<String, PointSpec>,
+    functions: BTreeMap<String, FunctionSpec>,
+    features: BTreeMap<String, FunctionSpec>,
     points: BTreeMap<String, PointSpec>,
+    bugs: BTreeMap<String, BugSpec>,
     messages: BTreeMap<String, Vec<Words>>,
     groups: Vec<GroupSpec>,
 }
 
-/// `"6.4"`, or a release of the main line with those of stable branches.
+/// What the BPF sources have.
+pub struct Programs {
+    /// Program → the name of its source.
+    pub sources: BTreeMap<String, String>,
+    /// Program → the functions of the kernel that it calls.
+    pub calls: BTreeMap<String, BTreeSet<String>>,
+    /// Program → the maps that it uses.
+    pub maps: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A release of the main line, with those of stable branches.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "PointText")]
 struct PointSpec {
@@ -26,7 +38,7 @@ struct PointSpec {
     backports: Vec<Release>,
 }
 
-/// Both ways to write a point. Releases are strings: as a number, 6.10 would be 6.1.
+/// How a point is written. Releases are strings: as a number, 6.10 would be 6.1.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PointText {
@@ -50,10 +62,53 @@ impl TryFrom<PointText> for PointSpec {
     }
 }
 
+/// A function of the kernel, or another feature that tests depend on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "FunctionText")]
+struct FunctionSpec {
+    since: PointSpec,
+    /// The number by which programs call it, where it has one.
+    helper: Option<i32>,
+    /// Since when it is there on arm64, where that is later.
+    arm64: Option<PointSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FunctionText {
+    since: String,
+    #[serde(default)]
+    backports: Vec<String>,
+    helper: Option<i32>,
+    arm64: Option<String>,
+}
+
+impl TryFrom<FunctionText> for FunctionSpec {
+    type Error = String;
+
+    fn try_from(text: FunctionText) -> Result<Self, String> {
+        let FunctionText { since, backports, helper, arm64 } = text;
+        let point = |since, backports| PointSpec::try_from(PointText { since, backports });
+        let arm64 = arm64.map(|since| point(since, Vec::new())).transpose()?;
+        Ok(Self { since: point(since, backports)?, helper, arm64 })
+    }
+}
+
 fn release(text: &str) -> Result<Release, String> {
     Release::parse(text)
         .filter(|it| it.to_string() == text)
         .ok_or_else(|| format!("{text:?} is no release: expected the form 6.4 or 6.12.8"))
+}
+
+/// A mistake of the kernel's that tests run into.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BugSpec {
+    what: String,
+    introduced: PointSpec,
+    fixed: PointSpec,
+    /// The commit of the main line that fixed it.
+    commit: String,
 }
 
 /// What the verifier says, in a range of kernels.
@@ -77,20 +132,79 @@ struct GroupSpec {
 struct TestSpec {
     name: String,
     program: Option<String>,
+    /// A program that is loaded along with it.
+    with: Option<String>,
+    /// A third one.
+    also: Option<String>,
+    /// Features beside the functions that the programs call.
+    #[serde(default)]
     needs: Vec<String>,
     run: Option<RunSpec>,
+    /// Length of the packet.
     bytes: Option<usize>,
-    xdp: Option<String>,
+    /// The type that the frame says it has.
+    protocol: Option<u16>,
+    /// How much of it is in one piece.
+    linear: Option<usize>,
+    bug: Option<BugUse>,
+    /// A point; kernels that have reached it do something else, and the program is told so.
+    era: Option<String>,
+    /// Function → why the test passes even where the function does nothing.
+    #[serde(default)]
+    survives: BTreeMap<String, String>,
+    /// Function → why the kernel cannot be given the program without it.
+    #[serde(default)]
+    spares: BTreeMap<String, String>,
     #[serde(default)]
     rejected: Vec<RejectedSpec>,
 }
 
+/// How a known bug shows in a test: what its first line of diagnostics has in it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BugUse {
+    name: String,
+    fails: String,
+}
+
+/// How a test is triggered; src/model.rs says what each does.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RunSpec {
     Nanosleep,
+    Call,
     TestRun,
+    XdpContext,
     Tap,
+    TapClone,
+    Veth,
+    Lwt,
+    Loopback,
+    Open,
+    Verity,
+    Bpf,
+    Connect,
+    UserRingbuf,
+    Drop,
+}
+
+impl RunSpec {
+    fn has_packet(self) -> bool {
+        matches!(
+            self,
+            Self::TestRun
+                | Self::XdpContext
+                | Self::Tap
+                | Self::TapClone
+                | Self::Veth
+                | Self::Lwt
+                | Self::Loopback
+        )
+    }
+
+    fn needs_company(self) -> bool {
+        matches!(self, Self::Tap | Self::TapClone | Self::Veth | Self::Lwt)
+    }
 }
 
 /// The name of a message, in a range of kernels.
@@ -102,6 +216,8 @@ struct RejectedSpec {
     until: Option<String>,
 }
 
+/// A type that is set aside for local experiments: frames have it unless a test says otherwise.
+const EXPERIMENTAL: u16 = 0x88b5;
 /// Packets are this long unless a test says otherwise.
 const PACKET_BYTES: usize = 96;
 
@@ -111,9 +227,24 @@ pub fn parse(text: &str) -> Result<File, String> {
 }
 
 impl File {
-    /// The Rust source of the table `GROUPS`. `programs` is what the BPF sources have: program → source.
-    pub fn generate(&self, programs: &BTreeMap<String, String>) -> Result<String, String> {
-        let mut out = String::from("/// All tests, by group.\npub static GROUPS: &[Group] = &[\n");
+    /// The functions that programs call by number.
+    pub fn helpers(&self) -> BTreeMap<i32, String> {
+        let all = self.functions.iter().chain(&self.features);
+        all.filter_map(|(name, it)| Some((it.helper?, name.clone()))).collect()
+    }
+
+    /// The Rust source of the tables `FUNCTIONS` and `GROUPS`.
+    pub fn generate(&self, programs: &Programs) -> Result<String, String> {
+        let mut out =
+            String::from("/// The functions that the suite is about.\npub static FUNCTIONS: &[Need] = &[\n");
+        for (name, function) in &self.functions {
+            let _ = writeln!(out, "{},", function.need(name));
+        }
+        out += "];\n\n/// The functions that programs call by number.\npub static HELPERS: &[(i32, &str)] = &[\n";
+        for (number, name) in self.helpers() {
+            let _ = writeln!(out, "({number}, {name:?}),");
+        }
+        out += "];\n\n/// All tests, by group.\npub static GROUPS: &[Group] = &[\n";
         let mut used = Used::default();
         for group in &self.groups {
             self.check_group(group)?;
@@ -144,7 +275,7 @@ impl File {
     }
 
     /// What nothing refers to is a mistake: a test that was forgotten, or data that says nothing.
-    fn check_used(&self, used: &Used, programs: &BTreeMap<String, String>) -> Result<(), String> {
+    fn check_used(&self, used: &Used, programs: &Programs) -> Result<(), String> {
         let unused = |what, all: Vec<&String>, used: &BTreeSet<String>| match all
             .iter()
             .find(|it| !used.contains(**it))
@@ -152,56 +283,102 @@ impl File {
             Some(name) => Err(format!("{what} {name} is used by no test")),
             None => Ok(()),
         };
-        unused("program", programs.keys().collect(), &used.programs)?;
+        unused("program", programs.sources.keys().collect(), &used.programs)?;
+        unused("function", self.functions.keys().collect(), &used.features)?;
         unused("feature", self.features.keys().collect(), &used.features)?;
         unused("message", self.messages.keys().collect(), &used.messages)?;
+        unused("bug", self.bugs.keys().collect(), &used.bugs)?;
         unused("point", self.points.keys().collect(), &used.points)
     }
 
-    fn test(
-        &self,
-        test: &TestSpec,
-        programs: &BTreeMap<String, String>,
-        used: &mut Used,
-    ) -> Result<String, String> {
+    fn test(&self, test: &TestSpec, programs: &Programs, used: &mut Used) -> Result<String, String> {
         let program = test.program.as_ref().unwrap_or(&test.name);
-        let mut source_of = |program: &String| {
-            used.programs.insert(program.clone());
-            programs.get(program).ok_or_else(|| format!("no file of bpf/ has a program {program}"))
-        };
-        let source = source_of(program)?;
-        if let Some(xdp) = &test.xdp {
-            source_of(xdp)?;
+        let mut calls = BTreeSet::new();
+        for name in [program].into_iter().chain(&test.with).chain(&test.also) {
+            used.programs.insert(name.clone());
+            if !programs.sources.contains_key(name) {
+                return Err(format!("no file of bpf/ has a program {name}"));
+            }
+            calls.extend(programs.calls.get(name).into_iter().flatten().cloned());
         }
         let mut needs = String::new();
-        for name in &test.needs {
+        for name in calls.iter().chain(test.needs.iter().filter(|it| !calls.contains(*it))) {
+            let feature = self.functions.get(name).or_else(|| self.features.get(name));
             let feature =
-                self.features.get(name).ok_or_else(|| format!("{name} is not among the features"))?;
+                feature.ok_or_else(|| format!("{name} is neither among the functions nor the features"))?;
             used.features.insert(name.clone());
-            let _ = write!(needs, "Need {{ name: {name:?}, since: {} }}, ", feature.code());
+            needs += &feature.need(name);
+            needs += ", ";
         }
+        for name in test.survives.keys().chain(test.spares.keys()) {
+            if !calls.contains(name) {
+                return Err(format!("survives, spares: the test does not call {name}"));
+            }
+        }
+        let survives: Vec<_> = test.survives.iter().collect();
+        let spares: Vec<_> = test.spares.iter().collect();
+        let name = &test.name;
+        let source = &programs.sources[program];
+        let (with, also) = (&test.with, &test.also);
+        let own: Vec<&String> = programs.calls.get(program).into_iter().flatten().collect();
+        let maps: BTreeSet<&String> = [program]
+            .into_iter()
+            .chain(&test.with)
+            .filter_map(|it| programs.maps.get(it))
+            .flatten()
+            .collect();
+        let maps: Vec<_> = maps.into_iter().collect();
+        let linear = test.linear;
+        let bytes = test.bytes.unwrap_or(PACKET_BYTES);
+        let protocol = test.protocol.unwrap_or(EXPERIMENTAL);
         let run = self.run(test, used)?;
+        let bug = self.bug(test, used)?;
+        let era = match &test.era {
+            Some(_) => format!("Some({})", self.points([&test.era, &None], used)?.trim_end_matches(", ")),
+            None => "None".into(),
+        };
         Ok(format!(
-            "Test {{ name: {:?}, program: {program:?}, source: {source:?}, needs: &[{needs}], run: {run} }},\n",
-            test.name
+            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, \
+             needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
+             survives: &{survives:?}, spares: &{spares:?}, run: {run} }},\n"
         ))
     }
 
     fn run(&self, test: &TestSpec, used: &mut Used) -> Result<String, String> {
-        let bytes = test.bytes.unwrap_or(PACKET_BYTES);
-        match (test.run, test.bytes, &test.xdp, test.rejected.as_slice()) {
-            (Some(RunSpec::Nanosleep), None, None, []) => Ok("Run::Nanosleep".into()),
-            (Some(RunSpec::TestRun), _, None, []) => Ok(format!("Run::Packet {{ bytes: {bytes} }}")),
-            (Some(RunSpec::Tap), _, Some(xdp), []) => {
-                Ok(format!("Run::Tap {{ xdp: {xdp:?}, bytes: {bytes} }}"))
+        match (test.run, test.rejected.as_slice()) {
+            (Some(run), []) => {
+                if test.bytes.is_some() && !run.has_packet() {
+                    return Err(format!("`run: {run:?}` has no packet whose `bytes` could be chosen"));
+                }
+                if test.linear.is_some() && !matches!(run, RunSpec::TestRun) {
+                    return Err(format!("`run: {run:?}` has no packet whose `linear` part could be chosen"));
+                }
+                if run.needs_company() && test.with.is_none() {
+                    return Err(format!("`run: {run:?}` wants another program, `with`"));
+                }
+                Ok(format!("Run::Trigger(Trigger::{run:?})"))
             }
-            (None, None, None, rejected @ [_, ..]) => self.rejected(rejected, used),
-            _ => {
-                Err("expected `run: nanosleep`, `run: test_run` [`bytes`], `run: tap` with `xdp` [`bytes`], \
-                      or `rejected`"
-                    .into())
+            (None, rejected @ [_, ..]) if test.bytes.is_none() && test.with.is_none() => {
+                self.rejected(rejected, used)
             }
+            _ => Err("expected either `run` or `rejected`".into()),
         }
+    }
+
+    fn bug(&self, test: &TestSpec, used: &mut Used) -> Result<String, String> {
+        let Some(bug) = &test.bug else { return Ok("None".into()) };
+        let spec = self.bugs.get(&bug.name).ok_or_else(|| format!("no bug {}", bug.name))?;
+        used.bugs.insert(bug.name.clone());
+        let BugSpec { what, introduced, fixed, commit } = spec;
+        if commit.len() < 12 || !commit.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Err(format!("bug {}: {commit:?} is no commit of at least 12 digits", bug.name));
+        }
+        Ok(format!(
+            "Some(Bug {{ what: {what:?}, commit: {commit:?}, introduced: {}, fixed: {}, fails: {:?} }})",
+            introduced.code(),
+            fixed.code(),
+            bug.fails
+        ))
     }
 
     fn rejected(&self, rejected: &[RejectedSpec], used: &mut Used) -> Result<String, String> {
@@ -232,6 +409,42 @@ impl File {
     }
 }
 
+/// `coverage.yaml`: suite of upstream's → subtest → the tests of ours that check the same.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Coverage(BTreeMap<String, BTreeMap<String, CoveredBy>>);
+
+/// At least one of the two is said; a hole beside tests is what they leave out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CoveredBy {
+    #[serde(default)]
+    by: Vec<String>,
+    hole: Option<String>,
+}
+
+impl Coverage {
+    /// Reads the file; the error says where it is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_yaml::from_str(text).map_err(|err| err.to_string())
+    }
+
+    /// The Rust source of the table `UPSTREAM`.
+    pub fn generate(&self) -> String {
+        let mut out =
+            String::from("\n/// Upstream's subtests, and ours.\npub static UPSTREAM: &[Upstream] = &[\n");
+        for (suite, subtests) in &self.0 {
+            for (name, CoveredBy { by, hole }) in subtests {
+                let _ = writeln!(
+                    out,
+                    "Upstream {{ suite: {suite:?}, name: {name:?}, by: &{by:?}, hole: {hole:?} }},"
+                );
+            }
+        }
+        out + "];\n"
+    }
+}
+
 /// What the tests refer to.
 #[derive(Default)]
 struct Used {
@@ -239,12 +452,22 @@ struct Used {
     features: BTreeSet<String>,
     messages: BTreeSet<String>,
     points: BTreeSet<String>,
+    bugs: BTreeSet<String>,
 }
 
 impl PointSpec {
     fn code(&self) -> String {
         let backports: String = self.backports.iter().map(|it| code(*it) + ", ").collect();
         format!("Point {{ mainline: {}, backports: &[{backports}] }}", code(self.mainline))
+    }
+}
+
+impl FunctionSpec {
+    fn need(&self, name: &str) -> String {
+        // Of the machine that the harness is built for, not of the one that builds it.
+        let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+        let since = self.arm64.as_ref().filter(|_| target == "aarch64").unwrap_or(&self.since);
+        format!("Need {{ name: {name:?}, since: {} }}", since.code())
     }
 }
 
@@ -256,17 +479,19 @@ fn code(release: Release) -> String {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "features: { read: { since: '5.19' } }\npoints: { new: { since: '6.13', backports: ['6.12.8'] } }\n\
+    const HEAD: &str = "functions: { read: { since: '5.19' } }\nfeatures: {}\nbugs: {}\npoints: { new: { since: '6.13', backports: ['6.12.8'] } }\n\
                         messages: { odd: [{ text: is odd, until: new }, { text: is new, since: new }] }\n";
 
     fn generated(tests: &str) -> Result<String, String> {
-        let programs = [("one".to_owned(), "local".to_owned())].into();
+        let sources = [("one".to_owned(), "local".to_owned())].into();
+        let calls = [("one".to_owned(), BTreeSet::from(["read".to_owned()]))].into();
+        let programs = Programs { sources, calls, maps: BTreeMap::new() };
         parse(&format!("{HEAD}groups:\n  - name: g\n    tests: {tests}\n"))?.generate(&programs)
     }
 
     #[test]
     fn makes_a_table_of_a_message_in_two_ranges() {
-        let table = generated("[{ name: one, needs: [read], rejected: [{ says: odd }] }]").expect("sound");
+        let table = generated("[{ name: one, rejected: [{ says: odd }] }]").expect("sound");
         assert!(
             table.contains(r#"Need { name: "read", since: Point { mainline: Release::new(5, 19, 0)"#),
             "{table}"
@@ -278,25 +503,37 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit_together() {
         for (tests, complaint) in [
-            ("[{ name: one, needs: [], rejected: [{ says: even }] }]", "no message even"),
-            ("[{ name: one, needs: [write], run: nanosleep }]", "write is not among the features"),
+            ("[{ name: one, rejected: [{ says: even }] }]", "no message even"),
+            ("[{ name: one, needs: [write], run: nanosleep }]", "write is neither among"),
             ("[{ name: two, needs: [read], run: nanosleep }]", "no file of bpf/ has a program two"),
-            ("[{ name: one, needs: [read], run: nanosleep, bytes: 3 }]", "expected `run: nanosleep`"),
-            ("[{ name: one, needs: [read] }]", "expected `run: nanosleep`"),
-            ("[{ name: one, needs: [read], run: tap }]", "expected `run: nanosleep`"),
-            ("[{ name: one, needs: [read], run: sleep }]", "unknown variant"),
-            ("[{ name: one, needs: [read], runs: nanosleep }]", "unknown field"),
-            ("[{ name: 'a b', program: one, needs: [read], run: nanosleep }]", "names are made of"),
+            ("[{ name: one, run: nanosleep, bytes: 3 }]", "has no packet"),
+            ("[{ name: one, run: tap, linear: 3 }]", "has no packet whose `linear`"),
+            ("[{ name: one, run: nanosleep, survives: { write: x } }]", "the test does not call write"),
+            ("[{ name: one, run: nanosleep, bug: { name: odd, fails: x } }]", "no bug odd"),
+            ("[{ name: one }]", "expected either `run` or `rejected`"),
+            ("[{ name: one, run: tap }]", "wants another program"),
+            ("[{ name: one, run: sleep }]", "unknown variant"),
+            ("[{ name: one, runs: nanosleep }]", "unknown field"),
+            ("[{ name: 'a b', program: one, run: nanosleep }]", "names are made of"),
             (
-                "[{ name: b, program: one, needs: [read], run: nanosleep }, \
-                 { name: a, program: one, needs: [read], run: nanosleep }]",
+                "[{ name: b, program: one, run: nanosleep }, \
+                 { name: a, program: one, run: nanosleep }]",
                 "sorted",
             ),
-            ("[{ name: one, needs: [read], run: nanosleep }]", "message odd is used by no test"),
+            ("[{ name: one, run: nanosleep }]", "message odd is used by no test"),
         ] {
             let err = generated(tests).expect_err(tests);
             assert!(err.contains(complaint), "{tests}: {err}");
         }
+    }
+
+    #[test]
+    fn coverage_names_tests_or_says_why_there_are_none() {
+        let text = "suite: { one: { by: [a/b] }, two: { hole: there is no such thing } }";
+        let table = Coverage::parse(text).expect("sound").generate();
+        assert!(table.contains(r#"suite: "suite", name: "one", by: &["a/b"], hole: None"#), "{table}");
+        assert!(table.contains(r#"name: "two", by: &[], hole: Some("there is no such thing")"#), "{table}");
+        assert!(Coverage::parse("suite: { one: { tests: [] } }").is_err());
     }
 
     #[test]

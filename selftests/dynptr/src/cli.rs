@@ -1,36 +1,56 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The command line.
 
+use crate::coverage;
 use crate::model::{GROUPS, Test};
 
 /// What `--help` says.
 pub const HELP: &str = "\
 The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
 
-Usage: dynptr-selftests [--test NAME]...
-       dynptr-selftests --list [--format text|json]
+Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
+       dynptr-selftests --mutants [--test NAME]...
+       dynptr-selftests --list [--format text|json|md]
 
       --test NAME      run this test (group/test), and others that are named so; without it, all
+      --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
+      --shuffle SEED   run groups, and the tests of each, in an order that the number decides
+      --mutants        check the tests: take away what each test is about, and see that it notices
       --list           list the tests and run none; needs neither root nor BPF
-      --format FORMAT  text: a name per line (default); json: what each test is and needs
+      --format FORMAT  text: a name per line (default); json: what each test is and needs; md: COVERAGE.md
   -h, --help           say this
   -V, --version        say the version
 
-Exit status: 0 all tests passed or were skipped; 1 a test failed; 2 the command line is wrong;
-3 this machine cannot run the tests (not root, no BPF, no /sys/kernel/btf/vmlinux).
+Environment: KVET_RESULTS is a folder for the verifier's whole logs of what it should not have taken or refused.
+
+Exit status: 0 all tests passed, were skipped, or failed of a known mistake of this kernel's; 1 a test failed;
+2 the command line is wrong; 3 this machine cannot run the tests (not root, no BPF, no /sys/kernel/btf/vmlinux).
 ";
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Run these, or all where there are none.
-    Run(Vec<String>),
+    /// Run tests.
+    Run(Options),
     /// List the tests.
     List(Format),
     /// Show the help.
     Help,
     /// Show the version.
     Version,
+}
+
+/// Which tests are run, and how.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// These, or all where there are none.
+    pub tests: Vec<String>,
+    /// What is missing beside functions of the kernel fails a test.
+    pub strict: bool,
+    /// The number that the order is made of; without it, the tests are in the order of the table.
+    pub shuffle: Option<u64>,
+    /// Test the tests.
+    pub mutants: bool,
 }
 
 /// The form of the list.
@@ -40,6 +60,8 @@ pub enum Format {
     Text,
     /// An array of objects.
     Json,
+    /// Tables for people: what is covered by what.
+    Markdown,
 }
 
 /// Reads the arguments, without the program's own name.
@@ -48,7 +70,7 @@ pub enum Format {
 /// What is wrong with them, for the caller to be told.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> {
     let mut args = args.into_iter();
-    let mut tests = Vec::new();
+    let mut options = Options::default();
     let mut list = false;
     let mut format = None;
     while let Some(arg) = args.next() {
@@ -59,8 +81,11 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
         let mut value =
             || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
         match flag {
-            "--test" => tests.push(known(value()?)?),
+            "--test" => options.tests.push(known(value()?)?),
             "--format" => format = Some(format_of(&value()?)?),
+            "--shuffle" => options.shuffle = Some(seed(&value()?)?),
+            "--strict" => options.strict = true,
+            "--mutants" => options.mutants = true,
             "--list" => list = true,
             "-h" | "--help" => return Ok(Command::Help),
             "-V" | "--version" => return Ok(Command::Version),
@@ -70,11 +95,14 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             return Err(format!("{flag} takes no value"));
         }
     }
-    match (list, tests.is_empty(), format) {
+    match (list, options == Options::default(), format) {
         (true, true, format) => Ok(Command::List(format.unwrap_or(Format::Text))),
-        (true, false, _) => Err("--list and --test exclude each other".into()),
+        (true, false, _) => Err("--list runs nothing: it goes with --format only".into()),
         (false, _, Some(_)) => Err("--format is the form of --list".into()),
-        (false, _, None) => Ok(Command::Run(tests)),
+        (false, _, None) if options.mutants && (options.strict || options.shuffle.is_some()) => {
+            Err("--mutants goes with --test only".into())
+        }
+        (false, _, None) => Ok(Command::Run(options)),
     }
 }
 
@@ -82,8 +110,13 @@ fn format_of(text: &str) -> Result<Format, String> {
     match text {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
-        _ => Err(format!("unknown format {text:?}: text or json")),
+        "md" => Ok(Format::Markdown),
+        _ => Err(format!("unknown format {text:?}: text, json or md")),
     }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("--shuffle {text:?}: expected a number from 0 to {}", u64::MAX))
 }
 
 fn known(name: String) -> Result<String, String> {
@@ -103,13 +136,13 @@ pub fn list(format: Format) -> String {
             let tests: Vec<String> = all().map(|(group, test)| json(group, test)).collect();
             format!("[\n{}\n]\n", tests.join(",\n"))
         }
+        Format::Markdown => coverage::markdown(),
     }
 }
 
 /// All of these strings are plain ASCII, for which Rust's quotes are JSON's.
 fn json(group: &str, test: &Test) -> String {
-    let since = test.needs.iter().map(|need| need.since.mainline).max();
-    let since = since.map_or("null".into(), |since| format!("\"{since}\""));
+    let since = test.since().map_or("null".into(), |since| format!("\"{since}\""));
     let needs: Vec<String> = test.needs.iter().map(|need| format!("{:?}", need.name)).collect();
     format!(
         "  {{\"name\": \"{group}/{}\", \"program\": {:?}, \"since\": {since}, \"needs\": [{}]}}",
@@ -129,10 +162,12 @@ mod tests {
 
     #[test]
     fn reads_the_command_line() {
-        assert_eq!(parsed(&[]), Ok(Command::Run(vec![])));
+        assert_eq!(parsed(&[]), Ok(Command::Run(Options::default())));
         let two = ["dynptr_success/test_read_write", "skb_meta/dynptr_read"];
-        let both = Ok(Command::Run(two.map(str::to_owned).into()));
-        assert_eq!(parsed(&["--test", two[0], "--test=skb_meta/dynptr_read"]), both);
+        let both = Options { tests: two.map(str::to_owned).into(), ..Options::default() };
+        assert_eq!(parsed(&["--test", two[0], "--test=skb_meta/dynptr_read"]), Ok(Command::Run(both)));
+        let strict = Options { strict: true, shuffle: Some(7), ..Options::default() };
+        assert_eq!(parsed(&["--strict", "--shuffle=7"]), Ok(Command::Run(strict)));
         assert_eq!(parsed(&["--list"]), Ok(Command::List(Format::Text)));
         assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
         assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
@@ -147,7 +182,10 @@ mod tests {
             (&["--list=yes"], "--list takes no value"),
             (&["--list", "--format", "yaml"], "unknown format"),
             (&["--format", "json"], "--format is the form"),
-            (&["--list", "--test", "skb_meta/dynptr_read"], "exclude each other"),
+            (&["--list", "--test", "skb_meta/dynptr_read"], "--list runs nothing"),
+            (&["--list", "--strict"], "--list runs nothing"),
+            (&["--shuffle", "now"], "expected a number"),
+            (&["--mutants", "--strict"], "--mutants goes with --test only"),
             (&["all"], "unknown argument"),
         ] {
             let err = parsed(args).expect_err("wrong");

@@ -20,6 +20,8 @@ pub enum Verdict {
     Pass,
     /// It failed; what there is to say about it, a line or more each.
     Fail(Vec<String>),
+    /// The verifier refused what it should have taken, or took it, or said something else; as for a failure.
+    Refused(Vec<String>),
     /// The kernel has not got what the test needs, whatever its release.
     Missing(Missing),
 }
@@ -33,6 +35,8 @@ pub enum Missing {
     Config(String),
     /// A file system that is not mounted, by its usual place.
     Mount(String),
+    /// The way in which a mutant differs from its test; why it has none.
+    Mutant(String),
 }
 
 impl std::fmt::Display for Missing {
@@ -41,6 +45,7 @@ impl std::fmt::Display for Missing {
             Self::Module(name) => write!(f, "needs module {name}"),
             Self::Config(name) => write!(f, "needs CONFIG_{name}"),
             Self::Mount(path) => write!(f, "needs {path} mounted"),
+            Self::Mutant(why) => write!(f, "no mutant: {why}"),
         }
     }
 }
@@ -117,9 +122,11 @@ fn encode(verdict: &Verdict) -> Vec<u8> {
     let (kind, text) = match verdict {
         Verdict::Pass => ('P', String::new()),
         Verdict::Fail(lines) => ('F', lines.join("\n")),
+        Verdict::Refused(lines) => ('R', lines.join("\n")),
         Verdict::Missing(Missing::Module(name)) => ('M', name.clone()),
         Verdict::Missing(Missing::Config(name)) => ('C', name.clone()),
         Verdict::Missing(Missing::Mount(path)) => ('D', path.clone()),
+        Verdict::Missing(Missing::Mutant(why)) => ('U', why.clone()),
     };
     format!("{kind}{text}").into_bytes()
 }
@@ -132,9 +139,11 @@ fn decode(bytes: &[u8]) -> Option<Verdict> {
     Some(match kind {
         'P' => Verdict::Pass,
         'F' => Verdict::Fail(vec![rest]),
+        'R' => Verdict::Refused(vec![rest]),
         'M' => Verdict::Missing(Missing::Module(rest)),
         'C' => Verdict::Missing(Missing::Config(rest)),
         'D' => Verdict::Missing(Missing::Mount(rest)),
+        'U' => Verdict::Missing(Missing::Mutant(rest)),
         _ => return None,
     })
 }
@@ -148,6 +157,7 @@ mod tests {
         for verdict in [
             Verdict::Pass,
             Verdict::Fail(vec!["one\ntwo".into()]),
+            Verdict::Refused(vec!["three".into()]),
             Verdict::Missing(Missing::Module("tun".into())),
             Verdict::Missing(Missing::Config("NET_XGRESS".into())),
             Verdict::Missing(Missing::Mount("/sys/kernel/tracing".into())),

@@ -21,8 +21,30 @@ pub struct Test {
     pub program: &'static str,
     /// The file that the program is from, as `local` for `bpf/local.bpf.c`.
     pub source: &'static str,
+    /// The program that is loaded along with it.
+    pub with: Option<&'static str>,
+    /// A third program.
+    pub also: Option<&'static str>,
     /// What the kernel has to have.
     pub needs: &'static [Need],
+    /// The functions of the kernel that the program under test calls.
+    pub calls: &'static [&'static str],
+    /// The maps that its programs use.
+    pub maps: &'static [&'static str],
+    /// Length of the packet, where there is one.
+    pub bytes: usize,
+    /// The type that the frame says it has.
+    pub protocol: u16,
+    /// So much of the packet is in one piece; all of it where this is not said.
+    pub linear: Option<usize>,
+    /// A change after which the program is told to expect something else.
+    pub era: Option<Point>,
+    /// The mistake of the kernel's that the test runs into.
+    pub bug: Option<Bug>,
+    /// The functions that the test does not notice the lack of, and why.
+    pub survives: &'static [(&'static str, &'static str)],
+    /// The functions that are not taken away, and why.
+    pub spares: &'static [(&'static str, &'static str)],
     /// What is done with the program.
     pub run: Run,
 }
@@ -36,25 +58,72 @@ pub struct Need {
     pub since: Point,
 }
 
+/// A known mistake of the kernel's.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// What is wrong.
+    pub what: &'static str,
+    /// The commit of the main line that put it right.
+    pub commit: &'static str,
+    /// The first kernels that have it.
+    pub introduced: Point,
+    /// The first kernels that do not have it any more.
+    pub fixed: Point,
+    /// What the first line of the test's diagnostics has in it, if the test fails for this reason.
+    pub fails: &'static str,
+}
+
+impl Bug {
+    /// Is it in a kernel of this release?
+    pub fn is_in(&self, release: Release) -> bool {
+        self.introduced.reached_by(release) && !self.fixed.reached_by(release)
+    }
+}
+
 /// What is done with a program.
 #[derive(Debug)]
 pub enum Run {
-    /// Attach it, and make the system call `nanosleep`.
-    Nanosleep,
-    /// Let the kernel run it on a packet of this many bytes (`BPF_PROG_TEST_RUN`).
-    Packet {
-        /// Length of the packet.
-        bytes: usize,
-    },
-    /// Attach it to TC ingress of a tap device, the named XDP program in front of it, and send it one packet.
-    Tap {
-        /// The XDP program that the packet passes first.
-        xdp: &'static str,
-        /// Length of the packet.
-        bytes: usize,
-    },
+    /// Load it and run it: all that it expects has to hold.
+    Trigger(Trigger),
     /// Load it: the verifier has to refuse it, in these words.
     Rejected(&'static [Expectation]),
+}
+
+/// How a program is made to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "made by the build script, as the tests need them")]
+pub enum Trigger {
+    /// Attach it, and make the system call `nanosleep`.
+    Nanosleep,
+    /// Let the kernel run it (`BPF_PROG_TEST_RUN`), without a packet; the other program before it, if there is one.
+    Call,
+    /// The same, with a packet.
+    TestRun,
+    /// The same for XDP, with every form of metadata that the kernel takes or refuses.
+    XdpContext,
+    /// Attach it to TC ingress of a tap device, the other program to XDP, and send it a packet.
+    Tap,
+    /// The same while somebody else holds the packet, so that the program sees a clone.
+    TapClone,
+    /// The same on one end of a veth pair; the packet is sent on the other.
+    Veth,
+    /// Attach it to TC egress, where a packet leaves that has come through the other program and is routed into a
+    /// tunnel; the third program, if there is one, wraps it.
+    Lwt,
+    /// Attach it to TC ingress of the loopback device, and send a large segment of TCP.
+    Loopback,
+    /// Attach it, and open a file that has extended attributes.
+    Open,
+    /// Attach it, and open a file that fs-verity protects.
+    Verity,
+    /// Attach it, and make a `bpf` system call with a signed message in a map.
+    Bpf,
+    /// Attach it, and connect a socket.
+    Connect,
+    /// Attach it, and send a datagram that nobody wants.
+    Drop,
+    /// Put messages into a ring buffer for the kernel, and let the kernel run it.
+    UserRingbuf,
 }
 
 /// The words of a range of kernels.
@@ -87,12 +156,26 @@ impl Test {
 
     /// The programs that have to be loaded: the one under test, and its company.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> {
-        let company = match self.run {
-            Run::Tap { xdp, .. } => Some(xdp),
-            _ => None,
-        };
-        std::iter::once(self.program).chain(company)
+        std::iter::once(self.program).chain(self.with).chain(self.also)
     }
+
+    /// Since which release of the main line it can be run.
+    pub fn since(&self) -> Option<Release> {
+        self.needs.iter().map(|need| need.since.mainline).max()
+    }
+}
+
+/// A subtest of upstream's.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The test that it is part of.
+    pub suite: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// The tests of ours that check the same, as `group/test`.
+    pub by: &'static [&'static str],
+    /// Why there is none, or what they leave out.
+    pub hole: Option<&'static str>,
 }
 
 include!(concat!(env!("OUT_DIR"), "/tables.rs"));
@@ -119,7 +202,7 @@ mod tests {
     const RELEASES: &[&str] = &[
         "5.10.223", "5.19", "6.0", "6.1", "6.1.192", "6.2", "6.3", "6.4", "6.5", "6.6.140", "6.8", "6.12",
         "6.12.7", "6.12.8", "6.12.107", "6.13", "6.15", "6.16.12", "6.17", "6.18.15", "6.19.14", "7.0.13",
-        "7.1.13", "7.2", "7.2.12", "7.3", "7.4",
+        "7.1.13", "7.2", "7.2.6", "7.2.9", "7.2.12", "7.3", "7.4",
     ];
 
     fn all() -> impl Iterator<Item = &'static Test> {

@@ -14,12 +14,33 @@ pub struct Config {
     pub pid: u32,
     /// Length of the packet, 0 where there is none.
     pub bytes: u32,
+    /// So much of the packet is in one piece.
+    pub linear: u32,
+    /// Has the kernel reached the point after which the test expects something else?
+    pub era: bool,
+    /// Memory of the process, see [`crate::trigger::memory`].
+    pub user: u64,
+    /// The number of the interface under test.
+    pub interface: u32,
+    /// The number of a keyring.
+    pub key: i32,
+    /// The type that the frame says it has.
+    pub protocol: u16,
 }
 
 impl Config {
     /// The map's value.
     pub fn to_bytes(self) -> Vec<u8> {
-        [self.pid, self.bytes].iter().flat_map(|field| field.to_ne_bytes()).collect()
+        let mut bytes = Vec::new();
+        for field in [self.pid, self.bytes, self.linear, u32::from(self.era)] {
+            bytes.extend(field.to_ne_bytes());
+        }
+        bytes.extend(self.user.to_ne_bytes());
+        bytes.extend(self.interface.to_ne_bytes());
+        bytes.extend(self.key.to_ne_bytes());
+        bytes.extend(u32::from(self.protocol).to_ne_bytes());
+        bytes.extend(0u32.to_ne_bytes());
+        bytes
     }
 }
 
@@ -39,7 +60,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads the map's value; None if it has another size.
+    /// Reads the map's value. None where it does not have the report's size.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; 32] = bytes.try_into().ok()?;
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -66,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn config_is_two_words() {
-        assert_eq!(Config { pid: 1, bytes: 2 }.to_bytes().len(), 8);
+    fn config_has_the_size_of_the_programs_struct() {
+        assert_eq!(Config::default().to_bytes().len(), 40);
     }
 }

@@ -1,54 +1,82 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Runs one test and judges it.
 
+use std::fs;
 use std::path::Path;
 use std::process;
 
-use libbpf_rs::{Link, ProgramInput};
-
-use crate::isolate::{Missing, Verdict};
-use crate::model::{self, Expectation, Run, Test};
-use crate::packet;
+use crate::isolate::Verdict;
+use crate::model::{self, Expectation, Run, Test, Trigger};
+use crate::mutant::Mutation;
 use crate::release::Release;
 use crate::report::{Config, Report};
-use crate::suite::{Loaded, Programs, Suite, attach_tcx_ingress};
-use crate::tap::{NoTap, Tap};
+use crate::suite::{Detail, FunctionIds, Loaded, Programs, Suite};
+use crate::trigger::{self, NotRun};
 
 /// So much of a verifier's log is shown: its end says what was wrong.
 const LOG_LINES: usize = 200;
-/// Where the kernel shows its tracepoints.
-const TRACING: &str = "/sys/kernel/tracing";
 
-/// Runs the test, in this process and with this process' copy of the suite.
-pub fn run(test: &Test, suite: &Suite, release: Release) -> Verdict {
-    if let Some(missing) = missing(test) {
+/// Runs the test, or a mutant of it, in this process and with this process' copy of the suite.
+pub fn run(
+    test: &Test,
+    suite: &Suite,
+    release: Release,
+    mutation: Option<(Mutation, &FunctionIds)>,
+) -> Verdict {
+    if let Run::Trigger(kind) = test.run
+        && let Some(missing) = trigger::missing(kind)
+    {
         return Verdict::Missing(missing);
     }
-    let programs: Vec<&str> = test.programs().collect();
-    let bytes = match test.run {
-        Run::Packet { bytes } | Run::Tap { bytes, .. } => bytes,
-        Run::Nanosleep | Run::Rejected(_) => 0,
+    if let Some((mutation, ids)) = mutation
+        && let Err(message) = suite.mutate(test.program, mutation, ids)
+    {
+        // Not `Fail`: a mutant that could not be made has shown nothing.
+        return Verdict::Missing(crate::isolate::Missing::Mutant(message));
+    }
+    let config = match config(test, release) {
+        Ok(config) => config,
+        Err(message) => return Verdict::Fail(vec![message]),
     };
-    let config = Config { pid: process::id(), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
-    let loaded = match suite.load(&programs, config) {
+    let programs: Vec<&str> = test.programs().collect();
+    let loaded = match suite.load(&programs, config, Detail::Refusal) {
         Ok(loaded) => loaded,
         Err(message) => return Verdict::Fail(vec![message]),
     };
     match (&test.run, loaded) {
         (Run::Rejected(expectations), loaded) => rejected(expectations, &loaded, release),
-        (_, Loaded::Refused { log, reason }) => Verdict::Fail(vec![reason, tail(&log)]),
-        (_, Loaded::Accepted(programs)) => accepted(test, &programs, bytes),
+        (Run::Trigger(_), Loaded::Refused { reason, .. }) => Verdict::Refused(vec![reason]),
+        (Run::Trigger(kind), Loaded::Accepted { programs, .. }) => accepted(test, *kind, &programs, config),
     }
 }
 
-/// What the test's way of running needs beyond BPF itself.
-fn missing(test: &Test) -> Option<Missing> {
-    let tracepoint = Path::new(TRACING).join("events/syscalls/sys_enter_nanosleep");
-    match test.run {
-        Run::Nanosleep if !Path::new(TRACING).join("events").exists() => Some(Missing::Mount(TRACING.into())),
-        Run::Nanosleep if !tracepoint.exists() => Some(Missing::Config("FTRACE_SYSCALLS".into())),
-        _ => None,
+fn config(test: &Test, release: Release) -> Result<Config, String> {
+    let bytes = u32::try_from(test.bytes).map_err(|err| err.to_string())?;
+    let linear = u32::try_from(test.linear.unwrap_or(test.bytes)).map_err(|err| err.to_string())?;
+    let user = trigger::memory().map_err(|err| format!("cannot map memory: {err}"))?;
+    let era = test.era.is_some_and(|point| point.reached_by(release));
+    Ok(Config { pid: process::id(), bytes, linear, era, user, interface: 0, key: 0, protocol: test.protocol })
+}
+
+/// Has the verifier tell all about the test's program. The lines to show are the end of it; all of it goes into
+/// `file` in the folder of results.
+pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
+    let programs: Vec<&str> = test.programs().collect();
+    let log = match suite.load(&programs, Config::default(), Detail::Everything) {
+        Ok(Loaded::Accepted { log, .. } | Loaded::Refused { log, .. }) => log,
+        Err(message) => return vec![message],
+    };
+    let mut lines = Vec::new();
+    if let Some(folder) = std::env::var_os("KVET_RESULTS") {
+        let folder = Path::new(&folder).join("verifier");
+        let path = folder.join(file);
+        lines.push(match fs::create_dir_all(&folder).and_then(|()| fs::write(&path, &log)) {
+            Ok(()) => format!("the verifier's whole log is in verifier/{file} of the results"),
+            Err(err) => format!("cannot write the verifier's log to {}: {err}", path.display()),
+        });
     }
+    lines.push(tail(&log));
+    lines
 }
 
 /// Judges a program that the verifier had to refuse.
@@ -59,8 +87,8 @@ fn rejected(expectations: &[Expectation], loaded: &Loaded, release: Release) -> 
     let wanted = format!("expected to be refused with: {}", expectation.text);
     match loaded {
         Loaded::Refused { log, .. } if says(log, expectation.text) => Verdict::Pass,
-        Loaded::Refused { log, reason } => Verdict::Fail(vec![wanted, reason.clone(), tail(log)]),
-        Loaded::Accepted(_) => Verdict::Fail(vec![wanted, "the verifier took the program".into()]),
+        Loaded::Refused { reason, .. } => Verdict::Refused(vec![wanted, reason.clone()]),
+        Loaded::Accepted { .. } => Verdict::Refused(vec![wanted, "the verifier took the program".into()]),
     }
 }
 
@@ -70,18 +98,13 @@ fn says(log: &str, text: &str) -> bool {
 }
 
 /// Runs a program, and judges by its report.
-fn accepted(test: &Test, programs: &Programs, bytes: usize) -> Verdict {
-    let triggered = match test.run {
-        Run::Nanosleep => nanosleep(test, programs),
-        Run::Packet { .. } => test_run(test, programs, bytes),
-        Run::Tap { xdp, .. } => match tap(test, programs, xdp, bytes) {
-            Ok(()) => Ok(()),
-            Err(NoTap::Missing(missing)) => return Verdict::Missing(missing),
-            Err(NoTap::Failed(message)) => Err(message),
-        },
-        Run::Rejected(_) => Ok(()),
-    };
-    match triggered.and_then(|()| programs.report()) {
+fn accepted(test: &Test, kind: Trigger, programs: &Programs, config: Config) -> Verdict {
+    match trigger::run(kind, test, programs, config) {
+        Ok(()) => {}
+        Err(NotRun::Missing(missing)) => return Verdict::Missing(missing),
+        Err(NotRun::Failed(message)) => return Verdict::Fail(vec![message]),
+    }
+    match programs.report() {
         Ok(report) => judge(test, &report),
         Err(message) => Verdict::Fail(vec![message]),
     }
@@ -104,40 +127,6 @@ fn judge(test: &Test, report: &Report) -> Verdict {
         return Verdict::Fail(vec!["the program was triggered and did not run to its end".into()]);
     }
     Verdict::Pass
-}
-
-/// Attaches the program to the system call, and makes it once.
-fn nanosleep(test: &Test, programs: &Programs) -> Result<(), String> {
-    let _link: Link = programs.get(test.program)?.attach().map_err(|err| format!("cannot attach: {err}"))?;
-    let time = libc::timespec { tv_sec: 0, tv_nsec: 1 };
-    // glibc's functions make another system call, clock_nanosleep.
-    // SAFETY: the call reads the time, and has nowhere to write the rest of it.
-    let result = unsafe {
-        libc::syscall(libc::SYS_nanosleep, &raw const time, std::ptr::null_mut::<libc::timespec>())
-    };
-    if result < 0 { Err(format!("nanosleep: {}", std::io::Error::last_os_error())) } else { Ok(()) }
-}
-
-/// Has the kernel run the program on a packet.
-fn test_run(test: &Test, programs: &Programs, bytes: usize) -> Result<(), String> {
-    let frame = packet::frame(bytes);
-    let input = ProgramInput { data_in: Some(&frame), ..Default::default() };
-    programs.get(test.program)?.test_run(input).map_err(|err| format!("cannot test-run: {err}"))?;
-    Ok(())
-}
-
-/// Sends a packet through the XDP program to the program under test.
-fn tap(test: &Test, programs: &Programs, xdp: &str, bytes: usize) -> Result<(), NoTap> {
-    let failed = NoTap::Failed;
-    let mut tap = Tap::in_new_namespace()?;
-    let _link = programs
-        .get(xdp)
-        .map_err(failed)?
-        .attach_xdp(tap.interface)
-        .map_err(|err| failed(format!("cannot attach XDP to the tap device: {err}")))?;
-    attach_tcx_ingress(&*programs.get(test.program).map_err(failed)?, tap.interface)
-        .map_err(|err| failed(format!("cannot attach to TC ingress of the tap device: {err}")))?;
-    tap.send(&packet::frame(bytes)).map_err(failed)
 }
 
 /// The last lines of a log.
@@ -183,13 +172,12 @@ mod tests {
         let refused = |log: &str| Loaded::Refused { log: log.into(), reason: "EACCES".into() };
         let release = Release::new(7, 2, 0);
         assert_eq!(rejected(words, &refused("R1 invalid mem access 'scalar'"), release), Verdict::Pass);
-        let Verdict::Fail(lines) = rejected(words, &refused("unknown opcode"), release) else {
+        let Verdict::Refused(lines) = rejected(words, &refused("unknown opcode"), release) else {
             panic!("should fail")
         };
         assert_eq!(lines[0], "expected to be refused with: invalid mem access");
-        assert!(lines[2].contains("unknown opcode"));
         let quoted = refused("; /* invalid mem access */ @ some.bpf.c:1\nunknown opcode");
-        assert!(matches!(rejected(words, &quoted, release), Verdict::Fail(_)));
+        assert!(matches!(rejected(words, &quoted, release), Verdict::Refused(_)));
         assert!(matches!(rejected(&[], &refused("x"), release), Verdict::Fail(_)));
     }
 

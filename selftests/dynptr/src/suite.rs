@@ -6,6 +6,7 @@
 //! Suite::load] one program of it in a forked copy, which costs one system call to the kernel. What tests must not
 //! share are maps: each copy gets new ones under the old file descriptors, which the instructions refer to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -18,11 +19,35 @@ use libbpf_rs::{
 };
 use libbpf_sys as sys;
 
-use crate::model;
+use crate::model::{self, HELPERS, Test};
+use crate::mutant::Mutation;
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
 
-/// Space for the verifier's log. Kernels since 6.4 keep its end where it is longer, older ones its beginning.
-const LOG_BYTES: usize = 1 << 20;
+/// How much the verifier tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The way to what it refuses.
+    Refusal,
+    /// Every way through the program, instruction by instruction, with the lines of the source.
+    Everything,
+}
+
+impl Detail {
+    fn level(self) -> u32 {
+        match self {
+            Self::Refusal => 1,
+            Self::Everything => 2,
+        }
+    }
+
+    /// Space for the log. Kernels since 6.4 keep its end where it is longer, older ones its beginning.
+    fn bytes(self) -> usize {
+        match self {
+            Self::Refusal => 1 << 20,
+            Self::Everything => 16 << 20,
+        }
+    }
+}
 
 /// The object, ready to load programs of.
 pub struct Suite {
@@ -32,7 +57,12 @@ pub struct Suite {
 /// What loading came to.
 pub enum Loaded {
     /// The verifier took the programs.
-    Accepted(Programs),
+    Accepted {
+        /// They can be run.
+        programs: Programs,
+        /// The verifier's log of the program under test.
+        log: String,
+    },
     /// It did not take one of them.
     Refused {
         /// The verifier's log.
@@ -43,19 +73,26 @@ pub enum Loaded {
 }
 
 impl Suite {
-    /// Prepares the object for loading these programs, and only these.
+    /// Prepares the object for these tests, and only these: a kernel may know nothing of the others' maps.
     ///
     /// # Errors
     /// What libbpf says where it cannot: it is our object or the kernel's BPF that does not work then.
-    pub fn prepare(programs: &[&str]) -> Result<Self, String> {
+    pub fn prepare(tests: &[&Test]) -> Result<Self, String> {
         set_print(Some((PrintLevel::Warn, keep_message)));
         let mut object = ObjectBuilder::default()
             .name("dynptr")
             .and_then(|builder| builder.open_memory(model::object()))
             .map_err(|err| explain("cannot open", &err))?;
+        let programs: BTreeSet<&str> = tests.iter().flat_map(|test| test.programs()).collect();
         for mut program in object.progs_mut() {
             let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
             program.set_autoload(wanted);
+        }
+        let maps: BTreeSet<&str> = tests.iter().flat_map(|test| test.maps).copied().collect();
+        for mut map in object.maps_mut() {
+            // Those of global data have names of their own.
+            let wanted = map.name().to_str().is_some_and(|name| name.contains('.') || maps.contains(name));
+            map.set_autocreate(wanted).map_err(|err| explain("cannot leave a map out", &err))?;
         }
         let object = object.take_ptr();
         // SAFETY: the object is open and not loaded.
@@ -71,51 +108,175 @@ impl Suite {
     ///
     /// # Errors
     /// Where new maps cannot be had, or there is no such program.
-    pub fn load(&self, programs: &[&str], config: Config) -> Result<Loaded, String> {
-        self.renew_maps()?;
+    pub fn load(&self, programs: &[&str], config: Config, detail: Detail) -> Result<Loaded, String> {
+        self.renew_maps(programs)?;
         // SAFETY: the object is prepared and not loaded; this process has its own copy, and ends without touching
         // it again through `self`.
         let mut object = unsafe { OpenObject::from_ptr(self.object) };
-        let mut log = vec![0u8; LOG_BYTES];
+        let mut log = vec![0u8; detail.bytes()];
         for mut program in object.progs_mut() {
             let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
             program.set_autoload(wanted);
             if wanted {
                 // Without a level, libbpf loads twice to get the log.
-                program.set_log_level(1);
+                program.set_log_level(detail.level());
             }
             if program.name().to_str() == programs.first().copied() {
                 set_log(&program, &mut log);
             }
         }
         take_messages();
-        match object.load() {
+        let loaded = object.load();
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+        let log = String::from_utf8_lossy(&log[..end]).into_owned();
+        match loaded {
             Ok(object) => {
                 let programs = Programs { object };
                 programs.configure(config)?;
-                Ok(Loaded::Accepted(programs))
+                Ok(Loaded::Accepted { programs, log })
             }
-            Err(err) => {
-                let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-                let log = String::from_utf8_lossy(&log[..end]).into_owned();
-                Ok(Loaded::Refused { log, reason: explain("not loaded", &err) })
+            Err(err) => Ok(Loaded::Refused { log, reason: explain("not loaded", &err) }),
+        }
+    }
+
+    /// Takes something away from a program, in this process' copy of the object.
+    ///
+    /// # Errors
+    /// Where there is no such program, or it has nothing of that kind.
+    pub fn mutate(&self, program: &str, mutation: Mutation, ids: &FunctionIds) -> Result<(), String> {
+        let program = self.program(program).ok_or_else(|| format!("the object has no program {program}"))?;
+        let mut insns = instructions(program).to_vec();
+        let nothing = sys::bpf_insn { code: MOVE_NUMBER, ..Default::default() };
+        match mutation {
+            Mutation::Call(function, value) => {
+                let calls: Vec<_> = insns.iter_mut().filter(|insn| ids.calls(insn, function)).collect();
+                if calls.is_empty() {
+                    return Err(format!("the program does not call {function}"));
+                }
+                calls.into_iter().for_each(|insn| *insn = sys::bpf_insn { imm: value, ..nothing });
+            }
+            Mutation::All => {
+                let last = insns.len() - 1;
+                insns.fill(nothing);
+                insns[last] = sys::bpf_insn { code: EXIT, ..Default::default() };
+            }
+        }
+        // SAFETY: the program is not loaded; libbpf copies the instructions.
+        let result = unsafe {
+            sys::bpf_program__set_insns(program.as_ptr(), insns.as_mut_ptr(), insns.len() as sys::size_t)
+        };
+        if result < 0 {
+            Err(explain("cannot change the program", &io::Error::from_raw_os_error(-result)))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn program(&self, name: &str) -> Option<NonNull<sys::bpf_program>> {
+        let mut program: *const sys::bpf_program = null();
+        loop {
+            // SAFETY: the object is open, and `program` is null or the one before.
+            program = unsafe { sys::bpf_object__next_program(self.object.as_ptr(), program.cast_mut()) }
+                .cast_const();
+            let found = NonNull::new(program.cast_mut())?;
+            // SAFETY: a program of an open object has a name.
+            if unsafe { CStr::from_ptr(sys::bpf_program__name(program)) }.to_str() == Ok(name) {
+                return Some(found);
             }
         }
     }
 
-    /// Puts a new map in the place of each one.
-    fn renew_maps(&self) -> Result<(), String> {
+    /// The descriptors of the maps that these programs refer to.
+    fn maps_of(&self, programs: &[&str]) -> BTreeSet<i32> {
+        let programs = programs.iter().filter_map(|name| self.program(name));
+        programs
+            .flat_map(|program| instructions(program).iter())
+            .filter(|insn| {
+                insn.code == LOAD_NUMBER
+                    && [sys::BPF_PSEUDO_MAP_FD, sys::BPF_PSEUDO_MAP_VALUE]
+                        .contains(&u32::from(insn.src_reg()))
+            })
+            .map(|insn| insn.imm)
+            .collect()
+    }
+
+    /// Puts a new map in the place of each one that the programs refer to.
+    fn renew_maps(&self, programs: &[&str]) -> Result<(), String> {
+        let used = self.maps_of(programs);
         let mut map = null();
         loop {
             // SAFETY: the object is open, and `map` is null or the one before.
             map = unsafe { sys::bpf_object__next_map(self.object.as_ptr(), map) }.cast_const();
             let Some(found) = NonNull::new(map.cast_mut()) else { return Ok(()) };
+            // SAFETY: a map of an object that is prepared has a descriptor, or -1 where it was left out.
+            if !used.contains(&unsafe { sys::bpf_map__fd(map) }) {
+                continue;
+            }
             renew(self.object, found).map_err(|err| {
                 // SAFETY: a map of an open object has a name.
                 let name = unsafe { CStr::from_ptr(sys::bpf_map__name(map)) };
                 format!("cannot make a new map {}: {err}", name.to_string_lossy())
             })?;
         }
+    }
+}
+
+/// `r0 = 0`, where the rest of the instruction is 0 (`BPF_ALU64 | BPF_MOV | BPF_K`).
+const MOVE_NUMBER: u8 = 0xb7;
+/// The end of a program.
+const EXIT: u8 = 0x95;
+/// A load of a 64-bit number, such as a map's address.
+const LOAD_NUMBER: u8 = 0x18;
+/// A call.
+const CALL: u8 = 0x85;
+
+/// A program's instructions, those of the functions that it calls behind its own.
+fn instructions<'a>(program: NonNull<sys::bpf_program>) -> &'a [sys::bpf_insn] {
+    // SAFETY: the program belongs to an object that is prepared and is not freed; libbpf says how many instructions
+    // there are.
+    unsafe {
+        let count = sys::bpf_program__insn_cnt(program.as_ptr());
+        std::slice::from_raw_parts(sys::bpf_program__insns(program.as_ptr()), count as usize)
+    }
+}
+
+/// The numbers by which the running kernel knows its functions.
+#[derive(Debug, Default)]
+pub struct FunctionIds(BTreeMap<&'static str, i32>);
+
+impl FunctionIds {
+    /// Looks up the functions of [`model::FUNCTIONS`].
+    ///
+    /// # Errors
+    /// Where the kernel's BTF cannot be read.
+    pub fn of_kernel() -> Result<Self, String> {
+        // SAFETY: it is freed below.
+        let btf = unsafe { sys::btf__load_vmlinux_btf() };
+        if btf.is_null() {
+            return Err(explain("cannot read the kernel's BTF", &io::Error::last_os_error()));
+        }
+        let mut ids = BTreeMap::new();
+        for function in model::FUNCTIONS {
+            let name = format!("{}\0", function.name);
+            // SAFETY: the name ends with NUL.
+            let id = unsafe { sys::btf__find_by_name_kind(btf, name.as_ptr().cast(), sys::BTF_KIND_FUNC) };
+            if id > 0 {
+                ids.insert(function.name, id);
+            }
+        }
+        // SAFETY: nobody has it any more.
+        unsafe { sys::btf__free(btf) };
+        Ok(Self(ids))
+    }
+
+    /// Is this a call of that function?
+    fn calls(&self, insn: &sys::bpf_insn, function: &str) -> bool {
+        let number = match u32::from(insn.src_reg()) {
+            0 => HELPERS.iter().find(|helper| helper.1 == function).map(|helper| helper.0),
+            sys::BPF_PSEUDO_KFUNC_CALL => self.0.get(function).copied(),
+            _ => None,
+        };
+        insn.code == CALL && number == Some(insn.imm)
     }
 }
 
@@ -220,13 +381,15 @@ impl Programs {
             .ok_or_else(|| format!("the map {REPORT_MAP} does not have the report's layout"))
     }
 
-    fn configure(&self, config: Config) -> Result<(), String> {
+    /// Tells the programs what they have to know.
+    pub fn configure(&self, config: Config) -> Result<(), String> {
         self.map(CONFIG_MAP)?
             .update(&0u32.to_ne_bytes(), &config.to_bytes(), MapFlags::ANY)
             .map_err(|err| explain("cannot write the configuration", &err))
     }
 
-    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, String> {
+    /// The map of this name.
+    pub fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, String> {
         self.object
             .maps()
             .find(|map| map.name().to_str() == Some(name))

@@ -1,25 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A tap device in a network namespace of its own: what is written to it arrives as a packet.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::sched::{CloneFlags, unshare};
-
+use super::NotRun;
+use super::netlink::new_namespace;
 use crate::isolate::Missing;
+use crate::model::Test;
+use crate::packet;
+use crate::report::Config;
+use crate::suite::{Programs, attach_tcx_ingress};
 
 const TUN: &str = "/dev/net/tun";
 const NAME: &[u8] = b"tap0\0";
 
-/// Why there is no tap device.
-pub enum NoTap {
-    /// The kernel has no driver for it.
-    Missing(Missing),
-    /// Something went wrong.
-    Failed(String),
+/// Sends a packet through the other program, at XDP, to the program under test. If it is to be `cloned`, a packet
+/// socket holds it as well.
+pub fn run(test: &Test, programs: &Programs, config: Config, cloned: bool) -> Result<(), NotRun> {
+    let mut tap = Tap::in_new_namespace()?;
+    programs.configure(Config { interface: tap.interface.unsigned_abs(), ..config })?;
+    let _holder =
+        if cloned { Some(packet_socket().map_err(|err| format!("packet socket: {err}"))?) } else { None };
+    let _link = match test.with {
+        Some(xdp) => Some(
+            programs
+                .get(xdp)?
+                .attach_xdp(tap.interface)
+                .map_err(|err| format!("cannot attach XDP to the tap device: {err}"))?,
+        ),
+        None => None,
+    };
+    attach_tcx_ingress(&*programs.get(test.program)?, tap.interface)
+        .map_err(|err| format!("cannot attach to TC ingress of the tap device: {err}"))?;
+    Ok(tap.send(&packet::frame(test.bytes, test.protocol))?)
+}
+
+/// A socket that gets every packet before TC does, and keeps it.
+fn packet_socket() -> io::Result<File> {
+    let protocol = (libc::ETH_P_ALL as u16).to_be();
+    // SAFETY: plain numbers.
+    let fd =
+        unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol)) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was opened just now, and is nobody else's.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
 }
 
 /// A tap device that is up. It goes with the process.
@@ -31,24 +61,19 @@ pub struct Tap {
 
 impl Tap {
     /// Moves this process into a new network namespace, and makes the device there.
-    pub fn in_new_namespace() -> Result<Self, NoTap> {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|err| match err {
-            nix::errno::Errno::EINVAL => NoTap::Missing(Missing::Config("NET_NS".into())),
-            err => NoTap::Failed(format!("cannot make a network namespace: {err}")),
-        })?;
+    pub fn in_new_namespace() -> Result<Self, NotRun> {
+        new_namespace()?;
         if !Path::new(TUN).exists() {
-            return Err(NoTap::Missing(Missing::Module("tun".into())));
+            return Err(NotRun::Missing(Missing::Module("tun".into())));
         }
         Self::open().map_err(|(what, err)| match err.raw_os_error() {
             // The node is there, and the module is not.
-            Some(libc::ENODEV | libc::ENXIO) => NoTap::Missing(Missing::Module("tun".into())),
-            _ => NoTap::Failed(format!("cannot {what}: {err}")),
+            Some(libc::ENODEV | libc::ENXIO) => NotRun::Missing(Missing::Module("tun".into())),
+            _ => NotRun::Failed(format!("cannot {what}: {err}")),
         })
     }
 
     fn open() -> Result<Self, (&'static str, io::Error)> {
-        // Routers that look for each other are noise; a kernel without IPv6 makes none.
-        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
         // Only a write that must not block takes the driver's way that runs XDP before there is an sk_buff.
         let file = OpenOptions::new()
             .read(true)
@@ -67,6 +92,17 @@ impl Tap {
         request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
         ioctl(&socket, libc::SIOCSIFFLAGS, &mut request).map_err(|err| ("set the tap device up", err))?;
         Ok(Self { file, interface })
+    }
+
+    /// Its Ethernet address.
+    pub fn address(&self) -> Result<[u8; 6], String> {
+        let failed = |err| format!("cannot find the address of the tap device: {err}");
+        let socket = socket().map_err(failed)?;
+        let mut request = request();
+        ioctl(&socket, libc::SIOCGIFHWADDR, &mut request).map_err(failed)?;
+        // SAFETY: this request fills in the address.
+        let bytes = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+        Ok(std::array::from_fn(|index| bytes[index].to_ne_bytes()[0]))
     }
 
     /// Sends a frame to whoever listens on the device. It has been dealt with when this returns.

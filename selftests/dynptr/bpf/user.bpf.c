@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What reads memory of the process or of the kernel into a dynptr. src/trigger/mod.rs says what is in the memory. */
+#include "harness.h"
+
+#define USER_BYTES 4096
+#define STRING_AT 1024
+#define STRING "kvet reads strings"
+#define EDGE_AT (USER_BYTES - 4)
+
+static __always_inline const void *user(__u32 offset)
+{
+	return (const void *)(config.user + offset);
+}
+
+/* An address where the kernel has nothing. */
+#define NOWHERE ((const void *)-4096L)
+
+/* The contract of the functions that copy a number of bytes; `call` has the function's other arguments. */
+#define TEST_COPY(call, at, invalid)                                      \
+	do {                                                              \
+		EXPECT_EQ(call(&ptr, 8, 16, at(100)), 0);                 \
+		EXPECT_EQ(mem->bytes[7], 0);                              \
+		EXPECT_EQ(mem->bytes[8], 100);                            \
+		EXPECT_EQ(mem->bytes[23], 115);                           \
+		EXPECT_EQ(mem->bytes[24], 0);                             \
+		/* Up to the end, and no further. */                      \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES - 1, 1, at(200)), 0);    \
+		EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 200);              \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES - 1, 2, at(0)), -E2BIG); \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES + 1, 0, at(0)), -E2BIG); \
+		EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 200);              \
+		EXPECT_EQ(call(&ptr, 0, 0, at(0)), 0);                    \
+		EXPECT_EQ(call(&ptr, 64, 8, invalid), -EFAULT);           \
+		EXPECT_EQ(bpf_dynptr_adjust(&ptr, 32, 40), 0);            \
+		EXPECT_EQ(call(&ptr, 7, 1, at(77)), 0);                   \
+		EXPECT_EQ(mem->bytes[39], 77);                            \
+		EXPECT_EQ(call(&ptr, 7, 2, at(77)), -E2BIG);              \
+		EXPECT_EQ(call(&null, 0, 1, at(0)), -E2BIG);              \
+	} while (0)
+
+/* The same for strings. */
+#define TEST_STRING(call, string, invalid)                               \
+	do {                                                             \
+		EXPECT_EQ(call(&ptr, 8, 64, string), sizeof(STRING));    \
+		EXPECT_EQ(mem->bytes[7], 0);                             \
+		EXPECT_EQ(mem->bytes[8], 'k');                           \
+		EXPECT_EQ(mem->bytes[8 + sizeof(STRING) - 2], 's');      \
+		EXPECT_EQ(mem->bytes[8 + sizeof(STRING) - 1], 0);        \
+		/* One that is too long is cut, and has an end. */       \
+		EXPECT_EQ(call(&ptr, 64, 5, string), 5);                 \
+		EXPECT_EQ(mem->bytes[67], 't');                          \
+		EXPECT_EQ(mem->bytes[68], 0);                            \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES - 4, 5, string), -E2BIG); \
+		EXPECT_EQ(mem->bytes[VALUE_BYTES - 4], 0);               \
+		EXPECT_EQ(call(&ptr, 128, 8, invalid), -EFAULT);         \
+		EXPECT_EQ(call(&null, 0, 1, string), -E2BIG);            \
+	} while (0)
+
+/* Value 0 as a dynptr, value 1 as memory of the kernel's that has what the user's has, and a dynptr that is null. */
+#define MEMORIES()                                                       \
+	struct bpf_dynptr null;                                          \
+	struct value *source;                                            \
+	LOCAL_DYNPTR(ptr, mem);                                          \
+	source = value_of(1);                                            \
+	if (!source)                                                     \
+		return 0;                                                \
+	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 1, &null), -EINVAL)
+
+static __always_inline void fill(struct value *source)
+{
+	for (int i = 0; i < VALUE_BYTES; i++)
+		source->bytes[i] = i;
+}
+
+#define KERNEL(offset) (&source->bytes[offset])
+
+SEC("raw_tp")
+int test_probe_read_user_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	TEST_COPY(bpf_probe_read_user_dynptr, user, user(EDGE_AT));
+	return done();
+}
+
+SEC("raw_tp")
+int test_probe_read_kernel_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	fill(source);
+	TEST_COPY(bpf_probe_read_kernel_dynptr, KERNEL, NOWHERE);
+	return done();
+}
+
+SEC("raw_tp")
+int test_probe_read_user_str_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	TEST_STRING(bpf_probe_read_user_str_dynptr, user(STRING_AT), user(EDGE_AT));
+	return done();
+}
+
+SEC("raw_tp")
+int test_probe_read_kernel_str_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	__builtin_memcpy(source->bytes, STRING, sizeof(STRING));
+	TEST_STRING(bpf_probe_read_kernel_str_dynptr, KERNEL(0), NOWHERE);
+	return done();
+}
+
+/* --- where the program may wait for the memory ------------------------------------------------------------------- */
+
+#define COPY_FROM_TASK(to, offset, size, from) \
+	bpf_copy_from_user_task_dynptr(to, offset, size, from, bpf_get_current_task_btf())
+#define COPY_STRING_FROM_TASK(to, offset, size, from) \
+	bpf_copy_from_user_task_str_dynptr(to, offset, size, from, bpf_get_current_task_btf())
+
+SEC("syscall")
+int test_copy_from_user_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	TEST_COPY(bpf_copy_from_user_dynptr, user, user(EDGE_AT));
+	return done();
+}
+
+SEC("syscall")
+int test_copy_from_user_str_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	TEST_STRING(bpf_copy_from_user_str_dynptr, user(STRING_AT), user(EDGE_AT));
+	return done();
+}
+
+SEC("syscall")
+int test_copy_from_user_task_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	TEST_COPY(COPY_FROM_TASK, user, user(EDGE_AT));
+	return done();
+}
+
+SEC("syscall")
+int test_copy_from_user_task_str_dynptr(void *ctx)
+{
+	MEMORIES();
+
+	TEST_STRING(COPY_STRING_FROM_TASK, user(STRING_AT), user(EDGE_AT));
+	return done();
+}
+
+/* --- into packets, which need not be in one piece ------------------------------------------------------------------ */
+
+#define LONG 1500
+#define LONG_AT 3000
+
+/* More than the kernel copies at once, and over the edge of a page of the packet. */
+SEC("xdp.frags")
+int test_probe_read_user_xdp(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+	__u8 in[2] = {};
+
+	if (!EXPECT_EQ(bpf_dynptr_from_xdp(xdp, 0, &ptr), 0))
+		return XDP_PASS;
+	EXPECT_EQ(bpf_probe_read_user_dynptr(&ptr, LONG_AT, 1000, user(3)), 0);
+	EXPECT_EQ(bpf_dynptr_read(in, 1, &ptr, LONG_AT - 1, 0), 0);
+	EXPECT_EQ(in[0], (LONG_AT - 1) & 0xff);
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, LONG_AT, 0), 0);
+	EXPECT_EQ(in[0], 3);
+	EXPECT_EQ(in[1], 4);
+	EXPECT_EQ(bpf_dynptr_read(in, 1, &ptr, LONG_AT + 999, 0), 0);
+	EXPECT_EQ(in[0], (3 + 999) & 0xff);
+	EXPECT_EQ(bpf_dynptr_read(in, 1, &ptr, LONG_AT + 1000, 0), 0);
+	EXPECT_EQ(in[0], (LONG_AT + 1000) & 0xff);
+	EXPECT_EQ(bpf_probe_read_user_dynptr(&ptr, config.bytes - 1, 2, user(0)), -E2BIG);
+	done();
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int test_probe_read_user_str_xdp(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+	__u8 in[2] = {};
+
+	if (!EXPECT_EQ(bpf_dynptr_from_xdp(xdp, 0, &ptr), 0))
+		return XDP_PASS;
+	EXPECT_EQ(bpf_probe_read_user_str_dynptr(&ptr, LONG_AT, 600, user(STRING_AT)), sizeof(STRING));
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, LONG_AT + sizeof(STRING) - 2, 0), 0);
+	EXPECT_EQ(in[0], 's');
+	EXPECT_EQ(in[1], 0);
+	done();
+	return XDP_PASS;
+}

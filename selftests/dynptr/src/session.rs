@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A run of tests, in order, with their results.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl;
+
+use crate::cli::Options;
+use crate::environment;
+use crate::isolate::{self, Verdict};
+use crate::ktap::{Outcome, Writer};
+use crate::leak::{Objects, Traces};
+use crate::model::{Bug, GROUPS, Group, Test};
+use crate::release::Release;
+use crate::run;
+use crate::suite::Suite;
+
+/// The tests that were asked for, on the running kernel.
+pub struct Session {
+    /// The release of the kernel.
+    pub release: Release,
+    /// The tests, in the order in which they are run.
+    pub groups: Vec<(&'static Group, Vec<&'static Test>)>,
+    /// None where the kernel is too old for all of them.
+    pub suite: Option<Suite>,
+    strict: bool,
+}
+
+impl Session {
+    /// Prepares the tests that were asked for.
+    ///
+    /// # Errors
+    /// Where this machine cannot run them.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let wanted = |group: &Group, test: &Test| {
+            let names = &options.tests;
+            names.is_empty() || names.iter().any(|name| name.split_once('/') == Some((group.name, test.name)))
+        };
+        let mut groups: Vec<(&Group, Vec<&Test>)> = GROUPS
+            .iter()
+            .map(|group| (group, group.tests.iter().filter(|test| wanted(group, test)).collect::<Vec<_>>()))
+            .filter(|(_, tests)| !tests.is_empty())
+            .collect();
+        if let Some(seed) = options.shuffle {
+            let mut random = Random(seed);
+            random.shuffle(&mut groups);
+            groups.iter_mut().for_each(|(_, tests)| random.shuffle(tests));
+        }
+        let release = environment::release()?;
+        let tests =
+            groups.iter().flat_map(|(_, tests)| tests).filter(|test| test.missing_in(release).is_none());
+        let tests: Vec<&Test> = tests.copied().collect();
+        let suite = if tests.is_empty() { None } else { Some(Suite::prepare(&tests)?) };
+        Ok(Self { release, groups, suite, strict: options.strict })
+    }
+
+    /// Runs them all. True if no test failed.
+    ///
+    /// # Errors
+    /// Where the results cannot be written, or no process can be had.
+    pub fn run(&self) -> io::Result<bool> {
+        // Processes that a test leaves become our children.
+        prctl::set_child_subreaper(true)?;
+        let mut out = Writer::new(io::stdout(), self.groups.len())?;
+        let mut all_good = true;
+        let mut traces = Traces::now();
+        for (group, tests) in &self.groups {
+            out.begin_group(group.name, tests.len())?;
+            let mut outcomes = Vec::new();
+            let mut objects = Objects::now();
+            for test in tests {
+                mark_console(group.name, test.name);
+                out.begin_test(test.name)?;
+                let (outcome, duration, diagnostics) = self.test(group, test, &mut traces)?;
+                objects.note(test.name);
+                out.end_test(test.name, &outcome, duration, diagnostics.iter().map(String::as_str))?;
+                outcomes.push(outcome);
+            }
+            let left = objects.left();
+            let outcome = if left.is_empty() { of_group(&outcomes) } else { Outcome::Fail };
+            all_good &= outcome != Outcome::Fail;
+            out.end_group(group.name, &outcome, left.iter().map(String::as_str))?;
+        }
+        Ok(all_good)
+    }
+
+    fn test(
+        &self,
+        group: &Group,
+        test: &'static Test,
+        traces: &mut Traces,
+    ) -> io::Result<(Outcome, Duration, Vec<String>)> {
+        let begin = Instant::now();
+        if let Some(need) = test.missing_in(self.release) {
+            let reason = format!("needs {}: {}", need.since.mainline, need.name);
+            return Ok((Outcome::Skip(reason), begin.elapsed(), Vec::new()));
+        }
+        let (outcome, mut lines) = self.judge(test, self.verdict(group, test)?);
+        let left = traces.left();
+        if left.is_empty() {
+            return Ok((outcome, begin.elapsed(), lines));
+        }
+        // The next test is not to blame for it.
+        *traces = Traces::now();
+        lines.extend(left);
+        Ok((Outcome::Fail, begin.elapsed(), lines))
+    }
+
+    /// Runs the test; where the verifier said something that it should not have said, a second time for all of what
+    /// it has to say.
+    fn verdict(&self, group: &Group, test: &'static Test) -> io::Result<Verdict> {
+        let Some(suite) = &self.suite else {
+            return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
+        };
+        let verdict = isolate::run(|| run::run(test, suite, self.release, None))?;
+        let Verdict::Refused(mut lines) = verdict else { return Ok(verdict) };
+        let file = format!("{}.{}.log", group.name, test.name);
+        if let Verdict::Fail(more) = isolate::run(|| Verdict::Fail(run::explain(test, suite, &file)))? {
+            lines.extend(more);
+        }
+        Ok(Verdict::Fail(lines))
+    }
+
+    fn judge(&self, test: &Test, verdict: Verdict) -> (Outcome, Vec<String>) {
+        let bug = test.bug.as_ref().filter(|bug| bug.is_in(self.release));
+        match (verdict, bug) {
+            (Verdict::Pass, None) => (Outcome::Pass, Vec::new()),
+            (Verdict::Pass, Some(bug)) => (Outcome::Fail, vec![survived(bug, self.release)]),
+            (Verdict::Fail(lines) | Verdict::Refused(lines), Some(bug)) if is_of(bug, &lines) => {
+                (Outcome::Xfail(format!("{} (fixed by {})", bug.what, bug.commit)), lines)
+            }
+            (Verdict::Fail(lines) | Verdict::Refused(lines), _) => (Outcome::Fail, lines),
+            (Verdict::Missing(missing), _) if self.strict => {
+                (Outcome::Fail, vec![format!("{missing}, and --strict allows nothing to be missing")])
+            }
+            (Verdict::Missing(missing), _) => (Outcome::Skip(missing.to_string()), Vec::new()),
+        }
+    }
+}
+
+/// Did the test fail as it does of this mistake?
+fn is_of(bug: &Bug, lines: &[String]) -> bool {
+    lines.first().and_then(|first| first.lines().next()).is_some_and(|first| first.contains(bug.fails))
+}
+
+fn survived(bug: &Bug, release: Release) -> String {
+    format!(
+        "the test passed, and {release} should have this mistake: {} (fixed by {} in {}); is expectations.yaml right?",
+        bug.what, bug.commit, bug.fixed.mainline
+    )
+}
+
+/// Puts the test's name into the kernel's log, so that what the kernel complains about from now on stands behind it.
+pub fn mark_console(group: &str, test: &str) {
+    // Where the log cannot be written there is nobody who reads it for this mark.
+    let _ = std::fs::write("/dev/kmsg", format!("<4>{}{group}/{test}\n", kvet_wire::RUN_MARK));
+}
+
+/// A group fails with any of its tests, and is skipped with all of them.
+pub fn of_group(outcomes: &[Outcome]) -> Outcome {
+    if outcomes.contains(&Outcome::Fail) {
+        Outcome::Fail
+    } else if outcomes.iter().all(|it| matches!(it, Outcome::Skip(_))) {
+        Outcome::Skip("all of its tests were".into())
+    } else {
+        Outcome::Pass
+    }
+}
+
+/// Numbers that look random and are the same for the same seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, (self.next() % (last as u64 + 1)) as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isolate::Missing;
+    use crate::release::Point;
+
+    fn session(release: &str, strict: bool) -> Session {
+        let release = Release::parse(release).expect("a release");
+        Session { release, groups: Vec::new(), suite: None, strict }
+    }
+
+    fn with_bug() -> Test {
+        let point = |major, minor| Point { mainline: Release::new(major, minor, 0), backports: &[] };
+        const FIXED: Point = Point { mainline: Release::new(7, 3, 0), backports: &[Release::new(7, 2, 9)] };
+        let bug = Bug {
+            what: "it leaks",
+            commit: "0123456789ab",
+            introduced: point(6, 19),
+            fixed: FIXED,
+            fails: "line 7",
+        };
+        let run = crate::model::Run::Rejected(&[]);
+        Test {
+            name: "t",
+            program: "t",
+            source: "local",
+            with: None,
+            also: None,
+            needs: &[],
+            calls: &[],
+            maps: &[],
+            bytes: 0,
+            protocol: 0,
+            linear: None,
+            era: None,
+            bug: Some(bug),
+            survives: &[],
+            spares: &[],
+            run,
+        }
+    }
+
+    #[test]
+    fn a_group_fails_with_any_test_and_is_skipped_with_all() {
+        let skip = Outcome::Skip("old".into());
+        assert_eq!(of_group(&[Outcome::Pass, Outcome::Fail, skip.clone()]), Outcome::Fail);
+        assert_eq!(of_group(&[Outcome::Pass, skip.clone()]), Outcome::Pass);
+        assert_eq!(of_group(&[Outcome::Xfail("x".into()), skip.clone()]), Outcome::Pass);
+        assert!(matches!(of_group(&[skip.clone(), skip]), Outcome::Skip(_)));
+    }
+
+    #[test]
+    fn a_known_bug_is_expected_where_it_is_and_nowhere_else() {
+        let test = with_bug();
+        let failed = |line: &str| Verdict::Fail(vec![format!("{line}\nmore")]);
+        for (release, verdict, expected) in [
+            ("7.2.6", failed("line 7: x"), "xfail"),
+            ("7.2.6", failed("line 8: x"), "fail"),
+            ("7.2.6", Verdict::Pass, "fail"),
+            ("7.2.9", failed("line 7: x"), "fail"),
+            ("7.2.9", Verdict::Pass, "pass"),
+            ("7.3", Verdict::Pass, "pass"),
+            ("6.18", Verdict::Pass, "pass"),
+            ("7.1.13", failed("line 7: x"), "xfail"),
+        ] {
+            let (outcome, _) = session(release, false).judge(&test, verdict);
+            let got = match outcome {
+                Outcome::Pass => "pass",
+                Outcome::Fail => "fail",
+                Outcome::Xfail(_) => "xfail",
+                Outcome::Skip(_) => "skip",
+            };
+            assert_eq!(got, expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn strict_turns_what_is_missing_into_a_failure() {
+        let missing = || Verdict::Missing(Missing::Module("tun".into()));
+        let test = with_bug();
+        assert_eq!(session("6.1", false).judge(&test, missing()).0, Outcome::Skip("needs module tun".into()));
+        let (outcome, lines) = session("6.1", true).judge(&test, missing());
+        assert_eq!(outcome, Outcome::Fail);
+        assert!(lines[0].contains("needs module tun"));
+    }
+
+    #[test]
+    fn a_shuffle_keeps_everything_and_depends_on_the_seed_alone() {
+        let shuffled = |seed| {
+            let mut items: Vec<u32> = (0..100).collect();
+            Random(seed).shuffle(&mut items);
+            items
+        };
+        assert_eq!(shuffled(1), shuffled(1));
+        assert_ne!(shuffled(1), shuffled(2));
+        let mut sorted = shuffled(3);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<u32>>());
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How programs are made to run.
+
+mod call;
+mod file;
+mod loopback;
+mod lwt;
+mod netlink;
+mod signature;
+mod socket;
+mod tap;
+mod user_ringbuf;
+mod verity;
+mod veth;
+
+use std::io;
+use std::path::Path;
+
+use libbpf_rs::Link;
+
+use crate::isolate::Missing;
+use crate::model::{Test, Trigger};
+use crate::report::Config;
+use crate::suite::Programs;
+
+/// Why a program was not run.
+#[derive(Debug)]
+pub enum NotRun {
+    /// The kernel has not got what it takes.
+    Missing(Missing),
+    /// Something went wrong.
+    Failed(String),
+}
+
+impl From<String> for NotRun {
+    fn from(message: String) -> Self {
+        Self::Failed(message)
+    }
+}
+
+/// Where the kernel shows its tracepoints.
+const TRACING: &str = "/sys/kernel/tracing";
+/// Where it lists the security modules that are active.
+const SECURITY: &str = "/sys/kernel/security";
+
+/// What a way of running needs beyond BPF itself.
+pub fn missing(kind: Trigger) -> Option<Missing> {
+    match kind {
+        Trigger::Nanosleep => {
+            let events = Path::new(TRACING).join("events");
+            if !events.exists() {
+                Some(Missing::Mount(TRACING.into()))
+            } else if !events.join("syscalls/sys_enter_nanosleep").exists() {
+                Some(Missing::Config("FTRACE_SYSCALLS".into()))
+            } else {
+                None
+            }
+        }
+        Trigger::Open | Trigger::Verity | Trigger::Bpf | Trigger::Connect => {
+            match std::fs::read_to_string(Path::new(SECURITY).join("lsm")) {
+                Err(_) => Some(Missing::Mount(SECURITY.into())),
+                Ok(active) if active.trim().split(',').any(|name| name == "bpf") => None,
+                Ok(_) => Some(Missing::Config("BPF_LSM and `bpf` in CONFIG_LSM or lsm=".into())),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Has the test's program run, once.
+///
+/// # Errors
+/// Where it could not be; how it went is in the program's report.
+pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> Result<(), NotRun> {
+    match kind {
+        Trigger::Nanosleep => call::nanosleep(test, programs),
+        Trigger::Call => call::call(test, programs),
+        Trigger::TestRun => call::packet(test, programs),
+        Trigger::XdpContext => call::xdp_context(test, programs),
+        Trigger::Tap => tap::run(test, programs, config, false),
+        Trigger::TapClone => tap::run(test, programs, config, true),
+        Trigger::Veth => veth::run(test, programs),
+        Trigger::Lwt => lwt::run(test, programs),
+        Trigger::Loopback => loopback::run(test, programs),
+        Trigger::Open => file::run(test, programs),
+        Trigger::Verity => verity::run(test, programs),
+        Trigger::Bpf => signature::run(test, programs, config),
+        Trigger::Connect => socket::run(test, programs),
+        Trigger::Drop => loopback::drop_one(test, programs),
+        Trigger::UserRingbuf => user_ringbuf::run(test, programs),
+    }
+}
+
+/// Attaches the program under test, by its section's name.
+fn attach(test: &Test, programs: &Programs) -> Result<Link, NotRun> {
+    Ok(programs.get(test.program)?.attach().map_err(|err| format!("cannot attach: {err}"))?)
+}
+
+/// Length of [`memory`], behind which there is none.
+const MEMORY_BYTES: usize = 4096;
+/// Where a string begins in it.
+const STRING_AT: usize = 1024;
+/// The string; `bpf/user.bpf.c` knows it.
+const STRING: &[u8] = b"kvet reads strings\0";
+/// The very end of it, a string without an end.
+const EDGE: &[u8] = b"edge";
+
+/// Memory of this process for programs to read: each byte is its own offset, but for a string at [`STRING_AT`]. The
+/// page behind it cannot be read.
+///
+/// # Errors
+/// Where there is no memory.
+pub fn memory() -> io::Result<u64> {
+    // SAFETY: the call only asks.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)?;
+    let mapped = page.max(MEMORY_BYTES);
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping takes nothing from anyone; its last page is made unreadable before anybody has it.
+    let bytes = unsafe {
+        let start = libc::mmap(std::ptr::null_mut(), mapped + page, protection, flags, -1, 0);
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        if libc::mprotect(start.byte_add(mapped), page, libc::PROT_NONE) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let first = start.cast::<u8>().add(mapped - MEMORY_BYTES);
+        std::slice::from_raw_parts_mut(first, MEMORY_BYTES)
+    };
+    for (offset, byte) in bytes.iter_mut().enumerate() {
+        *byte = offset.to_le_bytes()[0];
+    }
+    bytes[STRING_AT..STRING_AT + STRING.len()].copy_from_slice(STRING);
+    bytes[MEMORY_BYTES - EDGE.len()..].copy_from_slice(EDGE);
+    Ok(bytes.as_ptr() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_what_programs_expect() {
+        let start = memory().expect("memory") as *const u8;
+        // SAFETY: it is as long as that.
+        let bytes = unsafe { std::slice::from_raw_parts(start, MEMORY_BYTES) };
+        assert_eq!(bytes[300], 44);
+        assert_eq!(&bytes[STRING_AT..STRING_AT + 4], b"kvet");
+        assert_eq!(&bytes[MEMORY_BYTES - 4..], b"edge");
+    }
+}
