@@ -81,6 +81,11 @@ impl Scenario {
         let watched = watch.run(&mut session);
         session.end().unwrap();
         let wall = begun.elapsed();
+        // A killed process is gone once the kernel and its new parent get round to it.
+        let patience = Instant::now() + Duration::from_secs(5);
+        while !group_of(pid).is_empty() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         assert_eq!(group_of(pid), Vec::<u32>::new(), "processes left behind");
         let (console, console_bytes, started) = seen.into_inner();
         let wire = String::from_utf8(log).unwrap();
