@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 
+use kvet_wire::paths;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
@@ -40,7 +41,7 @@ const TABLE: &[Mount] = &[
 ];
 
 /// Folders that programs expect.
-const FOLDERS: &[&str] = &["/root", "/run/netns", "/run/lock", "/var", "/etc", "/kvet"];
+const FOLDERS: &[&str] = &["/root", "/run/netns", "/run/lock", "/var", "/etc", paths::TESTS, paths::RESULTS];
 
 /// Mounts the table. Returns the mounts that did not work and that init can live without.
 pub fn mount_all() -> Result<Vec<String>, String> {

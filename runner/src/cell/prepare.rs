@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ use crate::initramfs::modules::ModuleTree;
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
 use crate::initramfs::{Contents, ExtraFile, Initramfs, Signatures, ensure};
 use crate::kernel::{Cache, Kernel, ensure_uncompressed};
-use crate::plan::CellPlan;
+use crate::plan::{CellPlan, ShareMode};
 use crate::spec::arch::ArchFacts;
 use crate::spec::suite::Need;
 use crate::vm::machine::{HostShare, Machine};
@@ -45,11 +46,16 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let tree = open_tree(kernel)?;
     let notes = check(plan, kernel, &tree)?;
-    let mut shares =
-        vec![share(paths::TESTS_TAG, &plan.suite.share, true), share(paths::RESULTS_TAG, results, false)];
+    let share_9p = plan.share == ShareMode::NineP;
     let identity = identity(kernel, &tree)?;
-    let mut files = Vec::new();
-    if let Some(root) = tree.root() {
+    let (mut shares, mut files) = (Vec::new(), Vec::new());
+    if share_9p {
+        shares.push(share(paths::TESTS_TAG, &plan.suite.share, true));
+        shares.push(share(paths::RESULTS_TAG, results, false));
+    } else {
+        files = carried_files(&plan.suite.share)?;
+    }
+    if let (Some(root), true) = (tree.root(), share_9p) {
         shares.push(share(paths::MODULES_TAG, root, true));
         if root.starts_with(cache.root()) {
             ensure_index(&tree, cache, &root.join(modindex::FILE_NAME))?;
@@ -60,7 +66,7 @@ pub fn prepare(
         }
     }
     shares.extend_from_slice(further);
-    let boot: Vec<&str> = preflight::transport_modules().collect();
+    let boot: Vec<&str> = preflight::transport_modules(share_9p).collect();
     let wanted: Vec<&str> = plan.suite.spec.modules.iter().map(String::as_str).collect();
     let initramfs = ensure(
         cache,
@@ -76,6 +82,40 @@ pub fn prepare(
         },
     )?;
     Ok(Prepared { initramfs, shares, notes })
+}
+
+/// Largest suite that travels in an initramfs, in bytes: the guest holds it in memory twice while it unpacks.
+const MAX_CARRIED: u64 = 64 << 20;
+
+/// The files of a suite's folder, for the initramfs.
+fn carried_files(share: &Path) -> Result<Vec<ExtraFile>> {
+    let mut files = Vec::new();
+    let mut left = MAX_CARRIED;
+    let mut folders = vec![share.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).host(format!("read {}", folder.display()))? {
+            let path = entry.host(format!("read {}", folder.display()))?.path();
+            let metadata = fs::symlink_metadata(&path).host(format!("read {}", path.display()))?;
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if metadata.is_file() {
+                left = left.checked_sub(metadata.len()).ok_or_else(|| {
+                    let size = MAX_CARRIED >> 20;
+                    Error::caller(format!(
+                        "{} has more than the {size} MiB of --share initramfs",
+                        share.display()
+                    ))
+                })?;
+                let inside = path.strip_prefix(share).unwrap_or(&path);
+                let guest = format!("{}/{}", paths::TESTS, inside.display());
+                let executable = metadata.permissions().mode() & 0o111 != 0;
+                files.push(ExtraFile { guest, host: path, executable });
+            }
+        }
+    }
+    // The same files make the same archive, whatever order the folder lists them in.
+    files.sort_by(|a, b| a.guest.cmp(&b.guest));
+    Ok(files)
 }
 
 fn open_tree(kernel: &Kernel) -> Result<ModuleTree> {
@@ -108,6 +148,7 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
         why: format!("to run suite {}", plan.suite.spec.name),
     };
     let needs = Needs {
+        share_9p: plan.share == ShareMode::NineP,
         machine: plan.facts.console.kconfig.iter().map(console).collect(),
         suite: plan.suite.spec.kconfig.iter().map(wanted).collect(),
         suite_modules: plan.suite.spec.modules.clone(),
@@ -116,7 +157,10 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     let lookup = |symbol: &str| kernel.config.as_ref()?.get(symbol).map(str::to_owned);
     let config: Option<preflight::Config> = if kernel.config.is_some() { Some(&lookup) } else { None };
     let findings = preflight::check(&name, &needs, config, tree)?;
-    findings.usable(&name)?;
+    findings.usable(&name).map_err(|e| {
+        let lacks_9p = findings.of(NeededBy::Kvet).all(|problem| problem.what.contains("9P"));
+        if lacks_9p { e.hint("--share initramfs carries a suite to kernels without 9p") } else { e }
+    })?;
     let (musts, modules): (Vec<_>, Vec<_>) =
         findings.of(NeededBy::Suite).partition(|problem| problem.what.starts_with("CONFIG_"));
     if !musts.is_empty() {
@@ -233,10 +277,13 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
     }
     let mut job = Job {
         id: 0,
-        shares: vec![
-            Share { tag: paths::TESTS_TAG.into(), path: paths::TESTS.into(), readonly: true },
-            Share { tag: paths::RESULTS_TAG.into(), path: paths::RESULTS.into(), readonly: false },
-        ],
+        shares: match plan.share {
+            ShareMode::NineP => vec![
+                Share { tag: paths::TESTS_TAG.into(), path: paths::TESTS.into(), readonly: true },
+                Share { tag: paths::RESULTS_TAG.into(), path: paths::RESULTS.into(), readonly: false },
+            ],
+            ShareMode::Initramfs => Vec::new(),
+        },
         modules: plan.suite.spec.modules.clone(),
         argv,
         env: environment(plan.suite.spec.env.iter()),

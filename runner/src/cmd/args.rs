@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arch::Arch;
+use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
 use crate::spec::units;
 use crate::vm::accel::AccelChoice;
@@ -128,6 +129,9 @@ pub struct RunArgs {
     /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
     #[arg(long)]
     pub strict: bool,
+    /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
+    #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
+    pub share: ShareMode,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,

@@ -117,5 +117,6 @@ fn request(args: &RunArgs) -> Request {
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
         strict: args.strict,
+        share: args.share,
     }
 }

@@ -26,6 +26,8 @@ pub struct ConfigNeed {
 /// What is needed of a kernel, besides what every run needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
+    /// Files are shared over 9p.
+    pub share_9p: bool,
     /// What the machine needs (`configs/arch`): above all the driver of the serial console.
     pub machine: Vec<ConfigNeed>,
     /// What the suite needs.
@@ -103,9 +105,14 @@ const TRANSPORT: [(&str, Option<&str>, &str); 12] = [
     ("CONFIG_PRINTK", None, "to see what the kernel says"),
 ];
 
-/// The modules that every guest loads at boot, where the kernel does not have them built in.
-pub fn transport_modules() -> impl Iterator<Item = &'static str> {
-    TRANSPORT.iter().filter_map(|(_, module, _)| *module)
+fn is_9p(symbol: &str) -> bool {
+    symbol.contains("9P")
+}
+
+/// The modules that a guest loads at boot, where the kernel does not have them built in.
+pub fn transport_modules(share_9p: bool) -> impl Iterator<Item = &'static str> {
+    let wanted = move |symbol: &str| share_9p || !is_9p(symbol);
+    TRANSPORT.iter().filter_map(move |(symbol, module, _)| module.filter(|_| wanted(symbol)))
 }
 
 /// Those of the transport's modules that this config builds in: for a kernel that came without `modules.builtin`
@@ -124,7 +131,8 @@ pub fn transport_builtin(config: Config) -> Vec<String> {
 /// The module tree cannot be read.
 pub fn check(kernel: &str, needs: &Needs, config: Option<Config>, tree: &ModuleTree) -> Result<Findings> {
     let mut check = Check { kernel, config, tree, findings: Findings::default(), unchecked: Vec::new() };
-    for (symbol, module, why) in TRANSPORT {
+    for (symbol, module, why) in TRANSPORT.into_iter().filter(|(symbol, ..)| needs.share_9p || !is_9p(symbol))
+    {
         // Both depend on it: one cause, one line.
         let follows = matches!(symbol, "CONFIG_NET_9P_VIRTIO" | "CONFIG_9P_FS");
         if follows && check.findings.problems.iter().any(|problem| problem.what == "CONFIG_NET_9P") {

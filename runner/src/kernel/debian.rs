@@ -48,6 +48,11 @@ pub(super) fn acquire(
                 let (major, minor) = pattern.series();
                 work.note(format!("{major}.{minor} is not released yet: taking {}", offer.version));
             }
+            if let Some(missing) = &offer.missing {
+                work.note(format!(
+                    "{missing} is gone from the archive: the kernel comes without its modules"
+                ));
+            }
             work.offered(spec, &offer)
         }
         None => match work.cached(spec, suite, pattern)? {
@@ -172,7 +177,7 @@ impl Work<'_> {
             arch: entry.arch,
             image_kind: entry.image_kind,
             image,
-            modules: modules.is_dir().then_some(modules),
+            modules: (entry.modules > 0).then_some(modules),
             config,
             lock: Some(lock),
         }))

@@ -163,6 +163,8 @@ pub(super) struct Offer {
     pub packages: Vec<Package>,
     /// What has to be there and is not.
     pub missing: Option<String>,
+    /// What is there makes a kernel that boots, though without its modules.
+    pub bare: bool,
 }
 
 /// A `linux-image` of this size or less is a meta package (they have 2 KB; the smallest real one has megabytes).
@@ -186,6 +188,7 @@ pub(super) fn offers(index: &Index) -> Vec<Offer> {
             abi: abi.to_string(),
             packages: Vec::new(),
             missing: None,
+            bare: false,
         };
         if image.size > META {
             offer.packages.push(image.clone());
@@ -197,6 +200,7 @@ pub(super) fn offers(index: &Index) -> Vec<Offer> {
                 }
             }
         }
+        offer.bare = offer.missing.is_some() && offer.packages.iter().any(|p| p.name.starts_with(PARTS[1]));
         all.push(offer);
     }
     all.sort_by(|a, b| {

@@ -20,9 +20,15 @@ pub(super) struct Market {
 }
 
 impl Market {
-    /// The newest complete one that matches; of the same version, the newest package, then the earlier suite.
+    /// The newest complete one that matches, else the newest that lacks only its modules; of the same version, the newest
+    /// package, then the earlier suite.
     pub(super) fn choose(&self, pattern: VersionPattern) -> Option<Offer> {
-        let matching = || self.offers.iter().filter(|o| o.missing.is_none() && pattern.matches(o.version));
+        self.choose_among(pattern, |offer| offer.missing.is_none())
+            .or_else(|| self.choose_among(pattern, |offer| offer.bare))
+    }
+
+    fn choose_among(&self, pattern: VersionPattern, fit: fn(&Offer) -> bool) -> Option<Offer> {
+        let matching = || self.offers.iter().filter(|o| fit(o) && pattern.matches(o.version));
         let newest = |among: &mut dyn Iterator<Item = &Offer>| {
             among
                 .reduce(|best, o| {

@@ -203,8 +203,18 @@ fn what_cannot_be_had_says_what_can() {
     );
     let text = world.get("5.15").error().to_string();
     assert!(text.contains("6.12.94 (main)"), "suites that were not asked are known from before: {text}");
-    let text = world.get("7.1").error().to_string();
-    assert!(text.contains("linux-modules-7.1.13+deb13-amd64 is gone"), "{text}");
+}
+
+#[test]
+fn a_kernel_whose_modules_left_the_archive_is_had_without_them_and_that_is_said() {
+    let world = World::new();
+    let got = world.get("7.1");
+    assert!(
+        got.notes[0].starts_with("linux-modules-7.1.13+deb13-amd64 is gone from the archive"),
+        "{:?}",
+        got.notes
+    );
+    assert_eq!(got.kernel().modules, None);
 }
 
 #[test]

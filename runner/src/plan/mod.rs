@@ -48,6 +48,19 @@ pub struct Request {
     pub cpus: Option<u32>,
     /// `--strict`.
     pub strict: bool,
+    /// `--share`.
+    pub share: ShareMode,
+}
+
+/// How the suite's files get to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ShareMode {
+    /// Over 9p, with a folder for what the tests leave.
+    #[default]
+    #[value(name = "9p")]
+    NineP,
+    /// In the initramfs: for kernels without 9p. What the tests leave is lost.
+    Initramfs,
 }
 
 /// What will be done.
@@ -78,6 +91,8 @@ pub struct CellPlan {
     pub selected: Option<Vec<String>>,
     /// Whether what cannot be tested fails.
     pub strict: bool,
+    /// How the suite's files get to the guest.
+    pub share: ShareMode,
     /// Which accelerator.
     pub accel: AccelChoice,
     /// The guest's memory.
@@ -166,6 +181,9 @@ fn plan_cell(
     if spec.format == suite::Format::Exit && !filter.matches(&spec.name) {
         return Err(filter.nothing(&spec.name, std::slice::from_ref(&spec.name)));
     }
+    if suite.script && request.share == ShareMode::Initramfs {
+        return Err(Error::caller(format!("{} is a script, and its shell needs --share 9p", spec.program)));
+    }
     if request.strict && spec.strict.is_none() {
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
             .hint("its suite.yaml names no `strict` argument"));
@@ -181,6 +199,7 @@ fn plan_cell(
         filter: filter.clone(),
         selected,
         strict: request.strict,
+        share: request.share,
         accel: request.accel,
         memory_mib: request.memory_mib.or(spec.memory).unwrap_or(MEMORY_MIB),
         cpus: request.cpus.or(spec.cpus).unwrap_or(CPUS),

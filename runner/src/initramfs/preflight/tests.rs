@@ -42,10 +42,14 @@ fn texts(findings: &Findings, side: NeededBy) -> Vec<&str> {
 
 const NINE_P: [&str; 3] = ["9p", "9pnet", "9pnet_virtio"];
 
+fn over_9p() -> Needs {
+    Needs { share_9p: true, ..Needs::default() }
+}
+
 #[test]
 fn stock_debian_kernels_will_do() {
     let machine = vec![need("CONFIG_SERIAL_8250_CONSOLE", &["y"], None)];
-    let needs = Needs { machine, ..Needs::default() };
+    let needs = Needs { machine, ..over_9p() };
     let builtin: &[&str] = &["virtio_pci", "virtio-console"];
     for (config, files, builtin) in [
         ("debian-7.2-amd64.config", &NINE_P[..], builtin),
@@ -64,7 +68,7 @@ fn the_cloud_flavour_is_refused_in_one_line_with_a_way_out() {
     let config = saved("debian-7.2-cloud-amd64.config");
     let (_dir, tree) = tree(&["tun"], Some(&["virtio_pci", "virtio_console"]));
     let name = "debian:7.2-cloud";
-    let findings = check(name, &Needs::default(), Some(&|s| config.get(s).cloned()), &tree).unwrap();
+    let findings = check(name, &over_9p(), Some(&|s| config.get(s).cloned()), &tree).unwrap();
     assert_eq!(
         texts(&findings, NeededBy::Kvet),
         ["CONFIG_NET_9P is not set in debian:7.2-cloud; y or m is needed to share files with the guest"]
@@ -78,14 +82,14 @@ fn the_cloud_flavour_is_refused_in_one_line_with_a_way_out() {
 fn a_module_that_the_config_promises_must_be_there() {
     let config = saved("debian-7.2-amd64.config");
     let (dir, tree) = tree(&["9p", "9pnet"], Some(&["virtio_pci", "virtio_console"]));
-    let findings = check("k", &Needs::default(), Some(&|s| config.get(s).cloned()), &tree).unwrap();
+    let findings = check("k", &over_9p(), Some(&|s| config.get(s).cloned()), &tree).unwrap();
     let root = dir.path().canonicalize().unwrap();
     let expected = format!(
         "module 9pnet_virtio of k is not in {} (CONFIG_NET_9P_VIRTIO=m, needed to share files with the guest)",
         root.display()
     );
     assert_eq!(texts(&findings, NeededBy::Kvet), [expected]);
-    let lone = check("k", &Needs::default(), Some(&|s| config.get(s).cloned()), &ModuleTree::none()).unwrap();
+    let lone = check("k", &over_9p(), Some(&|s| config.get(s).cloned()), &ModuleTree::none()).unwrap();
     assert_eq!(lone.problems.len(), 3, "{lone:?}");
     assert!(lone.problems[0].text.contains("the kernel came without modules"), "{lone:?}");
 }
@@ -105,7 +109,7 @@ fn the_suites_needs_are_kept_apart() {
             need("CONFIG_DEFAULT_HOSTNAME", &["(none)"], None),
         ],
         suite_modules: vec!["veth".into(), "virtio-pci".into(), "test_bpf".into()],
-        ..Needs::default()
+        ..over_9p()
     };
     let findings = check("k", &needs, Some(&|s| config.get(s).cloned()), &tree).unwrap();
     assert!(findings.usable("k").is_ok(), "the suite's needs are not kvet's");
@@ -120,7 +124,7 @@ fn the_suites_needs_are_kept_apart() {
 #[test]
 fn without_a_config_the_modules_tell_what_they_can() {
     let (_dir, full) = tree(&NINE_P, Some(&["virtio_pci", "virtio_console"]));
-    let findings = check("file:bzImage", &Needs::default(), None, &full).unwrap();
+    let findings = check("file:bzImage", &over_9p(), None, &full).unwrap();
     assert_eq!(findings.problems, []);
     assert_eq!(findings.notes.len(), 1);
     assert!(
@@ -130,13 +134,13 @@ fn without_a_config_the_modules_tell_what_they_can() {
     assert!(!findings.notes[0].contains("9P"), "what could be checked is not in the note: {findings:?}");
 
     let (_dir, lacking) = tree(&["9p"], Some(&["virtio_pci", "virtio_console"]));
-    let findings = check("file:bzImage", &Needs::default(), None, &lacking).unwrap();
+    let findings = check("file:bzImage", &over_9p(), None, &lacking).unwrap();
     assert_eq!(
         texts(&findings, NeededBy::Kvet),
         ["file:bzImage has no 9pnet, neither built in nor as a module, needed to share files with the guest"]
     );
 
-    let findings = check("file:bzImage", &Needs::default(), None, &ModuleTree::none()).unwrap();
+    let findings = check("file:bzImage", &over_9p(), None, &ModuleTree::none()).unwrap();
     assert_eq!(findings.problems, [], "the image may have it all");
     assert!(findings.notes[0].contains("neither a config nor modules.builtin"), "{findings:?}");
     assert!(findings.notes[0].contains("CONFIG_9P_FS"), "{findings:?}");
@@ -147,5 +151,14 @@ fn the_config_says_what_is_built_in() {
     let config = saved("debian-7.2-amd64.config");
     let builtin = transport_builtin(&|s| config.get(s).cloned());
     assert_eq!(builtin, ["virtio_pci", "virtio_console"]);
-    assert_eq!(transport_modules().count(), 5);
+    assert_eq!(transport_modules(true).count(), 5);
+    assert!(transport_modules(false).eq(["virtio_pci", "virtio_console"]));
+}
+
+#[test]
+fn without_sharing_over_9p_a_kernel_need_not_have_it() {
+    let config = saved("debian-7.2-cloud-amd64.config");
+    let lookup = |s: &str| config.get(s).cloned();
+    let findings = check("cloud", &Needs::default(), Some(&lookup), &ModuleTree::none()).unwrap();
+    assert_eq!(findings.of(NeededBy::Kvet).filter(|p| p.what.contains("9P")).count(), 0, "{findings:?}");
 }
