@@ -25,6 +25,7 @@ fn main() {
     let bench = Bench::new(kernel);
     // Fetches the kernel, makes the initramfs and warms the page cache; not counted.
     bench.kvet();
+    bench.whole_suite();
     let mut table = Table::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
@@ -90,6 +91,42 @@ impl Bench {
             .expect("start QEMU");
         assert!(status.success(), "the bare guest ended with {status}");
         started.elapsed()
+    }
+
+    /// The whole dynptr suite in one boot: its time against the boot's, and tests per second in the guest. With
+    /// `KVET_BENCH_HOST=1` (as root) also on this machine's own kernel, without a guest.
+    fn whole_suite(&self) {
+        let status = Command::new(&self.binary)
+            .args(["run", "-k", &self.kernel, "--accel", "tcg", "--output"])
+            .arg(self.dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.expect("start kvet").success(), "the suite failed");
+        let report = fs::read_to_string(self.dir.path().join("latest/report.json")).expect("a report");
+        let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        let cell = &report["cells"][0];
+        let wall = |phase: &str| {
+            let times = cell["times"].as_array().into_iter().flatten();
+            times.filter(|t| t["phase"] == phase).filter_map(|t| t["wall"].as_f64()).sum::<f64>()
+        };
+        let tests = cell["cases"].as_array().map_or(0, Vec::len) as f64;
+        let (boot, suite) = (wall("boot"), wall("tests"));
+        println!("dynptr suite: {tests} tests in {suite:.1} s after a boot of {boot:.1} s");
+        println!("  suite / boot                            {:6.2}    goal: at most 3", suite / boot);
+        println!("  tests per second in the guest           {:6.1}", tests / suite);
+        if std::env::var_os("KVET_BENCH_HOST").is_some() {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests");
+            let arch = std::env::consts::ARCH.replace("aarch64", "arm64");
+            let program = root.join(arch).join("dynptr/dynptr-selftests");
+            let started = Instant::now();
+            let output = Command::new(program).output().expect("start the suite");
+            let wall = started.elapsed().as_secs_f64();
+            let results = String::from_utf8_lossy(&output.stdout);
+            let tests =
+                results.lines().filter(|line| line.starts_with("    ok") || line.starts_with("    not ok"));
+            println!("  tests per second on this machine        {:6.1}", tests.count() as f64 / wall);
+        }
     }
 
     fn kvet(&self) -> Run {

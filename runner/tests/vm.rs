@@ -55,6 +55,15 @@ fn the_dynptr_suite_passes_on_7_2_and_every_event_is_a_line_of_json() {
 }
 
 #[test]
+fn a_kernel_without_modules_gets_the_suite_in_its_initramfs() {
+    let ended = Kvet::run_on("7.1", "x86_64").args(["--share", "initramfs"]).end().code(0);
+    let cell = ended.cell();
+    assert!(cell.counts.passed >= 270, "{:?}", cell.counts);
+    assert!(cell.notes.iter().any(|note| note.contains("without its modules")), "{:?}", cell.notes);
+    assert!(!ended.cell_file("qemu.argv").contains("virtio-9p"), "nothing is shared");
+}
+
+#[test]
 fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/mutants.yaml");
     let manifest = manifest.canonicalize().unwrap();
