@@ -13,14 +13,14 @@ use crate::report::json::Json;
 use crate::report::junit::JunitFile;
 use crate::report::store::{RunDir, Store};
 use crate::report::term::{ColorChoice, Term};
-use crate::report::{Fanout, bisect_code, verdict};
+use crate::report::{Fanout, bisect_code};
 use crate::schedule;
 
 /// Runs the suite on every kernel, reports, and gives the exit code.
 pub fn run(args: &RunArgs, color: ColorChoice) -> Result<u8> {
     let Some(sought) = args.git_bisect else {
         let (report, complete) = run_and_report(args, color)?;
-        let code = report.as_ref().map_or(exit::PASSED, verdict);
+        let code = report.as_ref().map_or(exit::PASSED, |report| report.exit_code);
         complete?;
         if code == exit::USAGE {
             usage_trouble(&report)?;

@@ -84,7 +84,7 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
     let mut progress = plain_progress();
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, &mut progress, cancel)?;
     let tools = Tools::acquire(plan.arch, cache, sources, &mut progress, cancel)?;
-    let results = dir.cell(0).join("files");
+    let results = dir.cell(0).join(cell::FILES);
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
     let prepared = prepare::prepare(plan, &kernel, cache, &results, &[tools.share()?])?;
     for note in &prepared.notes {

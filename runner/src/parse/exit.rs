@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::text::HeadTail;
+use super::text::{HeadTail, MAX_DETAIL_BYTES};
 use super::{JobEnd, OutputParser, TestEvent, signal_name};
 use crate::event::{Outcome, Stream, TestCase};
-
-/// How much of the output is kept as the detail of the test case, in bytes.
-const MAX_DETAIL_BYTES: usize = 256 << 10;
 
 /// The exit status by which a kernel selftest says that it does not apply (`KSFT_SKIP` in kselftest.h).
 const SKIP: i32 = 4;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use self::line::{Line, TestResult};
 use self::talk::{Names, Talk, Voice, or};
-use super::text::shorten;
+use super::text::{MAX_DETAIL_BYTES, shorten};
 use super::{JobEnd, OutputParser, TestEvent};
 use crate::event::{Outcome, Stream, TestCase};
 
@@ -42,7 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             cases: 100_000,
-            detail: 256 << 10,
+            detail: MAX_DETAIL_BYTES,
             total_detail: 16 << 20,
             spare_detail: 1 << 10,
             name: 256,

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+/// How much of a job's output is kept as the detail of one test case, in bytes.
+pub(crate) const MAX_DETAIL_BYTES: usize = 256 << 10;
+
 /// Lines of output, of which the first and the last are kept when there are too many.
 #[derive(Debug)]
 pub(crate) struct HeadTail {

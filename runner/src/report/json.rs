@@ -62,19 +62,9 @@ mod tests {
         assert!(text.starts_with(r#"{"event":"run_started","run_id":"20261120-101530""#), "{text}");
     }
 
-    struct Gone;
-    impl Write for Gone {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(ErrorKind::BrokenPipe.into())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn a_reader_that_went_away_is_no_error() {
-        let mut json = Json::new(Gone);
+        let mut json = Json::new(sample::Gone);
         for event in sample::events() {
             json.event(&event).unwrap();
         }

@@ -154,3 +154,16 @@ pub(crate) fn events() -> Vec<Event> {
     events.push(Event::RunFinished { report: Box::new(report) });
     events
 }
+
+/// A reader that went away: whatever is written fails with EPIPE.
+pub struct Gone;
+
+impl std::io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

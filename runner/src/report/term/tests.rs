@@ -143,19 +143,9 @@ fn a_long_detail_keeps_its_beginning_and_its_end() {
     assert!(out.contains("│ detail 0\n") && out.contains("│ detail 49\n"), "{out}");
 }
 
-struct Gone;
-impl Write for Gone {
-    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-        Err(ErrorKind::BrokenPipe.into())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_reader_that_went_away_stops_only_the_writing() {
-    let mut term = Term::plain(Gone, Gone, Options { verbose: true, ..Options::default() });
+    let mut term = Term::plain(sample::Gone, sample::Gone, Options { verbose: true, ..Options::default() });
     for event in sample::events() {
         term.event(&event).unwrap();
     }
