@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 use libbpf_cargo::SkeletonBuilder;
 use libbpf_rs::{Linker, ObjectBuilder};
 
+/// The source that defines what the others share.
+const DEFINITIONS: &str = "common";
+
 /// What was built.
 pub struct Built {
     /// Program → the name of the source that has it.
@@ -81,7 +84,8 @@ fn sources(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
             sources.push((name.to_owned(), path.clone()));
         }
     }
-    sources.sort();
+    // libbpf's linker loses the offsets of maps that it comes to know before their definition.
+    sources.sort_by_key(|(name, _)| (name != DEFINITIONS, name.clone()));
     Ok(sources)
 }
 

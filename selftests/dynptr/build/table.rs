@@ -136,6 +136,11 @@ struct TestSpec {
     with: Option<String>,
     /// A third one.
     also: Option<String>,
+    /// The structure of operations (`struct_ops`) that the program is part of.
+    ops: Option<OpsSpec>,
+    /// It is loaded without any capability.
+    #[serde(default)]
+    unprivileged: bool,
     /// Features beside the functions that the programs call.
     #[serde(default)]
     needs: Vec<String>,
@@ -157,6 +162,15 @@ struct TestSpec {
     spares: BTreeMap<String, String>,
     #[serde(default)]
     rejected: Vec<RejectedSpec>,
+}
+
+/// A structure of operations: its map, and the programs that are loaded beside the one under test.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpsSpec {
+    map: String,
+    #[serde(default)]
+    programs: Vec<String>,
 }
 
 /// How a known bug shows in a test: what its first line of diagnostics has in it.
@@ -186,6 +200,15 @@ enum RunSpec {
     Connect,
     UserRingbuf,
     Drop,
+    Sockmap,
+    Netfilter,
+    Seg6Local,
+    Qdisc,
+    Cgroup,
+    SocketLookup,
+    Reuseport,
+    Perf,
+    Tracepoint,
 }
 
 impl RunSpec {
@@ -199,6 +222,10 @@ impl RunSpec {
                 | Self::Veth
                 | Self::Lwt
                 | Self::Loopback
+                | Self::Sockmap
+                | Self::Netfilter
+                | Self::Seg6Local
+                | Self::Qdisc
         )
     }
 
@@ -294,7 +321,8 @@ impl File {
     fn test(&self, test: &TestSpec, programs: &Programs, used: &mut Used) -> Result<String, String> {
         let program = test.program.as_ref().unwrap_or(&test.name);
         let mut calls = BTreeSet::new();
-        for name in [program].into_iter().chain(&test.with).chain(&test.also) {
+        let beside = test.ops.iter().flat_map(|ops| &ops.programs);
+        for name in [program].into_iter().chain(&test.with).chain(&test.also).chain(beside) {
             used.programs.insert(name.clone());
             if !programs.sources.contains_key(name) {
                 return Err(format!("no file of bpf/ has a program {name}"));
@@ -326,19 +354,27 @@ impl File {
             .chain(&test.with)
             .filter_map(|it| programs.maps.get(it))
             .flatten()
+            .chain(test.ops.iter().map(|ops| &ops.map))
             .collect();
         let maps: Vec<_> = maps.into_iter().collect();
         let linear = test.linear;
         let bytes = test.bytes.unwrap_or(PACKET_BYTES);
         let protocol = test.protocol.unwrap_or(EXPERIMENTAL);
         let run = self.run(test, used)?;
+        let ops = match &test.ops {
+            Some(OpsSpec { map, programs }) => {
+                format!("Some(Ops {{ map: {map:?}, programs: &{programs:?} }})")
+            }
+            None => "None".into(),
+        };
+        let unprivileged = test.unprivileged;
         let bug = self.bug(test, used)?;
         let era = match &test.era {
             Some(_) => format!("Some({})", self.points([&test.era, &None], used)?.trim_end_matches(", ")),
             None => "None".into(),
         };
         Ok(format!(
-            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, \
+            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, ops: {ops}, unprivileged: {unprivileged}, \
              needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
              survives: &{survives:?}, spares: &{spares:?}, run: {run} }},\n"
         ))

@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 use crate::release::Release;
 
 /// The kernel's description of itself, without which none of its functions can be found.
-const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The release of the running kernel.
 pub fn release() -> Result<Release, String> {

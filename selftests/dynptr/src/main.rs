@@ -8,6 +8,7 @@ mod cli;
 mod coverage;
 mod environment;
 mod isolate;
+mod kernel_types;
 mod ktap;
 mod leak;
 mod model;
@@ -19,6 +20,7 @@ mod run;
 mod session;
 mod suite;
 mod trigger;
+mod unprivileged;
 
 // The build script's own rules are tested here: nothing runs the tests of a build script.
 #[cfg(test)]

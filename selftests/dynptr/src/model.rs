@@ -25,6 +25,10 @@ pub struct Test {
     pub with: Option<&'static str>,
     /// A third program.
     pub also: Option<&'static str>,
+    /// The structure of operations that the program under test belongs to.
+    pub ops: Option<Ops>,
+    /// Is it loaded without any capability?
+    pub unprivileged: bool,
     /// What the kernel has to have.
     pub needs: &'static [Need],
     /// The functions of the kernel that the program under test calls.
@@ -56,6 +60,15 @@ pub struct Need {
     pub name: &'static str,
     /// Since when kernels have it. One that is new enough and does not have it fails the test.
     pub since: Point,
+}
+
+/// A structure of operations that programs carry out for the kernel (`struct_ops`).
+#[derive(Clone, Copy, Debug)]
+pub struct Ops {
+    /// Its map.
+    pub map: &'static str,
+    /// The programs for its other operations, loaded along with the one under test.
+    pub programs: &'static [&'static str],
 }
 
 /// A known mistake of the kernel's.
@@ -124,6 +137,24 @@ pub enum Trigger {
     Drop,
     /// Put messages into a ring buffer for the kernel, and let the kernel run it.
     UserRingbuf,
+    /// Attach it to a map of sockets, and send a segment of TCP from one of them to the other.
+    Sockmap,
+    /// Attach it to netfilter, and send a datagram.
+    Netfilter,
+    /// Route a packet to it that has come to a segment of IPv6's segment routing.
+    Seg6Local,
+    /// Have a device queue its packets with it, and send a datagram through that.
+    Qdisc,
+    /// Attach it to the root of the control groups, and do all that programs are asked about there.
+    Cgroup,
+    /// Attach it to the network namespace's search for sockets, and look for one.
+    SocketLookup,
+    /// Attach it to a group of sockets with one port, and send a datagram there.
+    Reuseport,
+    /// Attach it to a clock of perf's.
+    Perf,
+    /// Attach it to the tracepoint of the system call `nanosleep`, and make that.
+    Tracepoint,
 }
 
 /// The words of a range of kernels.
@@ -156,7 +187,8 @@ impl Test {
 
     /// The programs that have to be loaded: the one under test, and its company.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.program).chain(self.with).chain(self.also)
+        let others = self.ops.iter().flat_map(|ops| ops.programs).copied();
+        std::iter::once(self.program).chain(self.with).chain(self.also).chain(others)
     }
 
     /// Since which release of the main line it can be run.

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::process;
 
 use crate::isolate::Verdict;
+use crate::kernel_types;
 use crate::model::{self, Expectation, Run, Test, Trigger};
 use crate::mutant::Mutation;
 use crate::release::Release;
 use crate::report::{Config, Report};
 use crate::suite::{Detail, FunctionIds, Loaded, Programs, Suite};
 use crate::trigger::{self, NotRun};
+use crate::unprivileged::Unprivileged;
 
 /// So much of a verifier's log is shown: its end says what was wrong.
 const LOG_LINES: usize = 200;
@@ -23,6 +25,9 @@ pub fn run(
     release: Release,
     mutation: Option<(Mutation, &FunctionIds)>,
 ) -> Verdict {
+    if let Some(missing) = kernel_types::missing(test) {
+        return Verdict::Missing(missing);
+    }
     if let Run::Trigger(kind) = test.run
         && let Some(missing) = trigger::missing(kind)
     {
@@ -39,10 +44,16 @@ pub fn run(
         Err(message) => return Verdict::Fail(vec![message]),
     };
     let programs: Vec<&str> = test.programs().collect();
+    let without = if test.unprivileged { Unprivileged::begin().map(Some) } else { Ok(None) };
+    let without = match without {
+        Ok(without) => without,
+        Err(verdict) => return verdict,
+    };
     let loaded = match suite.load(&programs, config, Detail::Refusal) {
         Ok(loaded) => loaded,
         Err(message) => return Verdict::Fail(vec![message]),
     };
+    drop(without);
     match (&test.run, loaded) {
         (Run::Rejected(expectations), loaded) => rejected(expectations, &loaded, release),
         (Run::Trigger(_), Loaded::Refused { reason, .. }) => Verdict::Refused(vec![reason]),

@@ -9,6 +9,7 @@ use nix::sys::prctl;
 use crate::cli::Options;
 use crate::environment;
 use crate::isolate::{self, Verdict};
+use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
 use crate::model::{Bug, GROUPS, Group, Test};
@@ -50,7 +51,7 @@ impl Session {
         let release = environment::release()?;
         let tests =
             groups.iter().flat_map(|(_, tests)| tests).filter(|test| test.missing_in(release).is_none());
-        let tests: Vec<&Test> = tests.copied().collect();
+        let tests: Vec<&Test> = tests.copied().filter(|test| kernel_types::missing(test).is_none()).collect();
         let suite = if tests.is_empty() { None } else { Some(Suite::prepare(&tests)?) };
         Ok(Self { release, groups, suite, strict: options.strict })
     }
@@ -215,6 +216,8 @@ mod tests {
             source: "local",
             with: None,
             also: None,
+            ops: None,
+            unprivileged: false,
             needs: &[],
             calls: &[],
             maps: &[],

@@ -14,8 +14,8 @@ use std::ptr::{NonNull, null};
 use std::sync::Mutex;
 
 use libbpf_rs::{
-    AsRawLibbpf, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, OpenProgramMut, PrintLevel, Program,
-    ProgramMut, set_print,
+    AsRawLibbpf, Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, OpenProgramMut, PrintLevel,
+    Program, ProgramMut, set_print,
 };
 use libbpf_sys as sys;
 
@@ -203,13 +203,25 @@ impl Suite {
     /// Puts a new map in the place of each one that the programs refer to.
     fn renew_maps(&self, programs: &[&str]) -> Result<(), String> {
         let used = self.maps_of(programs);
+        // SAFETY: programs of an open object have a type.
+        let kind = |program: NonNull<_>| unsafe { sys::bpf_program__type(program.as_ptr()) };
+        let operate = programs
+            .iter()
+            .filter_map(|name| self.program(name))
+            .any(|it| kind(it) == sys::BPF_PROG_TYPE_STRUCT_OPS);
         let mut map = null();
         loop {
             // SAFETY: the object is open, and `map` is null or the one before.
             map = unsafe { sys::bpf_object__next_map(self.object.as_ptr(), map) }.cast_const();
             let Some(found) = NonNull::new(map.cast_mut()) else { return Ok(()) };
             // SAFETY: a map of an object that is prepared has a descriptor, or -1 where it was left out.
-            if !used.contains(&unsafe { sys::bpf_map__fd(map) }) {
+            let (fd, kind) = unsafe { (sys::bpf_map__fd(map), sys::bpf_map__type(map)) };
+            // No instruction refers to a structure of operations.
+            let is_ops = kind == sys::BPF_MAP_TYPE_STRUCT_OPS
+                && operate
+                // SAFETY: as above.
+                && unsafe { sys::bpf_map__autocreate(map) };
+            if !used.contains(&fd) && !is_ops {
                 continue;
             }
             renew(self.object, found).map_err(|err| {
@@ -297,7 +309,7 @@ fn set_log(program: &OpenProgramMut<'_>, log: &mut [u8]) {
 fn renew(object: NonNull<sys::bpf_object>, map: NonNull<sys::bpf_map>) -> io::Result<()> {
     let map = map.as_ptr();
     // SAFETY: all of these read properties of a map of an object that is open and prepared.
-    let (fd, map_type, key_size, value_size, max_entries, internal, options) = unsafe {
+    let (fd, map_type, key_size, value_size, max_entries, internal, mut options) = unsafe {
         let options = sys::bpf_map_create_opts {
             sz: size_of::<sys::bpf_map_create_opts>() as sys::size_t,
             btf_fd: u32::try_from(sys::bpf_object__btf_fd(object.as_ptr())).unwrap_or(0),
@@ -321,6 +333,15 @@ fn renew(object: NonNull<sys::bpf_object>, map: NonNull<sys::bpf_map>) -> io::Re
         // Constants: frozen, nobody can change them.
         return Ok(());
     }
+    if map_type == sys::BPF_MAP_TYPE_STRUCT_OPS {
+        // Its values are the kernel's, and so is their type.
+        options = sys::bpf_map_create_opts {
+            btf_key_type_id: 0,
+            btf_value_type_id: 0,
+            btf_vmlinux_value_type_id: kernel_type(fd)?,
+            ..options
+        };
+    }
     // SAFETY: the options have their size in them; a map needs no name.
     let new = unsafe {
         sys::bpf_map_create(map_type, null(), key_size, value_size, max_entries, &raw const options)
@@ -330,7 +351,7 @@ fn renew(object: NonNull<sys::bpf_object>, map: NonNull<sys::bpf_map>) -> io::Re
     }
     // SAFETY: it was made just now, and is nobody else's.
     let new = unsafe { OwnedFd::from_raw_fd(new) };
-    if internal {
+    if internal && map_type != sys::BPF_MAP_TYPE_STRUCT_OPS {
         let mut value = vec![0u8; value_size as usize];
         copy_value(fd, new.as_raw_fd(), &mut value)?;
     }
@@ -339,6 +360,18 @@ fn renew(object: NonNull<sys::bpf_object>, map: NonNull<sys::bpf_map>) -> io::Re
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The kernel's type of the values of a structure of operations.
+fn kernel_type(fd: i32) -> io::Result<u32> {
+    let mut info = sys::bpf_map_info::default();
+    let mut length = size_of::<sys::bpf_map_info>() as u32;
+    // SAFETY: the structure is as long as is said.
+    let result = unsafe { sys::bpf_map_get_info_by_fd(fd, &raw mut info, &raw mut length) };
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    Ok(info.btf_vmlinux_value_type_id)
 }
 
 /// Copies value 0 of a map with one value, which has the size of `buffer`.
@@ -369,6 +402,16 @@ impl Programs {
             .ok_or_else(|| format!("the object has no program {name}"))
     }
 
+    /// Has the kernel use a structure of operations, under the name that it has in it.
+    pub fn attach_ops(&self, map: &str) -> Result<Link, String> {
+        let found = self.map(map)?;
+        // SAFETY: the map belongs to an object that is loaded.
+        let link = unsafe { sys::bpf_map__attach_struct_ops(found.as_libbpf_object().as_ptr()) };
+        let link = NonNull::new(link).ok_or_else(|| explain("cannot attach", &io::Error::last_os_error()))?;
+        // SAFETY: libbpf made it just now.
+        Ok(unsafe { Link::from_ptr(link) })
+    }
+
     /// What the programs have reported so far.
     pub fn report(&self) -> Result<Report, String> {
         let value = self
@@ -395,6 +438,15 @@ impl Programs {
             .find(|map| map.name().to_str() == Some(name))
             .ok_or_else(|| format!("the object has no map {name}"))
     }
+}
+
+/// Attaches a program to this process' network namespace; it stays for as long as the process.
+pub fn attach_namespace(program: &Program<'_>) -> io::Result<()> {
+    let namespace = std::fs::File::open("/proc/self/ns/net")?;
+    // SAFETY: the program is loaded, and the descriptor open.
+    let link =
+        unsafe { sys::bpf_program__attach_netns(program.as_libbpf_object().as_ptr(), namespace.as_raw_fd()) };
+    if link.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Attaches a program to TC ingress of an interface; it stays for as long as the process.

@@ -11,13 +11,18 @@ use crate::suite::Programs;
 /// Attaches the program to the system call, and makes it once.
 pub fn nanosleep(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let _link = attach(test, programs)?;
+    Ok(sleep()?)
+}
+
+/// Makes the system call `nanosleep`, for a nanosecond.
+pub fn sleep() -> Result<(), String> {
     let time = libc::timespec { tv_sec: 0, tv_nsec: 1 };
     // glibc's functions make another system call, clock_nanosleep.
     // SAFETY: the call reads the time, and has nowhere to write the rest of it.
     let result = unsafe {
         libc::syscall(libc::SYS_nanosleep, &raw const time, std::ptr::null_mut::<libc::timespec>())
     };
-    if result < 0 { Err(format!("nanosleep: {}", std::io::Error::last_os_error()).into()) } else { Ok(()) }
+    if result < 0 { Err(format!("nanosleep: {}", std::io::Error::last_os_error())) } else { Ok(()) }
 }
 
 /// Runs the other program, if there is one, and then the program under test.

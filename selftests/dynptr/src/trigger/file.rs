@@ -16,13 +16,16 @@ use crate::suite::Programs;
 const FILE_BYTES: usize = 10_000;
 /// Its attributes; `bpf/file.bpf.c` knows them.
 const ATTRIBUTES: &[(&str, &str)] = &[("user.kvet", "value of kvet"), ("security.bpf.kvet", "sealed")];
+/// One that it gets while the program is attached.
+const OTHER_ATTRIBUTE: (&str, &str) = ("user.other", "value");
 /// The size of the file system's blocks, `_IO(0, 2)`: an ioctl that every file takes.
 const FIGETBSZ: libc::Ioctl = 2;
 /// Where control groups are, whose root gets an attribute, too.
-const CGROUP: &str = "/sys/fs/cgroup";
+pub const CGROUP: &str = "/sys/fs/cgroup";
 const CGROUP_ATTRIBUTE: (&str, &str) = ("user.kvet", "group of kvet");
 
-/// Attaches the program, opens the file, asks for something about it, and reads one of its attributes.
+/// Attaches the program, opens the file, asks for something about it, reads one of its attributes, and sets
+/// another.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let attributed = Attributed::new()?;
     let _link = attach(test, programs)?;
@@ -33,6 +36,7 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         unsafe { libc::ioctl(file.as_raw_fd(), FIGETBSZ, &raw mut block) };
     }
     let _ = get_attribute(&attributed.path, ATTRIBUTES[0].0);
+    let _ = set_attribute(&attributed.path, OTHER_ATTRIBUTE.0, OTHER_ATTRIBUTE.1);
     Ok(())
 }
 

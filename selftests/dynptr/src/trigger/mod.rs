@@ -2,12 +2,18 @@
 //! How programs are made to run.
 
 mod call;
+mod cgroup;
 mod file;
 mod loopback;
 mod lwt;
+mod netfilter;
 mod netlink;
+mod perf;
+mod qdisc;
+mod seg6local;
 mod signature;
 mod socket;
+mod sockets;
 mod tap;
 mod user_ringbuf;
 mod verity;
@@ -39,14 +45,14 @@ impl From<String> for NotRun {
 }
 
 /// Where the kernel shows its tracepoints.
-const TRACING: &str = "/sys/kernel/tracing";
+pub const TRACING: &str = "/sys/kernel/tracing";
 /// Where it lists the security modules that are active.
 const SECURITY: &str = "/sys/kernel/security";
 
 /// What a way of running needs beyond BPF itself.
 pub fn missing(kind: Trigger) -> Option<Missing> {
     match kind {
-        Trigger::Nanosleep => {
+        Trigger::Nanosleep | Trigger::Tracepoint => {
             let events = Path::new(TRACING).join("events");
             if !events.exists() {
                 Some(Missing::Mount(TRACING.into()))
@@ -88,12 +94,25 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
         Trigger::Connect => socket::run(test, programs),
         Trigger::Drop => loopback::drop_one(test, programs),
         Trigger::UserRingbuf => user_ringbuf::run(test, programs),
+        Trigger::Sockmap => sockets::map(test, programs),
+        Trigger::Netfilter => netfilter::run(test, programs),
+        Trigger::Seg6Local => seg6local::run(test, programs),
+        Trigger::Qdisc => qdisc::run(test, programs),
+        Trigger::Cgroup => cgroup::run(test, programs),
+        Trigger::SocketLookup => sockets::lookup(test, programs),
+        Trigger::Reuseport => sockets::reuseport(test, programs),
+        Trigger::Perf => perf::run(test, programs),
+        Trigger::Tracepoint => perf::tracepoint(test, programs),
     }
 }
 
 /// Attaches the program under test, by its section's name.
 fn attach(test: &Test, programs: &Programs) -> Result<Link, NotRun> {
-    Ok(programs.get(test.program)?.attach().map_err(|err| format!("cannot attach: {err}"))?)
+    attach_to(programs.get(test.program)?.attach())
+}
+
+fn attach_to(link: libbpf_rs::Result<Link>) -> Result<Link, NotRun> {
+    Ok(link.map_err(|err| format!("cannot attach: {err}"))?)
 }
 
 /// Length of [`memory`], behind which there is none.

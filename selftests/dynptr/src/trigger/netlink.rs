@@ -31,6 +31,11 @@ impl Request {
         Self { bytes, flags: REQUEST | CREATE, kind }
     }
 
+    /// Something to be removed (`RTM_DEL…`), with the fixed part of its kind.
+    pub fn remove(kind: u16, fixed: &[u8]) -> Self {
+        Self { flags: REQUEST, ..Self::create(kind, fixed) }
+    }
+
     /// Adds an attribute.
     pub fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
@@ -130,6 +135,14 @@ pub fn new_namespace() -> Result<(), NotRun> {
     let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
     let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0");
     Ok(())
+}
+
+/// Moves this process into a new network namespace whose loopback device is up; returns the device's number.
+pub fn loopback_in_new_namespace() -> Result<i32, NotRun> {
+    new_namespace()?;
+    let lo = interface("lo")?;
+    interface_up(lo)?;
+    Ok(lo)
 }
 
 /// Makes a pair of interfaces: what is sent on one arrives at the other.
