@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::NotRun;
 use super::netfilter::payload;
-use super::netlink::Request;
-use super::tap::Tap;
+use super::netlink::{Request, loopback_in_new_namespace};
+use super::veth::{PATIENCE, send, wait_for};
 use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::Programs;
@@ -16,11 +16,13 @@ const SOURCE: [u8; 16] = [0xfd, 77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 const SEGMENT: [u8; 16] = [0xfd, 79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const LAST: [u8; 16] = [0xfd, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// Routes the segment to the program, and sends a packet there that comes in through a tap device.
+/// Routes the segment to the program, and sends a packet there: what the loopback device is given comes in again.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
-    let mut tap = Tap::in_new_namespace()?;
-    route(test, programs, tap.interface)?;
-    Ok(tap.send(&frame(tap.address()?, test.bytes))?)
+    let lo = loopback_in_new_namespace()?;
+    route(test, programs, lo)?;
+    send(lo, &frame(test.bytes)).map_err(|err| format!("cannot send a packet: {err}"))?;
+    wait_for(programs, PATIENCE)?;
+    Ok(())
 }
 
 fn route(test: &Test, programs: &Programs, interface: i32) -> Result<(), NotRun> {
@@ -33,8 +35,9 @@ fn route(test: &Test, programs: &Programs, interface: i32) -> Result<(), NotRun>
     const NESTED: u16 = libc::NLA_F_NESTED as u16;
     let program = programs.get(test.program)?;
     let descriptor = program.as_fd().as_raw_fd();
-    let (universe, unicast, main, static_) = (0u8, 1u8, 254u8, 4u8);
-    let message = [libc::AF_INET6 as u8, 128, 0, 0, main, static_, universe, unicast, 0, 0, 0, 0];
+    // Other routes to the loopback device lead nowhere.
+    let (universe, local, main, static_) = (0u8, 2u8, 254u8, 4u8);
+    let message = [libc::AF_INET6 as u8, 128, 0, 0, main, static_, universe, local, 0, 0, 0, 0];
     let request = Request::create(libc::RTM_NEWROUTE, &message)
         .with(libc::RTA_DST, &SEGMENT)
         .with(libc::RTA_OIF, &interface.to_ne_bytes())
@@ -54,14 +57,15 @@ fn route(test: &Test, programs: &Programs, interface: i32) -> Result<(), NotRun>
 }
 
 /// Ethernet, IPv6, a routing header with two segments, UDP, and bytes that are their own offset.
-fn frame(to: [u8; 6], bytes: usize) -> Vec<u8> {
+fn frame(bytes: usize) -> Vec<u8> {
     const ROUTING: u8 = 43;
     const UDP: u8 = 17;
     const ROUTING_BYTES: usize = 8 + 2 * 16;
     const UDP_BYTES: usize = 8;
     let length = |bytes: usize| u16::try_from(bytes).unwrap_or(0).to_be_bytes();
-    let mut frame = to.to_vec();
-    frame.extend([2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
+    // The loopback device has no address.
+    let mut frame = vec![0; 12];
+    frame.extend([0x86, 0xdd]);
     frame.extend([0x60, 0, 0, 0]);
     frame.extend(length(ROUTING_BYTES + UDP_BYTES + bytes));
     frame.extend([ROUTING, 64]);
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_headers_are_as_long_as_they_say() {
-        let frame = frame([2; 6], 96);
+        let frame = frame(96);
         assert_eq!(frame.len(), 14 + 40 + 40 + 8 + 96);
         assert_eq!(frame[18..20], [0, 144]);
         assert_eq!((usize::from(frame[55]) + 1) * 8, 40);
