@@ -69,6 +69,8 @@ pub struct Bug {
     pub introduced: Point,
     /// The first kernels that do not have it any more.
     pub fixed: Point,
+    /// Branches whose kernels may have it or not: with which release they took the fix over, if they did, is not known.
+    pub unsure: &'static [Release],
     /// What the first line of the test's diagnostics has in it, if the test fails for this reason.
     pub fails: &'static str,
 }
@@ -77,6 +79,11 @@ impl Bug {
     /// Is it in a kernel of this release?
     pub fn is_in(&self, release: Release) -> bool {
         self.introduced.reached_by(release) && !self.fixed.reached_by(release)
+    }
+
+    /// May a kernel of this release that has it have the fix, too?
+    pub fn may_be_fixed_in(&self, release: Release) -> bool {
+        self.unsure.iter().any(|branch| branch.same_branch(release))
     }
 }
 
