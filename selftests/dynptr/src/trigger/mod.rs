@@ -16,6 +16,9 @@ mod veth;
 use std::io;
 use std::path::Path;
 
+pub use netlink::{remove_interface, veth_pair};
+pub use verity::{loop_device, release_loop_device};
+
 use libbpf_rs::Link;
 
 use crate::isolate::Missing;

@@ -112,10 +112,15 @@ impl Drop for FileSystem {
         // What could not be taken apart is seen by the search for what tests leave behind.
         let _ = umount(&self.folder);
         let _ = fs::remove_dir(&self.folder);
-        // SAFETY: the call takes nothing.
-        unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD, 0) };
+        release_loop_device(&self.device);
         let _ = fs::remove_file(&self.image);
     }
+}
+
+/// Takes its file out of a loop device.
+pub fn release_loop_device(device: &File) {
+    // SAFETY: the call takes nothing.
+    unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD, 0) };
 }
 
 /// The image as a file.
@@ -135,7 +140,7 @@ fn image_file(path: &Path) -> io::Result<File> {
 }
 
 /// Puts the file into a loop device; its name, and the device.
-fn loop_device(backing: &File) -> Result<(String, File), NotRun> {
+pub fn loop_device(backing: &File) -> Result<(String, File), NotRun> {
     let missing = || NotRun::Missing(Missing::Module("loop".into()));
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL).map_err(|_| missing())?;
     // SAFETY: the call takes nothing.
