@@ -185,6 +185,7 @@ enum RunSpec {
     Loopback,
     Open,
     Verity,
+    Cold,
     Bpf,
     Connect,
     UserRingbuf,

@@ -123,6 +123,8 @@ pub enum Trigger {
     Open,
     /// Attach it, and open a file that fs-verity protects.
     Verity,
+    /// Attach it, and ask for something about a file on a disk, whose contents are not in memory.
+    Cold,
     /// Attach it, and make a `bpf` system call with a signed message in a map.
     Bpf,
     /// Attach it, and connect a socket.

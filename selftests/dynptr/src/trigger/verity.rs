@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A file that fs-verity protects, on a small file system in a loop device.
+//! Files on a small file system in a loop device: one that fs-verity protects, and one whose contents are not in memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -52,6 +52,26 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         .map_err(|err| failed("tell the program its digest", &err))?;
     let link = attach(test, programs)?;
     drop(File::open(&path));
+    drop(link);
+    Ok(())
+}
+
+/// Makes the file, has its contents leave memory, attaches the program, and asks for something about the file.
+pub fn cold(test: &Test, programs: &Programs) -> Result<(), NotRun> {
+    let system = FileSystem::mount()?;
+    let path = system.folder.join("cold");
+    let failed =
+        |what: &str, err: &dyn std::fmt::Display| format!("{}: cannot {what}: {err}", path.display());
+    fs::write(&path, super::file::contents()).map_err(|err| failed("write", &err))?;
+    let file = File::open(&path).map_err(|err| failed("open", &err))?;
+    file.sync_all().map_err(|err| failed("sync", &err))?;
+    // SAFETY: the call takes numbers.
+    let result = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    if result != 0 {
+        return Err(failed("forget", &io::Error::from_raw_os_error(result)).into());
+    }
+    let link = attach(test, programs)?;
+    super::file::ask(&file);
     drop(link);
     Ok(())
 }
