@@ -105,7 +105,7 @@ unsafe extern "C" {
 
 /// What is called for `free`, by libbpf and by all of Rust. A test's process frees nothing: it ends soon, and what is freed
 /// is written to, so that the page which it shares with its parent has to be copied first. libbpf frees a few things per
-/// program of the object where the kernel refuses one; that was half of a test's time.
+/// program of the object where the kernel refuses one; that was half of the time that loading took.
 ///
 /// # Safety
 /// As for `free`.
