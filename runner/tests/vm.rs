@@ -73,6 +73,26 @@ fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about() {
 }
 
 #[test]
+fn what_a_dynptr_test_leaves_behind_is_named() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/leaks.yaml");
+    let manifest = manifest.canonicalize().unwrap();
+    let ended = Kvet::run_on("7.2", "x86_64").args(["--suite", manifest.to_str().unwrap()]).end().code(0);
+    let cell = ended.cell();
+    assert_eq!(cell.counts.passed, cell.cases.len(), "nothing is skipped: {:?}", cell.counts);
+    let told = ended.cell_file("stdout");
+    for words in [
+        "left behind: /sys/fs/bpf/kvet-leak-link",
+        "pinned_objects left behind: BPF link ",
+        "left behind: /sys/fs/cgroup/kvet-leak",
+        "left behind: mount /run/netns/kvet-leak",
+        "left behind: /sys/class/net/kvet-leak0",
+        "left behind: process ",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+#[test]
 fn the_order_of_the_dynptr_tests_does_not_matter_and_nothing_is_missing_to_run_them() {
     let kvet = Kvet::run_on("7.2", "x86_64").file("suite.yaml", &shuffled());
     let ended = kvet.args(["--suite", "./suite.yaml", "--strict"]).end().code(0);

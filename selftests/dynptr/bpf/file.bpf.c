@@ -300,6 +300,42 @@ int BPF_PROG(file_not_sleepable, struct file *file)
 	return done();
 }
 
+/* What is not in the page cache is read from the disk where the program may wait for it … */
+SEC("lsm.s/file_ioctl")
+int BPF_PROG(file_cold, struct file *file)
+{
+	struct bpf_dynptr ptr;
+	__u8 in[2] = {};
+
+	if (!called_by_harness())
+		return 0;
+	EXPECT_EQ(bpf_dynptr_from_file(file, 0, &ptr), 0);
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, 4095, 0), 0);
+	EXPECT_EQ(in[0], 4095 & 0xff);
+	EXPECT_EQ(in[1], 4096 & 0xff);
+	EXPECT_EQ(bpf_dynptr_file_discard(&ptr), 0);
+	return done();
+}
+
+/* … and cannot be had where it must not. */
+SEC("lsm/file_ioctl")
+int BPF_PROG(file_cold_not_sleepable, struct file *file)
+{
+	__u8 buffer[2] = {}, *slice;
+	struct bpf_dynptr ptr;
+	__u8 in[2] = {};
+
+	if (!called_by_harness())
+		return 0;
+	EXPECT_EQ(bpf_dynptr_from_file(file, 0, &ptr), 0);
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, 4095, 0), -EFAULT);
+	slice = bpf_dynptr_slice(&ptr, 4095, buffer, sizeof(buffer));
+	EXPECT_NULL(slice);
+	EXPECT_EQ(in[0], 0);
+	EXPECT_EQ(bpf_dynptr_file_discard(&ptr), 0);
+	return done();
+}
+
 /* --- refused ------------------------------------------------------------------------------------------------------ */
 
 SEC("lsm/file_open")

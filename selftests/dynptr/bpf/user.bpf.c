@@ -2,6 +2,11 @@
 /* What reads memory of the process or of the kernel into a dynptr. src/trigger/mod.rs says what is in the memory. */
 #include "harness.h"
 
+#include <bpf/bpf_tracing.h>
+
+extern int bpf_dynptr_from_file(struct file *file, __u32 flags, struct bpf_dynptr *ptr) __ksym __weak;
+extern int bpf_dynptr_file_discard(struct bpf_dynptr *ptr) __ksym __weak;
+
 #define USER_BYTES 4096
 #define STRING_AT 1024
 #define STRING "kvet reads strings"
@@ -35,6 +40,20 @@ static __always_inline const void *user(__u32 offset)
 		EXPECT_EQ(call(&ptr, 7, 1, at(77)), 0);                   \
 		EXPECT_EQ(mem->bytes[39], 77);                            \
 		EXPECT_EQ(call(&ptr, 7, 2, at(77)), -E2BIG);              \
+		/* What a clone is adjusted by is its own. */             \
+		EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);             \
+		EXPECT_EQ(bpf_dynptr_adjust(&clone, 4, 6), 0);            \
+		EXPECT_EQ(call(&clone, 1, 1, at(55)), 0);                 \
+		EXPECT_EQ(mem->bytes[36], 0);                             \
+		EXPECT_EQ(mem->bytes[37], 55);                            \
+		EXPECT_EQ(call(&clone, 1, 2, at(55)), -E2BIG);            \
+		EXPECT_EQ(call(&ptr, 0, 8, at(50)), 0);                   \
+		EXPECT_EQ(mem->bytes[31], 0);                             \
+		EXPECT_EQ(mem->bytes[37], 55);                            \
+		/* Their sum is no offset at all. */                      \
+		EXPECT_EQ(call(&ptr, -8ULL, 16, at(0)), -E2BIG);          \
+		EXPECT_EQ(call(&ptr, 8, -4ULL, at(0)), -E2BIG);           \
+		EXPECT_EQ(mem->bytes[40], 0);                             \
 		EXPECT_EQ(call(&null, 0, 1, at(0)), -E2BIG);              \
 	} while (0)
 
@@ -53,12 +72,22 @@ static __always_inline const void *user(__u32 offset)
 		EXPECT_EQ(call(&ptr, VALUE_BYTES - 4, 5, string), -E2BIG); \
 		EXPECT_EQ(mem->bytes[VALUE_BYTES - 4], 0);               \
 		EXPECT_EQ(call(&ptr, 128, 8, invalid), -EFAULT);         \
+		EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);            \
+		EXPECT_EQ(bpf_dynptr_adjust(&clone, 200, 204), 0);       \
+		EXPECT_EQ(call(&clone, 1, 3, string), 3);                \
+		EXPECT_EQ(mem->bytes[200], 0);                           \
+		EXPECT_EQ(mem->bytes[201], 'k');                         \
+		EXPECT_EQ(mem->bytes[202], 'v');                         \
+		EXPECT_EQ(mem->bytes[203], 0);                           \
+		EXPECT_EQ(call(&clone, 1, 4, string), -E2BIG);           \
+		EXPECT_EQ(call(&ptr, -8ULL, 16, string), -E2BIG);        \
+		EXPECT_EQ(call(&ptr, 8, -4ULL, string), -E2BIG);         \
 		EXPECT_EQ(call(&null, 0, 1, string), -E2BIG);            \
 	} while (0)
 
 /* Value 0 as a dynptr, value 1 as memory of the kernel's that has what the user's has, and a dynptr that is null. */
 #define MEMORIES()                                                       \
-	struct bpf_dynptr null;                                          \
+	struct bpf_dynptr null, clone;                                   \
 	struct value *source;                                            \
 	LOCAL_DYNPTR(ptr, mem);                                          \
 	source = value_of(1);                                            \
@@ -198,4 +227,162 @@ int test_probe_read_user_str_xdp(struct xdp_md *xdp)
 	EXPECT_EQ(in[1], 0);
 	done();
 	return XDP_PASS;
+}
+
+/* --- into what may only be read -------------------------------------------------------------------------------------- */
+
+#define PROBE 40
+
+/* The packet stays as it is. */
+SEC("cgroup_skb/egress")
+int test_probe_read_readonly(struct __sk_buff *skb)
+{
+	struct value *source = value_of(1);
+	struct bpf_dynptr ptr;
+	__u8 in[2] = {};
+
+	if (!source)
+		return 1;
+	if (!EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &ptr), 0))
+		return 1;
+	EXPECT_EQ(bpf_probe_read_user_dynptr(&ptr, PROBE - ETH_HEADER, 2, user(3)), -EINVAL);
+	EXPECT_EQ(bpf_probe_read_kernel_dynptr(&ptr, PROBE - ETH_HEADER, 2, KERNEL(0)), -EINVAL);
+	EXPECT_EQ(bpf_probe_read_user_str_dynptr(&ptr, PROBE - ETH_HEADER, 2, user(STRING_AT)), -EINVAL);
+	EXPECT_EQ(bpf_probe_read_kernel_str_dynptr(&ptr, PROBE - ETH_HEADER, 2, KERNEL(0)), -EINVAL);
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, PROBE - ETH_HEADER, 0), 0);
+	EXPECT_EQ(in[0], PROBE);
+	EXPECT_EQ(in[1], PROBE + 1);
+	done();
+	return 1;
+}
+
+/* So does the file: nothing else that is only read is at hand where a program may wait. */
+SEC("lsm.s/file_ioctl")
+int BPF_PROG(test_copy_from_user_readonly, struct file *file)
+{
+	struct bpf_dynptr ptr;
+	__u8 in = 0;
+
+	if (!called_by_harness())
+		return 0;
+	EXPECT_EQ(bpf_dynptr_from_file(file, 0, &ptr), 0);
+	EXPECT_EQ(bpf_copy_from_user_dynptr(&ptr, 8, 2, user(3)), -EINVAL);
+	EXPECT_EQ(bpf_copy_from_user_str_dynptr(&ptr, 8, 2, user(STRING_AT)), -EINVAL);
+	EXPECT_EQ(COPY_FROM_TASK(&ptr, 8, 2, user(3)), -EINVAL);
+	EXPECT_EQ(COPY_STRING_FROM_TASK(&ptr, 8, 2, user(STRING_AT)), -EINVAL);
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, 8, 0), 0);
+	EXPECT_EQ(in, 8);
+	EXPECT_EQ(bpf_dynptr_file_discard(&ptr), 0);
+	return done();
+}
+
+/* --- refused --------------------------------------------------------------------------------------------------------- */
+
+SEC("raw_tp")
+int probe_read_user_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_probe_read_user_dynptr(&none, 0, 8, user(0));
+	return 0;
+}
+
+SEC("raw_tp")
+int probe_read_kernel_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_probe_read_kernel_dynptr(&none, 0, 8, user(0));
+	return 0;
+}
+
+SEC("raw_tp")
+int probe_read_user_str_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_probe_read_user_str_dynptr(&none, 0, 8, user(0));
+	return 0;
+}
+
+SEC("raw_tp")
+int probe_read_kernel_str_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_probe_read_kernel_str_dynptr(&none, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_copy_from_user_dynptr(&none, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_str_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_copy_from_user_str_dynptr(&none, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_task_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_copy_from_user_task_dynptr(&none, 0, 8, user(0), bpf_get_current_task_btf());
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_task_str_uninitialised(void *ctx)
+{
+	struct bpf_dynptr none;
+
+	bpf_copy_from_user_task_str_dynptr(&none, 0, 8, user(0), bpf_get_current_task_btf());
+	return 0;
+}
+
+/* A program that must not wait cannot call what may. */
+SEC("raw_tp")
+int copy_from_user_not_sleepable(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_copy_from_user_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("raw_tp")
+int copy_from_user_str_not_sleepable(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_copy_from_user_str_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("raw_tp")
+int copy_from_user_task_not_sleepable(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_copy_from_user_task_dynptr(&ptr, 0, 8, user(0), bpf_get_current_task_btf());
+	return 0;
+}
+
+SEC("raw_tp")
+int copy_from_user_task_str_not_sleepable(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_copy_from_user_task_str_dynptr(&ptr, 0, 8, user(0), bpf_get_current_task_btf());
+	return 0;
 }

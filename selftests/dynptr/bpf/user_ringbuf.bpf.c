@@ -73,6 +73,17 @@ int user_ringbuf_overfill(void *ctx)
 	return done();
 }
 
+/* Full of numbers, and then one more, for which the process has waited. */
+SEC("syscall")
+int user_ringbuf_blocking_reserve(void *ctx)
+{
+	if (!report.runs)
+		DRAIN_NUMBERS(RINGBUF_BYTES / 16, SUM_BELOW(RINGBUF_BYTES / 16));
+	else
+		DRAIN_NUMBERS(1, 4711);
+	return done();
+}
+
 /* 1, 3 and 5 are messages, 0, 2 and 4 were taken back. */
 SEC("syscall")
 int user_ringbuf_discards_properly_ignored(void *ctx)

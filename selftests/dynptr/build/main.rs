@@ -34,6 +34,7 @@ fn build() -> Result<(), String> {
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=src/release.rs");
+    println!("cargo::rustc-link-arg=-Wl,--wrap=free");
     libelf::complete()?;
 
     let object = out_dir.join("suite.bpf.o");

@@ -107,6 +107,9 @@ struct BugSpec {
     what: String,
     introduced: PointSpec,
     fixed: PointSpec,
+    /// Branches that may have taken the fix over, nobody here knows with which release.
+    #[serde(default)]
+    unsure: Vec<String>,
     /// The commit of the main line that fixed it.
     commit: String,
 }
@@ -196,6 +199,7 @@ enum RunSpec {
     Loopback,
     Open,
     Verity,
+    Cold,
     Bpf,
     Connect,
     UserRingbuf,
@@ -405,12 +409,24 @@ impl File {
         let Some(bug) = &test.bug else { return Ok("None".into()) };
         let spec = self.bugs.get(&bug.name).ok_or_else(|| format!("no bug {}", bug.name))?;
         used.bugs.insert(bug.name.clone());
-        let BugSpec { what, introduced, fixed, commit } = spec;
+        let BugSpec { what, introduced, fixed, unsure, commit } = spec;
         if commit.len() < 12 || !commit.chars().all(|c| c.is_ascii_hexdigit()) {
             return Err(format!("bug {}: {commit:?} is no commit of at least 12 digits", bug.name));
         }
+        let mut branches = String::new();
+        for branch in unsure {
+            let branch = release(branch).map_err(|err| format!("bug {}: {err}", bug.name))?;
+            if branch.patch > 0 || fixed.backports.iter().any(|it| it.same_branch(branch)) {
+                return Err(format!(
+                    "bug {}: unsure {branch}: expected a branch whose fix is not known",
+                    bug.name
+                ));
+            }
+            branches += &code(branch);
+            branches += ", ";
+        }
         Ok(format!(
-            "Some(Bug {{ what: {what:?}, commit: {commit:?}, introduced: {}, fixed: {}, fails: {:?} }})",
+            "Some(Bug {{ what: {what:?}, commit: {commit:?}, introduced: {}, fixed: {}, unsure: &[{branches}], fails: {:?} }})",
             introduced.code(),
             fixed.code(),
             bug.fails
@@ -561,6 +577,22 @@ mod tests {
             let err = generated(tests).expect_err(tests);
             assert!(err.contains(complaint), "{tests}: {err}");
         }
+    }
+
+    #[test]
+    fn a_branch_whose_fix_is_known_is_not_unsure() {
+        let bug = "bugs: { leak: { what: x, introduced: { since: '6.1' }, fixed: { since: '6.13', backports: ['6.12.8'] }, \
+                   unsure: ['BRANCH'], commit: 0123456789ab } }";
+        let tests = "groups: [{ name: g, tests: [{ name: one, rejected: [{ says: odd }], bug: { name: leak, fails: x } }] }]";
+        let generated = |branch| {
+            let sources = [("one".to_owned(), "local".to_owned())].into();
+            let calls = [("one".to_owned(), BTreeSet::from(["read".to_owned()]))].into();
+            let head = HEAD.replace("bugs: {}", &bug.replace("BRANCH", branch));
+            parse(&format!("{head}{tests}\n"))?.generate(&Programs { sources, calls, maps: BTreeMap::new() })
+        };
+        assert!(generated("6.6").expect("sound").contains("unsure: &[Release::new(6, 6, 0), ]"));
+        assert!(generated("6.12").expect_err("known").contains("bug leak: unsure 6.12: expected a branch"));
+        assert!(generated("6.6.30").expect_err("no branch").contains("unsure 6.6.30"));
     }
 
     #[test]

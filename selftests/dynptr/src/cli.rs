@@ -10,12 +10,14 @@ The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
 
 Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
        dynptr-selftests --mutants [--test NAME]...
+       dynptr-selftests --leaks
        dynptr-selftests --list [--format text|json|md]
 
       --test NAME      run this test (group/test), and others that are named so; without it, all
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
       --mutants        check the tests: take away what each test is about, and see that it notices
+      --leaks          check the harness: leave something of each kind behind, and see that it is named
       --list           list the tests and run none; needs neither root nor BPF
       --format FORMAT  text: a name per line (default); json: what each test is and needs; md: COVERAGE.md
   -h, --help           say this
@@ -51,6 +53,8 @@ pub struct Options {
     pub shuffle: Option<u64>,
     /// Test the tests.
     pub mutants: bool,
+    /// Test the search for what tests leave behind.
+    pub leaks: bool,
 }
 
 /// The form of the list.
@@ -86,6 +90,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             "--shuffle" => options.shuffle = Some(seed(&value()?)?),
             "--strict" => options.strict = true,
             "--mutants" => options.mutants = true,
+            "--leaks" => options.leaks = true,
             "--list" => list = true,
             "-h" | "--help" => return Ok(Command::Help),
             "-V" | "--version" => return Ok(Command::Version),
@@ -101,6 +106,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
         (false, _, Some(_)) => Err("--format is the form of --list".into()),
         (false, _, None) if options.mutants && (options.strict || options.shuffle.is_some()) => {
             Err("--mutants goes with --test only".into())
+        }
+        (false, _, None) if options.leaks && options != (Options { leaks: true, ..Options::default() }) => {
+            Err("--leaks goes with nothing else".into())
         }
         (false, _, None) => Ok(Command::Run(options)),
     }
@@ -186,6 +194,7 @@ mod tests {
             (&["--list", "--strict"], "--list runs nothing"),
             (&["--shuffle", "now"], "expected a number"),
             (&["--mutants", "--strict"], "--mutants goes with --test only"),
+            (&["--leaks", "--mutants"], "--leaks goes with nothing else"),
             (&["all"], "unknown argument"),
         ] {
             let err = parsed(args).expect_err("wrong");

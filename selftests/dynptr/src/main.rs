@@ -11,6 +11,7 @@ mod isolate;
 mod kernel_types;
 mod ktap;
 mod leak;
+mod leaks;
 mod model;
 mod mutant;
 mod packet;
@@ -62,11 +63,20 @@ fn complain(code: u8, message: &str) -> ExitCode {
 }
 
 fn run(options: &Options) -> ExitCode {
+    if options.leaks {
+        return match environment::check() {
+            Ok(()) => ended(leaks::run()),
+            Err(message) => complain(UNUSABLE, &message),
+        };
+    }
     let session = match environment::check().and_then(|()| Session::new(options)) {
         Ok(session) => session,
         Err(message) => return complain(UNUSABLE, &message),
     };
-    let all_good = if options.mutants { mutant::run(&session) } else { session.run() };
+    ended(if options.mutants { mutant::run(&session) } else { session.run() })
+}
+
+fn ended(all_good: io::Result<bool>) -> ExitCode {
     match all_good {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),

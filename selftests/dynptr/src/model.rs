@@ -82,6 +82,8 @@ pub struct Bug {
     pub introduced: Point,
     /// The first kernels that do not have it any more.
     pub fixed: Point,
+    /// Branches whose kernels may have it or not: with which release they took the fix over, if they did, is not known.
+    pub unsure: &'static [Release],
     /// What the first line of the test's diagnostics has in it, if the test fails for this reason.
     pub fails: &'static str,
 }
@@ -90,6 +92,11 @@ impl Bug {
     /// Is it in a kernel of this release?
     pub fn is_in(&self, release: Release) -> bool {
         self.introduced.reached_by(release) && !self.fixed.reached_by(release)
+    }
+
+    /// May a kernel of this release that has it have the fix, too?
+    pub fn may_be_fixed_in(&self, release: Release) -> bool {
+        self.unsure.iter().any(|branch| branch.same_branch(release))
     }
 }
 
@@ -129,6 +136,8 @@ pub enum Trigger {
     Open,
     /// Attach it, and open a file that fs-verity protects.
     Verity,
+    /// Attach it, and ask for something about a file on a disk, whose contents are not in memory.
+    Cold,
     /// Attach it, and make a `bpf` system call with a signed message in a map.
     Bpf,
     /// Attach it, and connect a socket.

@@ -47,7 +47,7 @@ impl Release {
     }
 
     /// Are both of the same stable branch?
-    fn same_branch(self, other: Self) -> bool {
+    pub fn same_branch(self, other: Self) -> bool {
         (self.major, self.minor) == (other.major, other.minor)
     }
 }

@@ -26,6 +26,8 @@ use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
 /// How much the verifier tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
+    /// Nothing about a program that it takes, and the way to what it refuses in one that it should have taken.
+    Surprise,
     /// The way to what it refuses.
     Refusal,
     /// Every way through the program, instruction by instruction, with the lines of the source.
@@ -35,6 +37,8 @@ pub enum Detail {
 impl Detail {
     fn level(self) -> u32 {
         match self {
+            // libbpf loads it once more to get the log.
+            Self::Surprise => 0,
             Self::Refusal => 1,
             Self::Everything => 2,
         }
@@ -43,7 +47,7 @@ impl Detail {
     /// Space for the log. Kernels since 6.4 keep its end where it is longer, older ones its beginning.
     fn bytes(self) -> usize {
         match self {
-            Self::Refusal => 1 << 20,
+            Self::Surprise | Self::Refusal => 1 << 20,
             Self::Everything => 16 << 20,
         }
     }
@@ -100,7 +104,13 @@ impl Suite {
         if result < 0 {
             return Err(explain("cannot prepare", &io::Error::from_raw_os_error(-result)));
         }
-        Ok(Self { object })
+        let suite = Self { object };
+        // Here and not in each copy, where it would be written for all of them.
+        suite.programs().for_each(|program| {
+            // SAFETY: the program is not loaded.
+            unsafe { sys::bpf_program__set_autoload(program.as_ptr(), false) };
+        });
+        Ok(suite)
     }
 
     /// Loads these programs (the first is the one under test) with maps that nothing else has. To be called in a
@@ -116,9 +126,8 @@ impl Suite {
         let mut log = vec![0u8; detail.bytes()];
         for mut program in object.progs_mut() {
             let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
-            program.set_autoload(wanted);
             if wanted {
-                // Without a level, libbpf loads twice to get the log.
+                program.set_autoload(true);
                 program.set_log_level(detail.level());
             }
             if program.name().to_str() == programs.first().copied() {
@@ -172,18 +181,19 @@ impl Suite {
         }
     }
 
-    fn program(&self, name: &str) -> Option<NonNull<sys::bpf_program>> {
-        let mut program: *const sys::bpf_program = null();
-        loop {
+    fn programs(&self) -> impl Iterator<Item = NonNull<sys::bpf_program>> {
+        let next = |program: *mut sys::bpf_program| {
             // SAFETY: the object is open, and `program` is null or the one before.
-            program = unsafe { sys::bpf_object__next_program(self.object.as_ptr(), program.cast_mut()) }
-                .cast_const();
-            let found = NonNull::new(program.cast_mut())?;
+            NonNull::new(unsafe { sys::bpf_object__next_program(self.object.as_ptr(), program) })
+        };
+        std::iter::successors(next(std::ptr::null_mut()), move |program| next(program.as_ptr()))
+    }
+
+    fn program(&self, name: &str) -> Option<NonNull<sys::bpf_program>> {
+        self.programs().find(|program| {
             // SAFETY: a program of an open object has a name.
-            if unsafe { CStr::from_ptr(sys::bpf_program__name(program)) }.to_str() == Ok(name) {
-                return Some(found);
-            }
-        }
+            unsafe { CStr::from_ptr(sys::bpf_program__name(program.as_ptr())) }.to_str() == Ok(name)
+        })
     }
 
     /// The descriptors of the maps that these programs refer to.

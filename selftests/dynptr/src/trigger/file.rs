@@ -31,13 +31,23 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let _link = attach(test, programs)?;
     // Programs may refuse any of it; whether they should have is for them to say.
     if let Ok(file) = File::open(&attributed.path) {
-        let mut block = 0i32;
-        // SAFETY: the call writes a number.
-        unsafe { libc::ioctl(file.as_raw_fd(), FIGETBSZ, &raw mut block) };
+        ask(&file);
     }
     let _ = get_attribute(&attributed.path, ATTRIBUTES[0].0);
     let _ = set_attribute(&attributed.path, OTHER_ATTRIBUTE.0, OTHER_ATTRIBUTE.1);
     Ok(())
+}
+
+/// Asks for something about a file.
+pub fn ask(file: &File) {
+    let mut block = 0i32;
+    // SAFETY: the call writes a number.
+    unsafe { libc::ioctl(file.as_raw_fd(), FIGETBSZ, &raw mut block) };
+}
+
+/// What is in the file.
+pub fn contents() -> Vec<u8> {
+    (0..FILE_BYTES).map(|offset| offset.to_le_bytes()[0]).collect()
 }
 
 /// The file; it is removed with this.
@@ -49,8 +59,7 @@ struct Attributed {
 impl Attributed {
     fn new() -> Result<Self, NotRun> {
         let path = std::env::temp_dir().join(format!("kvet-dynptr-{}", std::process::id()));
-        let bytes: Vec<u8> = (0..FILE_BYTES).map(|offset| offset.to_le_bytes()[0]).collect();
-        fs::write(&path, bytes).map_err(|err| format!("cannot write {}: {err}", path.display()))?;
+        fs::write(&path, contents()).map_err(|err| format!("cannot write {}: {err}", path.display()))?;
         let mut this = Self { path, group: false };
         for (name, value) in ATTRIBUTES {
             set_attribute(&this.path, name, value)?;

@@ -22,6 +22,9 @@ mod veth;
 use std::io;
 use std::path::Path;
 
+pub use netlink::{remove_interface, veth_pair};
+pub use verity::{loop_device, release_loop_device};
+
 use libbpf_rs::Link;
 
 use crate::isolate::Missing;
@@ -62,7 +65,7 @@ pub fn missing(kind: Trigger) -> Option<Missing> {
                 None
             }
         }
-        Trigger::Open | Trigger::Verity | Trigger::Bpf | Trigger::Connect => {
+        Trigger::Open | Trigger::Verity | Trigger::Cold | Trigger::Bpf | Trigger::Connect => {
             match std::fs::read_to_string(Path::new(SECURITY).join("lsm")) {
                 Err(_) => Some(Missing::Mount(SECURITY.into())),
                 Ok(active) if active.trim().split(',').any(|name| name == "bpf") => None,
@@ -90,6 +93,7 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
         Trigger::Loopback => loopback::run(test, programs),
         Trigger::Open => file::run(test, programs),
         Trigger::Verity => verity::run(test, programs),
+        Trigger::Cold => verity::cold(test, programs),
         Trigger::Bpf => signature::run(test, programs, config),
         Trigger::Connect => socket::run(test, programs),
         Trigger::Drop => loopback::drop_one(test, programs),

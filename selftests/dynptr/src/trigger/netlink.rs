@@ -166,6 +166,13 @@ pub fn veth_pair(one: &str, other: &str) -> Result<(), NotRun> {
     }
 }
 
+/// Removes an interface of this namespace, and its peer with it.
+pub fn remove_interface(name: &str) -> Result<(), String> {
+    let mut request = Request::create(libc::RTM_DELLINK, &interface_message(interface(name)?, 0, 0));
+    request.flags = REQUEST;
+    request.send().map_err(|err| format!("cannot remove interface {name}: {err}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use libbpf_rs::ProgramInput;
+use libbpf_sys as sys;
 
 use super::NotRun;
 use crate::model::Test;
@@ -71,6 +73,9 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     if test.name == "mappings" {
         check_mappings(map.as_fd())?;
     }
+    if test.name == "blocking_reserve" {
+        return blocking_reserve(map.as_fd(), programs.get(test.program)?.as_fd());
+    }
     let ring = Ring::of_map(map.as_fd()).map_err(|err| format!("cannot map the ring buffer: {err}"))?;
     let known = SCENARIOS.iter().find(|(name, ..)| *name == test.name);
     let (_, rounds, fill) = *known.unwrap_or(&("", 1, three));
@@ -80,6 +85,65 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         program.test_run(ProgramInput::default()).map_err(|err| format!("cannot test-run: {err}"))?;
     }
     Ok(())
+}
+
+/// How long libbpf may wait for room: in vain, and while the program makes some.
+const IN_VAIN_MS: i32 = 10;
+const PATIENCE_MS: i32 = 3000;
+
+/// Fills the buffer with numbers by libbpf's functions, and waits for room while the program drains it: the kernel has to
+/// wake who waits.
+fn blocking_reserve(map: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), NotRun> {
+    // SAFETY: the map is open, and libbpf takes no options as the usual ones. It is freed with the process.
+    let ring = unsafe { sys::user_ring_buffer__new(map.as_raw_fd(), ptr::null()) };
+    if ring.is_null() {
+        return Err(format!("libbpf cannot map the ring buffer: {}", io::Error::last_os_error()).into());
+    }
+    // SAFETY: the ring buffer is open, and what is handed out has room for a number.
+    let post = |number: u64, sample: *mut libc::c_void| unsafe {
+        sample.cast::<u64>().write_unaligned(number);
+        sys::user_ring_buffer__submit(ring, sample);
+    };
+    // SAFETY: as above.
+    let wait = |milliseconds| unsafe { sys::user_ring_buffer__reserve_blocking(ring, 8, milliseconds) };
+    for number in 0..(RING_BYTES / 16) as u64 {
+        // SAFETY: as above.
+        let sample = unsafe { sys::user_ring_buffer__reserve(ring, 8) };
+        if sample.is_null() {
+            return Err(format!("no room for number {number}: {}", io::Error::last_os_error()).into());
+        }
+        post(number, sample);
+    }
+    if !wait(IN_VAIN_MS).is_null() || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSPC) {
+        return Err(format!("a full buffer has room: {}", io::Error::last_os_error()).into());
+    }
+    let (sample, drained) = std::thread::scope(|scope| {
+        let drained = scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(IN_VAIN_MS as u64));
+            test_run(program)
+        });
+        (wait(PATIENCE_MS), drained.join())
+    });
+    drained.map_err(|_| "harness: the thread that drains the buffer panicked".to_owned())??;
+    if sample.is_null() {
+        return Err(format!("nobody was woken when there was room: {}", io::Error::last_os_error()).into());
+    }
+    post(4711, sample);
+    Ok(test_run(program)?)
+}
+
+fn test_run(program: BorrowedFd<'_>) -> Result<(), String> {
+    let mut options = sys::bpf_test_run_opts {
+        sz: size_of::<sys::bpf_test_run_opts>() as sys::size_t,
+        ..Default::default()
+    };
+    // SAFETY: the program is loaded, and the options have their size in them.
+    let result = unsafe { sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    if result < 0 {
+        Err(format!("cannot test-run: {}", io::Error::from_raw_os_error(-result)))
+    } else {
+        Ok(())
+    }
 }
 
 /// The consumer's position is the kernel's: no process may write it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A file that fs-verity protects, on a small file system in a loop device.
+//! Files on a small file system in a loop device: one that fs-verity protects, and one whose contents are not in memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -52,6 +52,26 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         .map_err(|err| failed("tell the program its digest", &err))?;
     let link = attach(test, programs)?;
     drop(File::open(&path));
+    drop(link);
+    Ok(())
+}
+
+/// Makes the file, has its contents leave memory, attaches the program, and asks for something about the file.
+pub fn cold(test: &Test, programs: &Programs) -> Result<(), NotRun> {
+    let system = FileSystem::mount()?;
+    let path = system.folder.join("cold");
+    let failed =
+        |what: &str, err: &dyn std::fmt::Display| format!("{}: cannot {what}: {err}", path.display());
+    fs::write(&path, super::file::contents()).map_err(|err| failed("write", &err))?;
+    let file = File::open(&path).map_err(|err| failed("open", &err))?;
+    file.sync_all().map_err(|err| failed("sync", &err))?;
+    // SAFETY: the call takes numbers.
+    let result = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    if result != 0 {
+        return Err(failed("forget", &io::Error::from_raw_os_error(result)).into());
+    }
+    let link = attach(test, programs)?;
+    super::file::ask(&file);
     drop(link);
     Ok(())
 }
@@ -112,10 +132,15 @@ impl Drop for FileSystem {
         // What could not be taken apart is seen by the search for what tests leave behind.
         let _ = umount(&self.folder);
         let _ = fs::remove_dir(&self.folder);
-        // SAFETY: the call takes nothing.
-        unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD, 0) };
+        release_loop_device(&self.device);
         let _ = fs::remove_file(&self.image);
     }
+}
+
+/// Takes its file out of a loop device.
+pub fn release_loop_device(device: &File) {
+    // SAFETY: the call takes nothing.
+    unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD, 0) };
 }
 
 /// The image as a file.
@@ -135,7 +160,7 @@ fn image_file(path: &Path) -> io::Result<File> {
 }
 
 /// Puts the file into a loop device; its name, and the device.
-fn loop_device(backing: &File) -> Result<(String, File), NotRun> {
+pub fn loop_device(backing: &File) -> Result<(String, File), NotRun> {
     let missing = || NotRun::Missing(Missing::Module("loop".into()));
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL).map_err(|_| missing())?;
     // SAFETY: the call takes nothing.
