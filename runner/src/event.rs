@@ -299,6 +299,9 @@ pub struct RunReport {
     pub command: Vec<String>,
     /// The version of kvet.
     pub kvet: String,
+    /// Every cell of the plan, also those that other shards run.
+    #[serde(default)]
+    pub planned: Vec<CellId>,
     /// One report per cell, in the order they were planned.
     pub cells: Vec<CellReport>,
     /// Wall time of the whole run.

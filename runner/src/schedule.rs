@@ -31,6 +31,7 @@ pub fn run(
         dir: dir.path().to_owned(),
         command,
         kvet: env!("CARGO_PKG_VERSION").to_owned(),
+        planned: plan.cells.iter().map(|cell| cell.id.clone()).collect(),
         cells,
         wall: started.elapsed(),
         exit_code: 0,

@@ -35,6 +35,13 @@ Examples:
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
 
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  kvet report                                     the latest run, as a table
+  kvet report results/latest --format html -o report.html
+  kvet report --diff results/BEFORE results/AFTER   exits 1 if something newly fails
+  kvet report --merge shard1 shard2 --into results/all";
+
 /// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
 #[derive(Debug, Parser)]
 #[command(name = "kvet", version, after_help = EXIT_CODES, max_term_width = 110)]
@@ -67,6 +74,9 @@ pub enum Command {
     /// The suites that come with kvet
     #[command(subcommand)]
     Suite(SuiteCommand),
+    /// Show a run as a table of tests × kernels, compare two runs, or merge the shards of one
+    #[command(after_help = REPORT_EXAMPLES, after_long_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Boot a kernel and open a shell in it
     Shell(ShellArgs),
     /// Check this machine: QEMU, KVM, the mirror, the cache, the guest's programs
@@ -235,6 +245,47 @@ pub enum SuiteCommand {
         /// Its name, or the path of its suite.yaml
         name: String,
     },
+}
+
+/// `kvet report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders of runs, or their report.json (default: results/latest)
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// What to make of it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// Compare two runs: what newly fails, is fixed, appears, vanishes
+    #[arg(long, conflicts_with_all = ["merge", "all"])]
+    pub diff: bool,
+    /// Put the shards of one run together; exits as the whole run would have
+    #[arg(long, requires = "runs")]
+    pub merge: bool,
+    /// Keep the merged run in this folder
+    #[arg(long, value_name = "DIR", requires = "merge")]
+    pub into: Option<PathBuf>,
+    /// Also the tests that pass wherever they apply
+    #[arg(long)]
+    pub all: bool,
+    /// Write it here instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `kvet report` makes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Text for a terminal.
+    Table,
+    /// One page that needs nothing else.
+    Html,
+    /// Markdown.
+    Md,
+    /// The table for tools.
+    Json,
+    /// JUnit XML.
+    Junit,
 }
 
 /// `kvet shell`.

@@ -3,6 +3,7 @@
 pub mod args;
 mod doctor;
 mod kernel;
+mod report;
 mod run;
 mod shell;
 mod suite;
@@ -51,6 +52,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Run(args) => run::run(&args, color),
         Command::Kernel(command) => kernel::run(command),
         Command::Suite(command) => suite::run(command),
+        Command::Report(args) => report::run(&args, color),
         Command::Shell(args) => shell::run(&args),
         Command::Doctor => doctor::run(color),
         Command::Completions { shell } => {

@@ -22,12 +22,15 @@
 //! # }
 //! ```
 
+pub mod diff;
 pub mod json;
 pub mod junit;
+pub mod merge;
 pub mod store;
+pub mod table;
 pub mod term;
 mod verdict;
-mod whole;
+pub(crate) mod whole;
 
 pub use verdict::{bisect_code, verdict};
 
@@ -107,11 +110,14 @@ pub fn unblamed(cell: &CellReport) -> impl Iterator<Item = &Splat> {
     cell.splats.iter().filter(|s| s.allowed.is_none() && s.test.is_none())
 }
 
+/// The names of [`extra_failures`] begin like this.
+pub(crate) const OWN: &str = "kvet/";
+
 /// What has to be said about a cell beside its test cases, so that no trouble goes unnoticed where only test cases
 /// are looked at: a name under `kvet/`, one line, and the whole text.
 pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)> {
     let say = |name: &str, message: &str, detail: &str| {
-        vec![(format!("kvet/{name}"), message.to_owned(), detail.to_owned())]
+        vec![(format!("{OWN}{name}"), message.to_owned(), detail.to_owned())]
     };
     let bad = cell.cases.iter().any(|c| c.outcome.is_bad());
     let mut extra = match &cell.end {
@@ -127,8 +133,8 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)>
     };
     for (number, splat) in unblamed(cell).enumerate() {
         let name = match number {
-            0 => "kvet/splat".to_owned(),
-            n => format!("kvet/splat#{}", n + 1),
+            0 => format!("{OWN}splat"),
+            n => format!("{OWN}splat#{}", n + 1),
         };
         extra.push((name, format!("{}: {}", splat.kind, splat.title), splat.text.clone()));
     }

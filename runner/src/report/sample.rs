@@ -78,6 +78,7 @@ pub(crate) fn run() -> RunReport {
         dir: "results/20261120-101530".into(),
         command: vec!["kvet".into(), "run".into()],
         kvet: "0.1.0".into(),
+        planned: vec![id()],
         cells: vec![cell],
         wall: Duration::from_millis(4200),
         exit_code: 0,
