@@ -117,10 +117,12 @@ impl Diff {
         let mut old = results(before);
         let new = results(after);
         // kvet's own complaints about a cell (`kvet/boot`) are no tests: what is not complained of any more is mended.
-        for (name, (_, message)) in
-            old.extract_if(.., |name, _| name.starts_with(OWN) && !new.contains_key(name))
-        {
-            self.push(&after.id, &name, Kind::Fixed, Some(Outcome::Error), None, &message);
+        let mended: Vec<String> =
+            old.keys().filter(|name| name.starts_with(OWN) && !new.contains_key(*name)).cloned().collect();
+        for name in mended {
+            if let Some((outcome, message)) = old.remove(&name) {
+                self.push(&after.id, &name, Kind::Fixed, Some(outcome), None, &message);
+            }
         }
         self.compare_results(&old, &new, &after.id);
     }

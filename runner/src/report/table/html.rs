@@ -189,7 +189,7 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
         f.next();
         t.next();
     }
-    f.map(|_| Path::new("..").as_os_str()).chain(t.map(|part| part.as_os_str())).collect()
+    f.map(|_| Path::new("..").as_os_str()).chain(t.map(std::path::Component::as_os_str)).collect()
 }
 
 #[cfg(test)]

@@ -89,9 +89,9 @@ fn mixed(judged: &[(usize, Outcome)]) -> Trend {
 
 fn first_words(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Xfail => "known bug at first",
-        Outcome::Error => "crashes at first",
-        _ => "fails at first",
+        Outcome::Xfail => "known bug",
+        Outcome::Error => "crashes",
+        _ => "fails",
     }
 }
 
@@ -137,19 +137,19 @@ mod tests {
             ("--.FF.", Trend::Fixed, "since 6.18, regressed in 7.0, fixed in 7.2.9"),
             ("...FFF", Trend::Regressed, "regressed in 7.0"),
             ("..F-FF", Trend::Regressed, "regressed in 6.18"),
-            ("FFF...", Trend::Fixed, "fails at first, fixed in 7.0"),
+            ("FFF...", Trend::Fixed, "fails, fixed in 7.0"),
             ("-FFFFF", Trend::Failing, "since 6.12, always fails"),
             ("CCCCCC", Trend::Failing, "always crashes"),
             (".C....", Trend::Fixed, "crashes in 6.12, fixed in 6.18"),
-            ("FFCCCC", Trend::Failing, "fails at first, crashes in 6.18"),
-            ("xxxxx.", Trend::Known, "known bug at first, fixed in 7.2.9"),
+            ("FFCCCC", Trend::Failing, "fails, crashes in 6.18"),
+            ("xxxxx.", Trend::Known, "known bug, fixed in 7.2.9"),
             (
                 "-.x.x.",
                 Trend::Known,
                 "since 6.12, known bug in 6.18, fixed in 7.0, known bug in 7.2.6, fixed in 7.2.9",
             ),
             ("xxxxxx", Trend::Known, "always a known bug"),
-            ("x.F...", Trend::Fixed, "known bug at first, fixed in 6.12, regressed in 6.18, fixed in 7.0"),
+            ("x.F...", Trend::Fixed, "known bug, fixed in 6.12, regressed in 6.18, fixed in 7.0"),
             ("", Trend::Unknown, "not run"),
         ] {
             assert_eq!(row(letters), (trend, words.to_owned()), "{letters}");
