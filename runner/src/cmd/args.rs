@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
+use crate::schedule::shard::Shard;
 use crate::spec::units;
 use crate::vm::accel::AccelChoice;
 
@@ -34,6 +35,14 @@ Examples:
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
+
+const MATRIX_EXAMPLES: &str = "\
+Examples:
+  kvet matrix                                       configs/matrix/dynptr.yaml
+  kvet matrix smoke
+  kvet matrix -k 6.1 -k 6.12 -k 7.2 -a x86_64 -a arm64 -j 2
+  kvet matrix full --shard 2/4 --junit out.xml
+  kvet matrix full --emit github --shards 4";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -74,6 +83,9 @@ pub enum Command {
     /// The suites that come with kvet
     #[command(subcommand)]
     Suite(SuiteCommand),
+    /// Run suites on many kernels, several at once, and show tests × kernels
+    #[command(after_help = MATRIX_EXAMPLES, after_long_help = MATRIX_EXAMPLES)]
+    Matrix(Box<MatrixArgs>),
     /// Show a run as a table of tests × kernels, compare two runs, or merge the shards of one
     #[command(after_help = REPORT_EXAMPLES, after_long_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -148,15 +160,9 @@ pub struct RunArgs {
     /// How long one kernel may take, boot included: 10m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub deadline: Option<Duration>,
-    /// Where results go
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub output: PathBuf,
-    /// Write JUnit here, too
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// What standard output is: text for people, or every event as a JSON line
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
-    pub message_format: MessageFormat,
+    #[command(flatten)]
+    /// Where it is reported.
+    pub outputs: OutputArgs,
     /// Print the plan, QEMU's exact command line and the initramfs; start nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -171,6 +177,88 @@ pub struct RunArgs {
     /// A static program and its arguments, to run instead of a suite; its folder is shared
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// Where a run is reported.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Write JUnit here, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// What standard output is: text for people, or every event as a JSON line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub message_format: MessageFormat,
+}
+
+/// `kvet matrix`.
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// A matrix file, or the name of one in configs/matrix (default: dynptr)
+    #[arg(value_name = "FILE", conflicts_with_all = ["kernels", "archs", "suites"])]
+    pub file: Option<PathBuf>,
+    /// Instead of a file: a kernel, as for kvet run; repeatable
+    #[arg(short, long = "kernel", value_name = "SPEC")]
+    pub kernels: Vec<String>,
+    /// An architecture; repeatable (default: the host's)
+    #[arg(short, long = "arch", value_name = "ARCH", requires = "kernels")]
+    pub archs: Vec<Arch>,
+    /// A suite; repeatable (default: dynptr)
+    #[arg(short, long = "suite", value_name = "SUITE", requires = "kernels")]
+    pub suites: Vec<String>,
+    /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    /// Guests that run at the same time (default: one for each CPU of this machine)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Start nothing more after a cell that failed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run one part of the matrix: 2/4 is the second of four
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Balance the shards by the times of this run (every shard has to be given the same)
+    #[arg(long, value_name = "RUN", requires = "shard")]
+    pub times: Option<PathBuf>,
+    #[command(flatten)]
+    /// The guests.
+    pub hardware: Hardware,
+    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// Where it is reported.
+    pub outputs: OutputArgs,
+    /// List the cells and start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the jobs for a CI system, one for each shard, and start nothing
+    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["dry_run", "shard"])]
+    pub emit: Option<CiSystem>,
+    /// With --emit: into how many jobs (default: one for each cell)
+    #[arg(long, value_name = "N", requires = "emit", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub shards: Option<u16>,
+    /// Show consoles and the jobs' output as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A CI system that jobs can be printed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CiSystem {
+    /// The value of `strategy.matrix`, as JSON.
+    Github,
+    /// A child pipeline, as YAML.
+    Gitlab,
 }
 
 /// What a bisection looks for.

@@ -3,8 +3,10 @@
 pub mod args;
 mod doctor;
 mod kernel;
+mod matrix;
 mod report;
 mod run;
+mod running;
 mod shell;
 mod suite;
 
@@ -17,6 +19,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::cancel::Cancel;
 use crate::cell::Resources;
+use crate::cell::slots::{Share, Slots};
 use crate::error::{Error, Fault, Result, exit};
 use crate::kernel::{Cache, Sources};
 use crate::parse::splat::{Allowlist, Patterns, Scanner};
@@ -52,6 +55,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Run(args) => run::run(&args, color),
         Command::Kernel(command) => kernel::run(command),
         Command::Suite(command) => suite::run(command),
+        Command::Matrix(args) => matrix::run(&args, color),
         Command::Report(args) => report::run(&args, color),
         Command::Shell(args) => shell::run(&args),
         Command::Doctor => doctor::run(color),
@@ -125,6 +129,7 @@ impl Setup {
             cache: Cache::open(Cache::locate(&env)?)?,
             sources: Sources::new(config.debian.clone()),
             scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),
+            slots: Slots::new(Share { cpus: u32::MAX, memory_mib: u64::MAX }),
             cancel,
         };
         Ok(Self { home, config, resources })

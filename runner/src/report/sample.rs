@@ -90,7 +90,12 @@ pub(crate) fn events() -> Vec<Event> {
     let report = run();
     let cell = 0;
     let mut events = vec![
-        Event::RunStarted { run_id: report.run_id.clone(), dir: report.dir.clone(), cells: vec![id()] },
+        Event::RunStarted {
+            run_id: report.run_id.clone(),
+            dir: report.dir.clone(),
+            cells: vec![id()],
+            weights: vec![0.0],
+        },
         Event::PhaseStarted { cell, phase: Phase::Fetch },
         Event::Progress {
             cell,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::trend::{is_judgement, judge};
 use super::{Column, Entry, Row, Sheet, Table, Trend};
 use crate::arch::Arch;
-use crate::event::{CellEnd, CellReport, Counts, Outcome, RunReport, TestCase};
+use crate::event::{CellReport, Counts, Outcome, RunReport, TestCase};
 use crate::parse::clean::one_line;
-use crate::report::{OWN, extra_failures};
+use crate::report::{OWN, extra_failures, trouble};
 use crate::version::KernelVersion;
 
 impl Table {
@@ -66,20 +66,12 @@ fn labels(cells: &[&CellReport]) -> Vec<String> {
 }
 
 fn column(cell: &CellReport, label: &str) -> Column {
-    let trouble = match &cell.end {
-        CellEnd::Completed => None,
-        CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
-        CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
-        CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
-        CellEnd::Usage { reason } => Some(reason.clone()),
-        CellEnd::Interrupted => Some("interrupted".to_owned()),
-    };
     Column {
         label: label.to_owned(),
         spec: one_line(&cell.id.kernel),
         release: cell.kernel.as_ref().map(|kernel| one_line(&kernel.release)),
         counts: Counts::of(&cell.cases),
-        trouble: trouble.map(|text| one_line(&text)),
+        trouble: trouble(cell).map(|text| one_line(&text)),
         dir: cell.dir.clone(),
     }
 }
