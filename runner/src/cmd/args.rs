@@ -44,6 +44,13 @@ Examples:
   kvet matrix full --shard 2/4 --junit out.xml
   kvet matrix full --emit github --shards 4";
 
+const BISECT_EXAMPLES: &str = "\
+Examples:
+  kvet bisect -t dynptr_success/test_adjust --good debian:6.12 --bad debian:7.2
+  kvet bisect -t 'dynptr_success/*' --bad 7.2.6 --good 7.2.12       good is the newer one: finds the fix
+  kvet bisect -t T --tree ~/linux --good v6.12 --bad HEAD --paths kernel/bpf
+  kvet bisect --resume                                              after whatever stopped it";
+
 const REPORT_EXAMPLES: &str = "\
 Examples:
   kvet report                                     the latest run, as a table
@@ -86,6 +93,9 @@ pub enum Command {
     /// Run suites on many kernels, several at once, and show tests × kernels
     #[command(after_help = MATRIX_EXAMPLES, after_long_help = MATRIX_EXAMPLES)]
     Matrix(Box<MatrixArgs>),
+    /// Find the first kernel, or the first commit, on which a test fails
+    #[command(after_help = BISECT_EXAMPLES, after_long_help = BISECT_EXAMPLES)]
+    Bisect(Box<BisectArgs>),
     /// Show a run as a table of tests × kernels, compare two runs, or merge the shards of one
     #[command(after_help = REPORT_EXAMPLES, after_long_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -333,6 +343,71 @@ pub enum SuiteCommand {
         /// Its name, or the path of its suite.yaml
         name: String,
     },
+}
+
+/// `kvet bisect`.
+#[derive(Debug, Args)]
+pub struct BisectArgs {
+    /// The tests that are to be judged: those that fail on the bad end and pass on the good one; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    /// A kernel on which they pass: debian:6.12, 7.2.12; with --tree a revision of it
+    #[arg(long, value_name = "KERNEL", required_unless_present_any = ["resume", "log"])]
+    pub good: Option<String>,
+    /// A kernel on which they fail
+    #[arg(long, value_name = "KERNEL", required_unless_present_any = ["resume", "log"])]
+    pub bad: Option<String>,
+    /// A git tree: bisect its commits (after the releases, where the ends are debian: kernels)
+    #[arg(long, value_name = "DIR")]
+    pub tree: Option<PathBuf>,
+    /// With --tree: only commits that touch these paths count
+    #[arg(long, value_name = "PATH", num_args = 1.., requires = "tree")]
+    pub paths: Vec<String>,
+    /// What is looked for on commits: the first bad one, or the first good one again. On releases the ends say it
+    #[arg(long, value_enum, value_name = "WHAT", requires = "tree")]
+    pub find: Option<FindArg>,
+    /// Only failures whose message or text matches this regular expression are the symptom
+    #[arg(long = "match", value_name = "REGEX")]
+    pub matching: Option<String>,
+    /// Boot each kernel up to N times: one failure is enough for bad, good takes all of them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    /// An architecture (default: the host's)
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<Arch>,
+    /// A suite (default: dynptr)
+    #[arg(short, long, value_name = "SUITE")]
+    pub suite: Option<String>,
+    #[command(flatten)]
+    /// The guest.
+    pub hardware: Hardware,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Go on with a bisection that was stopped: its folder, or the newest one in results
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad", "log"])]
+    pub resume: Option<PathBuf>,
+    /// Print the verdicts of a bisection, for --replay: its folder, or the newest one in results
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad"])]
+    pub log: Option<PathBuf>,
+    /// Take the verdicts of this log for given
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Show consoles and the jobs' output as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FindArg {
+    /// The first bad one: the older end is good.
+    Bug,
+    /// The first good one again: the older end is bad.
+    Fix,
 }
 
 /// `kvet report`.

@@ -1,6 +1,7 @@
 //! One function per verb. With [`crate::report::term`] this is the only room that prints.
 
 pub mod args;
+mod bisect;
 mod doctor;
 mod kernel;
 mod matrix;
@@ -56,6 +57,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Kernel(command) => kernel::run(command),
         Command::Suite(command) => suite::run(command),
         Command::Matrix(args) => matrix::run(&args, color),
+        Command::Bisect(args) => bisect::run(&args, color),
         Command::Report(args) => report::run(&args, color),
         Command::Shell(args) => shell::run(&args),
         Command::Doctor => doctor::run(color),

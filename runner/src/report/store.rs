@@ -57,7 +57,11 @@ impl RunDir {
         Self::create_at(output, &jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string(), cells)
     }
 
-    fn create_at(output: &Path, stamp: &str, cells: &[CellId]) -> Result<Self> {
+    /// The same, named otherwise than after the time.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub fn create_at(output: &Path, stamp: &str, cells: &[CellId]) -> Result<Self> {
         fs::create_dir_all(output).given(format!("make the results folder {}", output.display()))?;
         let output = output.canonicalize().given(format!("find the results folder {}", output.display()))?;
         let (run_id, dir) = claim(&output, stamp)?;
