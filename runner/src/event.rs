@@ -202,6 +202,11 @@ pub enum CellEnd {
     },
     /// Interrupted.
     Interrupted,
+    /// It was never begun, because of another cell.
+    NotStarted {
+        /// In one line.
+        reason: String,
+    },
 }
 
 /// Everything about one finished cell.
@@ -299,6 +304,9 @@ pub struct RunReport {
     pub command: Vec<String>,
     /// The version of kvet.
     pub kvet: String,
+    /// Every cell of the plan, also those that other shards run.
+    #[serde(default)]
+    pub planned: Vec<CellId>,
     /// One report per cell, in the order they were planned.
     pub cells: Vec<CellReport>,
     /// Wall time of the whole run.
@@ -322,6 +330,9 @@ pub enum Event {
         dir: PathBuf,
         /// The cells, by index.
         cells: Vec<CellId>,
+        /// How long each took last time, in seconds; 0 where nothing is known.
+        #[serde(default)]
+        weights: Vec<f64>,
     },
     /// A cell enters a phase.
     PhaseStarted {

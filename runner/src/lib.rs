@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` at the top of the repository shows how the modules hang together.
 
 pub mod arch;
+pub mod bisect;
 pub mod cancel;
 pub mod cell;
 pub mod cmd;
@@ -17,4 +18,5 @@ pub mod quote;
 pub mod report;
 pub mod schedule;
 pub mod spec;
+pub mod version;
 pub mod vm;

@@ -3,6 +3,7 @@
 mod budget;
 pub mod prepare;
 mod report;
+pub mod slots;
 mod timeline;
 pub mod tools;
 pub mod watch;
@@ -28,6 +29,7 @@ use crate::spec::suite::Format;
 use crate::vm::Vm;
 use crate::vm::accel::{self, AccelChoice, Chosen};
 use prepare::Prepared;
+use slots::{Share, Slots};
 use tools::Tools;
 use watch::{Watch, Watched};
 
@@ -39,6 +41,8 @@ pub struct Resources {
     pub sources: Sources,
     /// Makes a scanner for one guest's console.
     pub scanner: Box<dyn Fn() -> Scanner + Send + Sync>,
+    /// What guests share of the host.
+    pub slots: Slots,
     /// The request to stop.
     pub cancel: Cancel,
 }
@@ -66,27 +70,38 @@ pub fn run(
     resources: &Resources,
     emit: &mut dyn FnMut(Event),
 ) -> CellReport {
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-    let report = CellReport {
-        id: plan.id.clone(),
-        kernel: None,
-        accel: None,
-        accel_reason: String::new(),
-        end: CellEnd::Completed,
-        cases: Vec::new(),
-        counts: Counts::default(),
-        splats: Vec::new(),
-        provenance: BTreeMap::new(),
-        times: Vec::new(),
-        started_unix: started,
-        dir: dir.to_owned(),
-        notes: Vec::new(),
-    };
+    let report = blank(plan, dir, CellEnd::Completed);
     let mut cell = Running { index, plan, dir, resources, emit, phase: None, report };
     if let Err(error) = cell.run() {
         cell.report.end = end_of(&error);
     }
     cell.finish()
+}
+
+/// The report of a cell that was never begun, with its tests where they are known.
+pub fn not_run(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
+    let mut report = blank(plan, dir, end);
+    report::name_what_never_ran(&mut report, plan);
+    report.counts = Counts::of(&report.cases);
+    report
+}
+
+fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
+    CellReport {
+        id: plan.id.clone(),
+        kernel: None,
+        accel: None,
+        accel_reason: String::new(),
+        end,
+        cases: Vec::new(),
+        counts: Counts::default(),
+        splats: Vec::new(),
+        provenance: BTreeMap::new(),
+        times: Vec::new(),
+        started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()),
+        dir: dir.to_owned(),
+        notes: Vec::new(),
+    }
 }
 
 /// What an error means for a cell.
@@ -193,6 +208,9 @@ impl Running<'_> {
             prepare::machine(self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
         let log = self.dir.join("wire.jsonl");
         let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
+        let wanted = Share { cpus: self.plan.cpus, memory_mib: self.plan.memory_mib.into() };
+        let _slot = self.resources.slots.take(wanted, &self.resources.cancel)?;
+        // Not before: the job holds the time of day.
         let job = prepare::job(self.plan)?;
         self.enter(Phase::Boot);
         let started = Instant::now();

@@ -66,6 +66,7 @@ pub fn name_what_never_ran(report: &mut CellReport, plan: &CellPlan) {
         CellEnd::Unbootable { reason, .. } => format!("not run: {reason}"),
         CellEnd::Infra { reason } => format!("not run: {reason}"),
         CellEnd::Interrupted => "not run: interrupted".to_owned(),
+        CellEnd::NotStarted { reason } => format!("not run: {reason}"),
         CellEnd::Usage { .. } => return,
     };
     let Some(selected) = &plan.selected else { return };

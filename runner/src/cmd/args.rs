@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
+use crate::schedule::shard::Shard;
 use crate::spec::units;
 use crate::vm::accel::AccelChoice;
 
@@ -34,6 +35,28 @@ Examples:
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
+
+const MATRIX_EXAMPLES: &str = "\
+Examples:
+  kvet matrix                                       configs/matrix/dynptr.yaml
+  kvet matrix smoke
+  kvet matrix -k 6.1 -k 6.12 -k 7.2 -a x86_64 -a arm64 -j 2
+  kvet matrix full --shard 2/4 --junit out.xml
+  kvet matrix full --emit github --shards 4";
+
+const BISECT_EXAMPLES: &str = "\
+Examples:
+  kvet bisect -t dynptr_success/test_adjust --good debian:6.12 --bad debian:7.2
+  kvet bisect -t 'dynptr_success/*' --bad 7.2.6 --good 7.2.12       good is the newer one: finds the fix
+  kvet bisect -t T --tree ~/linux --good v6.12 --bad HEAD --paths kernel/bpf
+  kvet bisect --resume                                              after whatever stopped it";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  kvet report                                     the latest run, as a table
+  kvet report results/latest --format html -o report.html
+  kvet report --diff results/BEFORE results/AFTER   exits 1 if something newly fails
+  kvet report --merge shard1 shard2 --into results/all";
 
 /// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
 #[derive(Debug, Parser)]
@@ -67,6 +90,15 @@ pub enum Command {
     /// The suites that come with kvet
     #[command(subcommand)]
     Suite(SuiteCommand),
+    /// Run suites on many kernels, several at once, and show tests × kernels
+    #[command(after_help = MATRIX_EXAMPLES, after_long_help = MATRIX_EXAMPLES)]
+    Matrix(Box<MatrixArgs>),
+    /// Find the first kernel, or the first commit, on which a test fails
+    #[command(after_help = BISECT_EXAMPLES, after_long_help = BISECT_EXAMPLES)]
+    Bisect(Box<BisectArgs>),
+    /// Show a run as a table of tests × kernels, compare two runs, or merge the shards of one
+    #[command(after_help = REPORT_EXAMPLES, after_long_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Boot a kernel and open a shell in it
     Shell(ShellArgs),
     /// Check this machine: QEMU, KVM, the mirror, the cache, the guest's programs
@@ -138,15 +170,9 @@ pub struct RunArgs {
     /// How long one kernel may take, boot included: 10m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub deadline: Option<Duration>,
-    /// Where results go
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    pub output: PathBuf,
-    /// Write JUnit here, too
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// What standard output is: text for people, or every event as a JSON line
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
-    pub message_format: MessageFormat,
+    #[command(flatten)]
+    /// Where it is reported.
+    pub outputs: OutputArgs,
     /// Print the plan, QEMU's exact command line and the initramfs; start nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -161,6 +187,88 @@ pub struct RunArgs {
     /// A static program and its arguments, to run instead of a suite; its folder is shared
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// Where a run is reported.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Write JUnit here, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// What standard output is: text for people, or every event as a JSON line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub message_format: MessageFormat,
+}
+
+/// `kvet matrix`.
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// A matrix file, or the name of one in configs/matrix (default: dynptr)
+    #[arg(value_name = "FILE", conflicts_with_all = ["kernels", "archs", "suites"])]
+    pub file: Option<PathBuf>,
+    /// Instead of a file: a kernel, as for kvet run; repeatable
+    #[arg(short, long = "kernel", value_name = "SPEC")]
+    pub kernels: Vec<String>,
+    /// An architecture; repeatable (default: the host's)
+    #[arg(short, long = "arch", value_name = "ARCH", requires = "kernels")]
+    pub archs: Vec<Arch>,
+    /// A suite; repeatable (default: dynptr)
+    #[arg(short, long = "suite", value_name = "SUITE", requires = "kernels")]
+    pub suites: Vec<String>,
+    /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    /// Guests that run at the same time (default: one for each CPU of this machine)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Start nothing more after a cell that failed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run one part of the matrix: 2/4 is the second of four
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Balance the shards by the times of this run (every shard has to be given the same)
+    #[arg(long, value_name = "RUN", requires = "shard")]
+    pub times: Option<PathBuf>,
+    #[command(flatten)]
+    /// The guests.
+    pub hardware: Hardware,
+    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// Where it is reported.
+    pub outputs: OutputArgs,
+    /// List the cells and start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the jobs for a CI system, one for each shard, and start nothing
+    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["dry_run", "shard"])]
+    pub emit: Option<CiSystem>,
+    /// With --emit: into how many jobs (default: one for each cell)
+    #[arg(long, value_name = "N", requires = "emit", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub shards: Option<u16>,
+    /// Show consoles and the jobs' output as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A CI system that jobs can be printed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CiSystem {
+    /// The value of `strategy.matrix`, as JSON.
+    Github,
+    /// A child pipeline, as YAML.
+    Gitlab,
 }
 
 /// What a bisection looks for.
@@ -235,6 +343,112 @@ pub enum SuiteCommand {
         /// Its name, or the path of its suite.yaml
         name: String,
     },
+}
+
+/// `kvet bisect`.
+#[derive(Debug, Args)]
+pub struct BisectArgs {
+    /// The tests that are to be judged: those that fail on the bad end and pass on the good one; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    /// A kernel on which they pass: debian:6.12, 7.2.12; with --tree a revision of it
+    #[arg(long, value_name = "KERNEL", required_unless_present_any = ["resume", "log"])]
+    pub good: Option<String>,
+    /// A kernel on which they fail
+    #[arg(long, value_name = "KERNEL", required_unless_present_any = ["resume", "log"])]
+    pub bad: Option<String>,
+    /// A git tree: bisect its commits (after the releases, where the ends are debian: kernels)
+    #[arg(long, value_name = "DIR")]
+    pub tree: Option<PathBuf>,
+    /// With --tree: only commits that touch these paths count
+    #[arg(long, value_name = "PATH", num_args = 1.., requires = "tree")]
+    pub paths: Vec<String>,
+    /// What is looked for on commits: the first bad one, or the first good one again. On releases the ends say it
+    #[arg(long, value_enum, value_name = "WHAT", requires = "tree")]
+    pub find: Option<FindArg>,
+    /// Only failures whose message or text matches this regular expression are the symptom
+    #[arg(long = "match", value_name = "REGEX")]
+    pub matching: Option<String>,
+    /// Boot each kernel up to N times: one failure is enough for bad, good takes all of them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    /// An architecture (default: the host's)
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<Arch>,
+    /// A suite (default: dynptr)
+    #[arg(short, long, value_name = "SUITE")]
+    pub suite: Option<String>,
+    #[command(flatten)]
+    /// The guest.
+    pub hardware: Hardware,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub output: PathBuf,
+    /// Go on with a bisection that was stopped: its folder, or the newest one in results
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad", "log"])]
+    pub resume: Option<PathBuf>,
+    /// Print the verdicts of a bisection, for --replay: its folder, or the newest one in results
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad"])]
+    pub log: Option<PathBuf>,
+    /// Take the verdicts of this log for given
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Show consoles and the jobs' output as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FindArg {
+    /// The first bad one: the older end is good.
+    Bug,
+    /// The first good one again: the older end is bad.
+    Fix,
+}
+
+/// `kvet report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders of runs, or their report.json (default: results/latest)
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// What to make of it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// Compare two runs: what newly fails, is fixed, appears, vanishes
+    #[arg(long, conflicts_with_all = ["merge", "all"])]
+    pub diff: bool,
+    /// Put the shards of one run together; exits as the whole run would have
+    #[arg(long, requires = "runs")]
+    pub merge: bool,
+    /// Keep the merged run in this folder
+    #[arg(long, value_name = "DIR", requires = "merge")]
+    pub into: Option<PathBuf>,
+    /// Also the tests that pass wherever they apply
+    #[arg(long)]
+    pub all: bool,
+    /// Write it here instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `kvet report` makes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Text for a terminal.
+    Table,
+    /// One page that needs nothing else.
+    Html,
+    /// Markdown.
+    Md,
+    /// The table for tools.
+    Json,
+    /// JUnit XML.
+    Junit,
 }
 
 /// `kvet shell`.

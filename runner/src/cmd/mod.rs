@@ -1,9 +1,13 @@
 //! One function per verb. With [`crate::report::term`] this is the only room that prints.
 
 pub mod args;
+mod bisect;
 mod doctor;
 mod kernel;
+mod matrix;
+mod report;
 mod run;
+mod running;
 mod shell;
 mod suite;
 
@@ -16,6 +20,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::cancel::Cancel;
 use crate::cell::Resources;
+use crate::cell::slots::{Share, Slots};
 use crate::error::{Error, Fault, Result, exit};
 use crate::kernel::{Cache, Sources};
 use crate::parse::splat::{Allowlist, Patterns, Scanner};
@@ -51,6 +56,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Run(args) => run::run(&args, color),
         Command::Kernel(command) => kernel::run(command),
         Command::Suite(command) => suite::run(command),
+        Command::Matrix(args) => matrix::run(&args, color),
+        Command::Bisect(args) => bisect::run(&args, color),
+        Command::Report(args) => report::run(&args, color),
         Command::Shell(args) => shell::run(&args),
         Command::Doctor => doctor::run(color),
         Command::Completions { shell } => {
@@ -123,6 +131,7 @@ impl Setup {
             cache: Cache::open(Cache::locate(&env)?)?,
             sources: Sources::new(config.debian.clone()),
             scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),
+            slots: Slots::new(Share { cpus: u32::MAX, memory_mib: u64::MAX }),
             cancel,
         };
         Ok(Self { home, config, resources })

@@ -14,6 +14,7 @@ use crate::event::CellId;
 use crate::kernel::KernelSpec;
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
+use crate::spec::matrix::{MatrixCell, ShareWay};
 use crate::spec::suite::{self, Suite};
 use crate::vm::accel::AccelChoice;
 use config::KernelsConfig;
@@ -68,6 +69,8 @@ pub enum ShareMode {
 pub struct Plan {
     /// In the order they were asked for.
     pub cells: Vec<CellPlan>,
+    /// All cells of the matrix, also those that are left to other shards.
+    pub planned: Vec<CellId>,
 }
 
 /// What will be done in one cell.
@@ -153,7 +156,60 @@ impl Plan {
                 }
             }
         }
-        Ok(Self { cells })
+        let planned = cells.iter().map(|cell| cell.id.clone()).collect();
+        Ok(Self { cells, planned })
+    }
+}
+
+impl Plan {
+    /// Makes a plan of the cells of a matrix. What `request` says goes before what the matrix says.
+    ///
+    /// # Errors
+    /// The caller's: something does not fit; the message begins with the place in the matrix. The host's: a part of kvet is
+    /// missing.
+    pub fn of_matrix(
+        cells: &[MatrixCell],
+        request: &Request,
+        home: &Home,
+        config: &KernelsConfig,
+    ) -> Result<Self> {
+        let mut plan = Self { cells: Vec::new(), planned: Vec::new() };
+        for cell in cells {
+            let one =
+                Self::new(&with_settings(cell, request), home, config).map_err(|e| e.context(&cell.place))?;
+            plan.cells.extend(one.cells);
+            plan.planned.extend(one.planned);
+        }
+        Ok(plan)
+    }
+
+    /// Keeps the cells of one shard.
+    #[must_use]
+    pub fn shard(mut self, numbers: &[usize], number: usize) -> Self {
+        let mut of = numbers.iter();
+        self.cells.retain(|_| of.next() == Some(&number));
+        self
+    }
+}
+
+fn with_settings(cell: &MatrixCell, request: &Request) -> Request {
+    let settings = &cell.settings;
+    let share = match settings.share {
+        Some(ShareWay::NineP) => ShareMode::NineP,
+        Some(ShareWay::Initramfs) => ShareMode::Initramfs,
+        None => request.share,
+    };
+    Request {
+        kernels: vec![cell.kernel.clone()],
+        archs: vec![cell.arch],
+        suite: Some(cell.suite.clone()),
+        memory_mib: request.memory_mib.or(settings.memory),
+        cpus: request.cpus.or(settings.cpus),
+        timeout: request.timeout.or(settings.timeout),
+        deadline: request.deadline.or(settings.deadline),
+        strict: request.strict || settings.strict == Some(true),
+        share,
+        ..request.clone()
     }
 }
 

@@ -5,14 +5,14 @@
 //! ```no_run
 //! use std::path::Path;
 //! use kvet::event::{CellId, Event};
-//! use kvet::report::{Fanout, junit::JunitFile, store::{RunDir, Store}, term::{ColorChoice, Term}};
+//! use kvet::report::{Fanout, junit::JunitFile, store::{RunDir, Store}, term::{ColorChoice, Style, Term}};
 //! # fn main() -> kvet::error::Result<()> {
 //! # let cells: Vec<CellId> = Vec::new();
 //! let dir = RunDir::create(Path::new("results"), &cells)?;
 //! let started =
-//!     Event::RunStarted { run_id: dir.run_id().into(), dir: dir.path().into(), cells: cells.clone() };
+//!     Event::RunStarted { run_id: dir.run_id().into(), dir: dir.path().into(), cells: cells.clone(), weights: vec![] };
 //! let mut reporters = Fanout::new()
-//!     .with("terminal", Term::stdio(ColorChoice::Auto, false, false))
+//!     .with("terminal", Term::stdio(ColorChoice::Auto, false, Style::Tests))
 //!     .with("the results folder", Store::new(dir))
 //!     .with("the JUnit file", JunitFile::new("junit.xml"));
 //! for news in reporters.event(&started) {
@@ -22,14 +22,17 @@
 //! # }
 //! ```
 
+pub mod diff;
 pub mod json;
 pub mod junit;
+pub mod merge;
 pub mod store;
+pub mod table;
 pub mod term;
 mod verdict;
-mod whole;
+pub(crate) mod whole;
 
-pub use verdict::{bisect_code, verdict};
+pub use verdict::{bisect_code, cell_code, verdict};
 
 use crate::error::{Error, Result};
 use crate::event::{CellEnd, CellReport, Event, Splat};
@@ -107,11 +110,27 @@ pub fn unblamed(cell: &CellReport) -> impl Iterator<Item = &Splat> {
     cell.splats.iter().filter(|s| s.allowed.is_none() && s.test.is_none())
 }
 
+/// Why not all tests of a cell ran, in one line, if so.
+pub fn trouble(cell: &CellReport) -> Option<String> {
+    match &cell.end {
+        CellEnd::Completed => None,
+        CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
+        CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
+        CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
+        CellEnd::Usage { reason } => Some(reason.clone()),
+        CellEnd::Interrupted => Some("interrupted".to_owned()),
+        CellEnd::NotStarted { reason } => Some(format!("not started: {reason}")),
+    }
+}
+
+/// The names of [`extra_failures`] begin like this.
+pub(crate) const OWN: &str = "kvet/";
+
 /// What has to be said about a cell beside its test cases, so that no trouble goes unnoticed where only test cases
 /// are looked at: a name under `kvet/`, one line, and the whole text.
 pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)> {
     let say = |name: &str, message: &str, detail: &str| {
-        vec![(format!("kvet/{name}"), message.to_owned(), detail.to_owned())]
+        vec![(format!("{OWN}{name}"), message.to_owned(), detail.to_owned())]
     };
     let bad = cell.cases.iter().any(|c| c.outcome.is_bad());
     let mut extra = match &cell.end {
@@ -124,11 +143,12 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)>
         CellEnd::Infra { reason } => say("host", reason, ""),
         CellEnd::Usage { reason } => say("usage", reason, ""),
         CellEnd::Interrupted => say("interrupted", "interrupted before the end", ""),
+        CellEnd::NotStarted { reason } => say("not-started", reason, ""),
     };
     for (number, splat) in unblamed(cell).enumerate() {
         let name = match number {
-            0 => "kvet/splat".to_owned(),
-            n => format!("kvet/splat#{}", n + 1),
+            0 => format!("{OWN}splat"),
+            n => format!("{OWN}splat#{}", n + 1),
         };
         extra.push((name, format!("{}: {}", splat.kind, splat.title), splat.text.clone()));
     }

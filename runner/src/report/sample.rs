@@ -78,6 +78,7 @@ pub(crate) fn run() -> RunReport {
         dir: "results/20261120-101530".into(),
         command: vec!["kvet".into(), "run".into()],
         kvet: "0.1.0".into(),
+        planned: vec![id()],
         cells: vec![cell],
         wall: Duration::from_millis(4200),
         exit_code: 0,
@@ -89,7 +90,12 @@ pub(crate) fn events() -> Vec<Event> {
     let report = run();
     let cell = 0;
     let mut events = vec![
-        Event::RunStarted { run_id: report.run_id.clone(), dir: report.dir.clone(), cells: vec![id()] },
+        Event::RunStarted {
+            run_id: report.run_id.clone(),
+            dir: report.dir.clone(),
+            cells: vec![id()],
+            weights: vec![0.0],
+        },
         Event::PhaseStarted { cell, phase: Phase::Fetch },
         Event::Progress {
             cell,

@@ -4,6 +4,7 @@
 //! results/latest -> 20261120-101530
 //! results/20261120-101530/report.json              the RunReport, for `kvet report`
 //! results/20261120-101530/junit.xml
+//! results/20261120-101530/report.html              tests × kernels
 //! results/20261120-101530/debian-7.2-x86_64-dynptr/
 //!     console.log    the serial console, cleaned of control bytes
 //!     stdout stderr  the job's output
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::table::{Table, html};
 use super::whole::write_whole;
 use super::{Reporter, json, junit};
 use crate::error::{Error, IoContext, Result};
@@ -55,7 +57,11 @@ impl RunDir {
         Self::create_at(output, &jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string(), cells)
     }
 
-    fn create_at(output: &Path, stamp: &str, cells: &[CellId]) -> Result<Self> {
+    /// The same, named otherwise than after the time.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub fn create_at(output: &Path, stamp: &str, cells: &[CellId]) -> Result<Self> {
         fs::create_dir_all(output).given(format!("make the results folder {}", output.display()))?;
         let output = output.canonicalize().given(format!("find the results folder {}", output.display()))?;
         let (run_id, dir) = claim(&output, stamp)?;
@@ -208,11 +214,7 @@ impl Reporter for Store {
     fn event(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::RunStarted { .. } => point_latest(&self.dir.dir),
-            Event::RunFinished { report } => {
-                let dir = &self.dir.dir;
-                let junit = write_whole(&dir.join("junit.xml"), &junit::to_xml(report)?);
-                write_whole(&dir.join("report.json"), &report_json(report)?).and(junit)
-            }
+            Event::RunFinished { report } => write_reports(&self.dir.dir, report),
             Event::PhaseStarted { cell, .. }
             | Event::Progress { cell, .. }
             | Event::Note { cell, .. }
@@ -266,6 +268,27 @@ impl StreamFile {
     }
 }
 
+/// What is written of a run as a whole. One report that cannot be written keeps no other from being.
+fn write_reports(dir: &Path, report: &RunReport) -> Result<()> {
+    let json = write_whole(&dir.join("report.json"), &report_json(report)?);
+    let junit = write_whole(&dir.join("junit.xml"), &junit::to_xml(report)?);
+    let page = html::render(&Table::of(report), dir);
+    let html = write_whole(&dir.join("report.html"), page.as_bytes());
+    json.and(junit).and(html)
+}
+
+/// Keeps a run that was put together from others, in a folder that is made if need be.
+///
+/// # Errors
+/// The folder is another run's, or cannot be made: the caller's. The host's: disk full.
+pub fn store_report(dir: &Path, report: &RunReport) -> Result<()> {
+    if dir.join("report.json").exists() {
+        return Err(Error::caller(format!("{} has the report of a run already", dir.display())));
+    }
+    fs::create_dir_all(dir).given(format!("make {}", dir.display()))?;
+    write_reports(dir, &RunReport { dir: dir.to_owned(), ..report.clone() })
+}
+
 fn report_json(report: &RunReport) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(report)
         .map_err(|e| Error::host("cannot turn the report into JSON").because(e))?;
@@ -273,15 +296,24 @@ fn report_json(report: &RunReport) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads the report of a run back: a folder (or `latest`) with a report.json, or that file itself.
+/// Reads the report of a run back: a folder (or `latest`) with a report.json, or that file itself. A folder that was moved
+/// since, or came from another machine, is taken to be where it is now.
 ///
 /// # Errors
 /// It is not there or not readable as one: the caller's.
 pub fn load(path: &Path) -> Result<RunReport> {
     let file = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
     let text = fs::read(&file).given(format!("read the report {}", file.display()))?;
-    serde_json::from_slice(&text)
-        .map_err(|e| Error::caller(format!("{} is no report of kvet's", file.display())).because(e))
+    let mut report: RunReport = serde_json::from_slice(&text)
+        .map_err(|e| Error::caller(format!("{} is no report of kvet's", file.display())).because(e))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    for cell in &mut report.cells {
+        let here = cell.dir.file_name().map(|name| folder.join(name));
+        if let Some(here) = here.filter(|dir| dir.is_dir()) {
+            cell.dir = here;
+        }
+    }
+    Ok(report)
 }
 
 /// What `run.yaml` holds.
@@ -357,7 +389,7 @@ mod tests {
         };
         assert_eq!(names(output.path()), ["20261120-101530", "latest"]);
         assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530"));
-        assert_eq!(names(&run), ["debian-7.2-x86_64-dynptr", "junit.xml", "report.json"]);
+        assert_eq!(names(&run), ["debian-7.2-x86_64-dynptr", "junit.xml", "report.html", "report.json"]);
         let cell = run.join("debian-7.2-x86_64-dynptr");
         assert_eq!(
             names(&cell),
@@ -400,8 +432,11 @@ mod tests {
     #[test]
     fn the_report_reads_back() {
         let (output, run) = stored();
-        assert_eq!(load(&run).unwrap(), sample::run());
-        assert_eq!(load(&output.path().join("latest")).unwrap(), sample::run());
+        let mut expected = sample::run();
+        expected.cells[0].dir = run.join("debian-7.2-x86_64-dynptr");
+        assert_eq!(load(&run).unwrap(), expected);
+        let latest = load(&output.path().join("latest")).unwrap();
+        assert_eq!(latest.cells[0].cases, expected.cells[0].cases);
         assert_eq!(load(&output.path().join("nothing")).unwrap_err().fault(), crate::error::Fault::Caller);
         fs::write(run.join("report.json"), "{}").unwrap();
         assert!(load(&run).unwrap_err().to_string().contains("is no report of kvet's"));

@@ -4,6 +4,7 @@
 //! live lines where that is a terminal, else as plain lines, none of which is lost. Live lines are taken away while
 //! a result is printed and drawn again below it, so that the two never mix on one screen.
 
+mod fold;
 mod live;
 mod text;
 
@@ -11,11 +12,14 @@ pub use text::{phase_name, summary};
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::Instant;
 
+use fold::Fold;
 use live::Live;
 use text::{Paint, case_line, describe_progress};
 
 use super::Reporter;
+use super::table::{self, Table};
 use crate::error::{IoContext, Result};
 use crate::event::{CellId, CellReport, Event, Outcome, Phase, RunReport, Stream, TestCase};
 use crate::parse::clean::one_line;
@@ -57,8 +61,25 @@ pub struct Options {
     pub color: bool,
     /// Also the console, the job's output and QEMU's command line, on standard error.
     pub verbose: bool,
-    /// The job's output as it comes, each stream on ours: the caller named a program and wants to see what it says.
-    pub output: bool,
+    /// What is shown of the tests.
+    pub style: Style,
+    /// Each line begins with the time since the beginning: a log of a matrix is read much later.
+    pub clock: bool,
+    /// The tests of a finished cell are shown folded, in the way of this CI system.
+    pub fold: Option<Fold>,
+}
+
+/// What is shown of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// A line for each.
+    #[default]
+    Tests,
+    /// The same, and the job's output as it comes, each stream on ours: the caller named a program and wants to see what it
+    /// says.
+    Program,
+    /// Those that failed, a line for each cell, and the table of tests × kernels in the end.
+    Cells,
 }
 
 /// The reporter for people.
@@ -68,6 +89,7 @@ pub struct Term<O, E> {
     options: Options,
     live: Option<Live>,
     cells: Vec<Cell>,
+    started: Instant,
 }
 
 /// Somewhere to write that may close.
@@ -88,11 +110,17 @@ struct Cell {
 
 impl Term<std::io::Stdout, std::io::Stderr> {
     /// On standard output and standard error, with live lines if the latter is a terminal.
-    pub fn stdio(color: ColorChoice, verbose: bool, output: bool) -> Self {
+    pub fn stdio(color: ColorChoice, verbose: bool, style: Style) -> Self {
         let color = color.is_on(std::io::stdout().is_terminal());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let live = (std::io::stderr().is_terminal() && !dumb).then(Live::new);
-        Self { live, ..Term::plain(std::io::stdout(), std::io::stderr(), Options { color, verbose, output }) }
+        let fold = (style == Style::Cells).then(Fold::of_environment).flatten();
+        let live = (std::io::stderr().is_terminal() && !dumb && fold.is_none()).then(|| match style {
+            Style::Cells => Live::with_total(),
+            Style::Tests | Style::Program => Live::new(),
+        });
+        let clock = style == Style::Cells && live.is_none();
+        let options = Options { color, verbose, style, clock, fold };
+        Self { live, ..Term::plain(std::io::stdout(), std::io::stderr(), options) }
     }
 }
 
@@ -100,7 +128,13 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
     /// To two given places, without live lines.
     pub fn plain(results: O, progress: E, options: Options) -> Self {
         let (results, progress) = (Pipe::new(results), Pipe::new(progress));
-        Self { results, progress, options, live: None, cells: Vec::new() }
+        Self { results, progress, options, live: None, cells: Vec::new(), started: Instant::now() }
+    }
+
+    /// The time since the beginning, where lines have it.
+    fn clock(&self) -> String {
+        let seconds = self.started.elapsed().as_secs();
+        if self.options.clock { format!("[{:2}:{:02}] ", seconds / 60, seconds % 60) } else { String::new() }
     }
 
     fn result(&mut self, text: &str) -> Result<()> {
@@ -123,7 +157,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
 
     /// Something about a cell: with its name where there are several.
     fn say_of(&mut self, cell: usize, text: &str) -> Result<()> {
-        let line = format!("{}{}", self.label(cell), one_line(text));
+        let line = format!("{}{}{}", self.clock(), self.label(cell), one_line(text));
         self.say(&line)
     }
 
@@ -146,7 +180,10 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         if let Some(c) = self.cells.get_mut(cell) {
             c.printed.insert(case.name.clone(), case.outcome);
         }
-        let line = format!("{}{}", self.label(cell), case_line(case, self.paint()));
+        if self.options.style == Style::Cells && !case.outcome.is_bad() {
+            return Ok(());
+        }
+        let line = format!("{}{}{}", self.clock(), self.label(cell), case_line(case, self.paint()));
         self.result(&line)
     }
 
@@ -178,6 +215,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
     fn cell_finished(&mut self, cell: usize, report: &CellReport) -> Result<()> {
         if let Some(live) = &mut self.live {
             live.end(cell);
+            live.cell_done(cell, super::cell_code(report) != crate::error::exit::PASSED);
         }
         let printed = self.cells.get_mut(cell).map(|c| std::mem::take(&mut c.printed)).unwrap_or_default();
         for case in &report.cases {
@@ -188,10 +226,25 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         }
         let paint = self.paint();
         for (name, message, _) in super::extra_failures(report) {
-            let line = format!("{}{} {name}  {}", self.label(cell), paint.bad("✗"), one_line(&message));
+            let cross = paint.bad("✗");
+            let line = format!("{}{}{cross} {name}  {}", self.clock(), self.label(cell), one_line(&message));
             self.result(&line)?;
         }
-        Ok(())
+        if self.options.style == Style::Cells { self.cell_line(report) } else { Ok(()) }
+    }
+
+    /// A cell of a matrix in one line, and its tests folded away below it where that is possible.
+    fn cell_line(&mut self, report: &CellReport) -> Result<()> {
+        let paint = self.paint();
+        let line = format!("{}{}", self.clock(), text::cell_line(report, paint));
+        let Some(fold) = self.options.fold else { return self.result(&line) };
+        let mut folded = fold.begin(&report.id.to_string(), &line);
+        for case in &report.cases {
+            folded.push_str(&case_line(case, paint));
+            folded.push('\n');
+        }
+        folded.push_str(&fold.end(&report.id.to_string()));
+        self.result(&folded)
     }
 
     fn run_finished(&mut self, report: &RunReport) -> Result<()> {
@@ -199,7 +252,15 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         let consoles: Vec<Vec<String>> =
             self.cells.iter_mut().map(|c| std::mem::take(&mut c.console).into()).collect();
         let mut text = text::failures(report, &consoles, self.paint());
-        text.push_str(&summary(report, self.options.color));
+        match self.options.style {
+            Style::Tests | Style::Program => text.push_str(&summary(report, self.options.color)),
+            Style::Cells => {
+                let options = table::text::Options { color: self.options.color, all: false };
+                text.push('\n');
+                text.push_str(&table::text::render(&Table::of(report), options));
+                text.push_str(&text::last_line(report, self.paint()));
+            }
+        }
         self.result(text.trim_end())
     }
 
@@ -217,10 +278,10 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
 impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
     fn event(&mut self, event: &Event) -> Result<()> {
         match event {
-            Event::RunStarted { cells, .. } => {
+            Event::RunStarted { cells, weights, .. } => {
                 self.cells = cells.iter().cloned().map(Cell::new).collect();
                 if let Some(live) = &mut self.live {
-                    live.cells(cells);
+                    live.cells(cells, weights);
                 }
                 Ok(())
             }
@@ -244,10 +305,12 @@ impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
                 }
                 self.say_if_verbose(*cell, &format!("console: {line}"))
             }
-            Event::OutputLine { stream: Stream::Stdout, line, .. } if self.options.output => {
+            Event::OutputLine { stream: Stream::Stdout, line, .. }
+                if self.options.style == Style::Program =>
+            {
                 self.result(line)
             }
-            Event::OutputLine { line, .. } if self.options.output => self.say(line),
+            Event::OutputLine { line, .. } if self.options.style == Style::Program => self.say(line),
             Event::OutputLine { cell, line, .. } => self.say_if_verbose(*cell, &format!("job: {line}")),
             Event::TestStarted { cell, name } => {
                 if let Some(live) = &mut self.live {

@@ -25,12 +25,14 @@ pub fn verdict(run: &RunReport) -> u8 {
     run.cells.iter().map(cell_code).max_by_key(|c| worst(*c)).unwrap_or(exit::USAGE)
 }
 
-fn cell_code(cell: &CellReport) -> u8 {
+/// The exit code of a run of this cell alone.
+pub fn cell_code(cell: &CellReport) -> u8 {
     match cell.end {
         CellEnd::Interrupted => exit::INTERRUPTED,
         CellEnd::Usage { .. } => exit::USAGE,
         CellEnd::Infra { .. } => exit::HOST,
-        CellEnd::Crashed { .. } | CellEnd::Unbootable { .. } => exit::FAILED,
+        // It was not begun because another one failed, which then decides.
+        CellEnd::Crashed { .. } | CellEnd::Unbootable { .. } | CellEnd::NotStarted { .. } => exit::FAILED,
         CellEnd::Completed if cell.cases.is_empty() => exit::FAILED,
         CellEnd::Completed if cell.cases.iter().any(|c| c.outcome.is_bad()) => exit::FAILED,
         CellEnd::Completed if unblamed(cell).next().is_some() => exit::FAILED,
@@ -64,7 +66,7 @@ fn bisect_cell(cell: &CellReport, crash_is_bad: bool) -> u8 {
     let has = |outcome: Outcome| cell.cases.iter().any(|c| c.outcome == outcome);
     match cell.end {
         CellEnd::Interrupted | CellEnd::Usage { .. } | CellEnd::Infra { .. } => exit::BISECT_ABORT,
-        CellEnd::Unbootable { .. } => exit::BISECT_SKIP,
+        CellEnd::Unbootable { .. } | CellEnd::NotStarted { .. } => exit::BISECT_SKIP,
         _ if has(Outcome::Fail) => exit::FAILED,
         CellEnd::Crashed { .. } => crash,
         CellEnd::Completed if has(Outcome::Error) || has(Outcome::NotRun) => crash,

@@ -3,6 +3,7 @@
 
 pub mod arch;
 pub mod home;
+pub mod matrix;
 pub mod suite;
 pub mod units;
 

@@ -1,8 +1,8 @@
 //! Live lines on a terminal: one for each running cell, and one for a download while there is one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::event::{CellId, ProgressUnit};
 use crate::parse::clean::one_line;
@@ -17,7 +17,21 @@ const HERTZ: u8 = 8;
 pub(super) struct Live {
     all: MultiProgress,
     cells: Vec<LiveCell>,
+    total: Option<Total>,
 }
+
+/// The line below the cells of a matrix.
+struct Total {
+    bar: ProgressBar,
+    /// How long each cell took last time.
+    weights: Vec<f64>,
+    left: Vec<bool>,
+    failed: usize,
+    started: Instant,
+}
+
+/// The bar's steps: more than a terminal has columns.
+const STEPS: u64 = 1000;
 
 struct LiveCell {
     name: String,
@@ -32,11 +46,46 @@ struct LiveCell {
 impl Live {
     pub(super) fn new() -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(HERTZ);
-        Self { all: MultiProgress::with_draw_target(target), cells: Vec::new() }
+        Self { all: MultiProgress::with_draw_target(target), cells: Vec::new(), total: None }
     }
 
-    pub(super) fn cells(&mut self, cells: &[CellId]) {
+    /// With a line for all cells together.
+    pub(super) fn with_total() -> Self {
+        let mut live = Self::new();
+        let bar = live.all.add(ProgressBar::new(STEPS));
+        bar.set_style(style("  {bar:24} {msg} · {elapsed}"));
+        live.total =
+            Some(Total { bar, weights: Vec::new(), left: Vec::new(), failed: 0, started: Instant::now() });
+        live
+    }
+
+    pub(super) fn cells(&mut self, cells: &[CellId], weights: &[f64]) {
         self.cells = cells.iter().map(LiveCell::new).collect();
+        if let Some(total) = &mut self.total {
+            total.weights =
+                cells.iter().enumerate().map(|(i, _)| weights.get(i).copied().unwrap_or(0.0)).collect();
+            total.left = vec![true; cells.len()];
+            total.show();
+        }
+    }
+
+    /// A cell is done.
+    pub(super) fn cell_done(&mut self, cell: usize, failed: bool) {
+        if let Some(total) = &mut self.total {
+            if let Some(left) = total.left.get_mut(cell) {
+                *left = false;
+            }
+            total.failed += usize::from(failed);
+            total.show();
+        }
+    }
+
+    /// A line above the total's.
+    fn add(&self, bar: ProgressBar) -> ProgressBar {
+        match &self.total {
+            Some(total) => self.all.insert_before(&total.bar, bar),
+            None => self.all.add(bar),
+        }
     }
 
     /// Takes the lines away, does something that writes, and draws them again.
@@ -45,17 +94,20 @@ impl Live {
     }
 
     pub(super) fn phase(&mut self, cell: usize, phase: &'static str) {
+        if self.cells.get(cell).is_some_and(|state| state.line.is_none()) {
+            let line = self.add(ProgressBar::new_spinner());
+            line.set_style(style("{spinner} {msg} · {elapsed}"));
+            line.enable_steady_tick(TICK);
+            self.cells[cell].line = Some(line);
+        }
         let Some(state) = self.cells.get_mut(cell) else { return };
         state.phase = phase;
         state.test.clear();
         state.end_bar();
-        if state.line.is_none() {
-            let line = self.all.add(ProgressBar::new_spinner());
-            line.set_style(style("{spinner} {msg} · {elapsed}"));
-            line.enable_steady_tick(TICK);
-            state.line = Some(line);
-        }
         state.show();
+        if let Some(total) = &self.total {
+            total.show();
+        }
     }
 
     pub(super) fn test(&mut self, cell: usize, name: &str) {
@@ -82,7 +134,8 @@ impl Live {
         }
         if state.bar.as_ref().is_none_or(|(shown, _)| shown != what) {
             state.end_bar();
-            let bar = self.all.add(ProgressBar::new(total));
+            let bar = self.add(ProgressBar::new(total));
+            let Some(state) = self.cells.get_mut(cell) else { return };
             bar.set_style(style(match (unit, total) {
                 (ProgressUnit::Bytes, 0) => "  {msg} {bytes} {bytes_per_sec}",
                 (ProgressUnit::Bytes, _) => {
@@ -94,7 +147,7 @@ impl Live {
             bar.set_message(what.to_owned());
             state.bar = Some((what.to_owned(), bar));
         }
-        if let Some((_, bar)) = &state.bar {
+        if let Some(LiveCell { bar: Some((_, bar)), .. }) = self.cells.get(cell) {
             bar.set_position(done);
         }
     }
@@ -115,6 +168,30 @@ impl Drop for Live {
         for cell in 0..self.cells.len() {
             self.end(cell);
         }
+        if let Some(total) = &self.total {
+            total.bar.finish_and_clear();
+        }
+    }
+}
+
+impl Total {
+    fn show(&self) {
+        let done = self.left.iter().filter(|left| !**left).count();
+        let weight = |left: bool| -> f64 {
+            // Cells of which nothing is known count alike.
+            self.weights.iter().zip(&self.left).filter(|(_, l)| **l == left).map(|(w, _)| w.max(1.0)).sum()
+        };
+        let part = weight(false) / (weight(false) + weight(true)).max(1.0);
+        let mut text = format!("{done} of {} cells", self.left.len());
+        if self.failed > 0 {
+            text.push_str(&format!(", {} failed", self.failed));
+        }
+        if done > 0 && done < self.left.len() {
+            let eta = self.started.elapsed().as_secs_f64() * (1.0 - part) / part;
+            text.push_str(&format!(" · eta {}", HumanDuration(Duration::from_secs_f64(eta))));
+        }
+        self.bar.set_position((part * STEPS as f64) as u64);
+        self.bar.set_message(text);
     }
 }
 
@@ -166,6 +243,7 @@ mod tests {
     fn the_templates_compile() {
         for template in [
             "{spinner} {msg} · {elapsed}",
+            "  {bar:24} {msg} · {elapsed}",
             "  {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
         ] {
             ProgressStyle::with_template(template).unwrap();

@@ -158,3 +158,33 @@ fn events_for_cells_that_do_not_exist_do_no_harm() {
     let (out, _) = report(&events, Options::default());
     assert!(out.contains("test_read_write"), "{out}");
 }
+
+#[test]
+fn a_matrix_shows_failures_cells_and_the_table() {
+    let options = Options { style: Style::Cells, ..Options::default() };
+    let (out, _) = report(&sample::events(), options);
+    assert!(!out.contains("test_read_write  0.01s"), "a pass is no news: {out}");
+    for part in [
+        "✗ dynptr_success/test_clone  0.03s  expected 3, got 4\n",
+        "✗ debian:7.2 x86_64 dynptr (7.2.12+deb13-amd64) · 1 passed, 1 failed",
+        "\nfailures:\n",
+        "  a  7.2.12  7.2.12+deb13-amd64  1 pass, 1 fail",
+        "   F  dynptr_success/test_clone  always fails\n",
+        "failed in 4.2s · results in results/20261120-101530\n",
+    ] {
+        assert!(out.contains(part), "{part} in {out}");
+    }
+}
+
+#[test]
+fn a_log_has_the_time_and_folds_the_tests() {
+    let options =
+        Options { style: Style::Cells, clock: true, fold: Some(Fold::Github), ..Options::default() };
+    let (out, err) = report(&sample::events(), options);
+    assert!(out.starts_with("[ 0:00] ✗ dynptr_success/test_clone"), "{out}");
+    assert!(err.starts_with("[ 0:00] fetching the kernel…"), "{err}");
+    let begin = out.find("::group::[ 0:00] ✗ debian:7.2 x86_64 dynptr").expect(&out);
+    let folded = out.find("✓ dynptr_success/test_read_write").expect(&out);
+    let end = out.find("::endgroup::\n").expect(&out);
+    assert!(begin < folded && folded < end, "{out}");
+}

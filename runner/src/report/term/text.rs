@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::event::{CellEnd, CellReport, Counts, Outcome, Phase, ProgressUnit, RunReport, TestCase};
 use crate::parse::clean::one_line;
-use crate::report::{extra_failures, verdict};
+use crate::report::{cell_code, extra_failures, trouble, verdict};
 
 /// Lines that are shown of the beginning of a failure's detail, and of its end; all of it is in the results folder.
 const DETAIL_HALF: usize = 10;
@@ -169,6 +169,11 @@ pub fn summary(run: &RunReport, color: bool) -> String {
     for cell in &run.cells {
         text.push_str(&cell_summary(cell, paint));
     }
+    text + &last_line(run, paint)
+}
+
+/// What the run came to, and where the rest is.
+pub(super) fn last_line(run: &RunReport, paint: Paint) -> String {
     let verdict = match verdict(run) {
         crate::error::exit::PASSED => paint.good("passed"),
         crate::error::exit::FAILED => paint.bad("failed"),
@@ -176,7 +181,23 @@ pub fn summary(run: &RunReport, color: bool) -> String {
         _ => paint.bad("no verdict"),
     };
     let dir = one_line(&run.dir.display().to_string());
-    text.push_str(&format!("{verdict} in {:.1}s · results in {dir}\n", run.wall.as_secs_f64()));
+    format!("{verdict} in {:.1}s · results in {dir}\n", run.wall.as_secs_f64())
+}
+
+/// A cell of a matrix, when it is finished.
+pub(super) fn cell_line(cell: &CellReport, paint: Paint) -> String {
+    let good = cell_code(cell) == crate::error::exit::PASSED;
+    let sign = if good { paint.good("✓") } else { paint.bad("✗") };
+    let mut text = format!("{sign} {}", paint.strong(&one_line(&cell.id.to_string())));
+    if let Some(kernel) = &cell.kernel {
+        text.push_str(&format!(" ({})", one_line(&kernel.release)));
+    }
+    text.push_str(&format!(" · {}", counts(Counts::of(&cell.cases))));
+    if let Some(end) = trouble(cell) {
+        text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
+    }
+    let seconds: f64 = cell.times.iter().map(|time| time.wall.as_secs_f64()).sum();
+    text.push_str(&paint.faint(&format!(" · {seconds:.1}s")));
     text
 }
 
@@ -190,15 +211,7 @@ fn cell_summary(cell: &CellReport, paint: Paint) -> String {
         name.push_str(&format!(" {accel}"));
     }
     let mut text = format!("{} · {}", paint.strong(&name), counts(Counts::of(&cell.cases)));
-    let end = match &cell.end {
-        CellEnd::Completed => None,
-        CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
-        CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
-        CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
-        CellEnd::Usage { reason } => Some(reason.clone()),
-        CellEnd::Interrupted => Some("interrupted".to_owned()),
-    };
-    if let Some(end) = end {
+    if let Some(end) = trouble(cell) {
         text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
     }
     let times: Vec<String> =

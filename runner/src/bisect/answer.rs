@@ -1,0 +1,271 @@
+//! What a bisection found, and how it is told.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+use similar::TextDiff;
+
+use super::Subject;
+use super::state::{State, Step, Verdict};
+use crate::parse::clean::one_line;
+
+/// Where it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The first kernel on the newer side.
+    #[serde(with = "subject")]
+    pub first: Subject,
+    /// The last one on the older side.
+    #[serde(with = "subject")]
+    pub before: Subject,
+    /// Kernels between the two that could not be judged: any of them may be the first.
+    #[serde(with = "subjects")]
+    pub doubtful: Vec<Subject>,
+    /// What is known of the first, where it is a commit.
+    pub commit: Option<Commit>,
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// Its whole hash.
+    pub hash: String,
+    /// `Name <mail>`.
+    pub author: String,
+    /// When, as git says it.
+    pub date: String,
+    /// Its subject.
+    pub subject: String,
+    /// `git diff --stat` of it.
+    pub stat: String,
+}
+
+mod subject {
+    use super::Subject;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(s: &Subject, to: S) -> Result<S::Ok, S::Error> {
+        (&s.kernel, &s.shown).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Subject, D::Error> {
+        <(String, String)>::deserialize(d).map(|(kernel, shown)| Subject { kernel, shown })
+    }
+}
+
+mod subjects {
+    use super::Subject;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(all: &[Subject], to: S) -> Result<S::Ok, S::Error> {
+        all.iter().map(|s| (&s.kernel, &s.shown)).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Subject>, D::Error> {
+        let all = Vec::<(String, String)>::deserialize(d)?;
+        Ok(all.into_iter().map(|(kernel, shown)| Subject { kernel, shown }).collect())
+    }
+}
+
+/// What the logs of the last kernel before and of the first one say differently.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The failing test.
+    pub test: String,
+    /// Its message and text on the older side.
+    pub before: String,
+    /// On the newer side.
+    pub after: String,
+    /// The consoles, as a unified diff.
+    pub console: String,
+}
+
+/// Lines of context in a diff.
+const CONTEXT: usize = 2;
+/// Lines of a diff that are shown.
+const MAX_DIFF: usize = 80;
+
+/// A unified diff of two texts, cut to what a person reads. Times are taken out first: they always differ.
+pub fn difference(before: &str, after: &str) -> String {
+    let (before, after) = (without_times(before), without_times(after));
+    let diff = TextDiff::from_lines(&before, &after);
+    let text = diff.unified_diff().context_radius(CONTEXT).header("before", "after").to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.len().checked_sub(MAX_DIFF) {
+        Some(more) if more > 0 => format!("{}\n… {more} lines more\n", lines[..MAX_DIFF].join("\n")),
+        _ => text,
+    }
+}
+
+/// Without printk's times (`[    1.234567] `).
+fn without_times(text: &str) -> String {
+    let line = |line: &str| -> String {
+        let rest = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("] "));
+        match rest {
+            Some((time, rest)) if time.trim().parse::<f64>().is_ok() => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        }
+    };
+    text.lines().map(line).collect()
+}
+
+/// The last line of standard output, for scripts.
+pub fn last_line(state: &State, answer: &Answer) -> String {
+    format!("first {}: {}", state.find.word(), answer.first.shown)
+}
+
+/// The verdicts, a line each.
+pub fn steps(state: &State) -> String {
+    let width = state.steps.iter().map(|step| step.shown.chars().count()).max().unwrap_or(0).min(60);
+    state.steps.iter().map(|step| step_line(step, width, state) + "\n").collect()
+}
+
+/// One verdict.
+pub fn step_line(step: &Step, width: usize, state: &State) -> String {
+    let mut line = format!("{:4}  {:width$}  {:6.1}s", step.verdict, one_line(&step.shown), step.seconds);
+    if step.runs > 1 {
+        let _ = write!(line, "  {} of {} runs failed", step.failed_runs, step.runs);
+        if step.verdict == Verdict::Good {
+            let _ = write!(line, " ({:.0} % sure)", 100.0 * state.confidence(step.runs));
+        }
+    }
+    let reason = one_line(&step.reason);
+    if reason.is_empty() { line } else { format!("{line}  {reason}") }
+}
+
+/// The answer for people.
+pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
+    let mut text = format!("\n{}", steps(state));
+    if !answer.doubtful.is_empty() {
+        let names: Vec<&str> = answer.doubtful.iter().map(|s| s.shown.as_str()).collect();
+        let _ = writeln!(text, "\ncould not be judged, and may be the first as well: {}", names.join(", "));
+    }
+    if let Some(commit) = &answer.commit {
+        let _ = writeln!(
+            text,
+            "\ncommit {}\nAuthor: {}\nDate:   {}\n\n    {}\n\n{}",
+            commit.hash,
+            one_line(&commit.author),
+            one_line(&commit.date),
+            one_line(&commit.subject),
+            commit.stat.trim_end()
+        );
+    }
+    if !evidence.test.is_empty() {
+        let _ =
+            writeln!(text, "\n{} on {}:\n{}", evidence.test, answer.before.shown, indent(&evidence.before));
+        let _ = writeln!(text, "{} on {}:\n{}", evidence.test, answer.first.shown, indent(&evidence.after));
+    }
+    if !evidence.console.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nthe console, {} → {}:\n{}",
+            answer.before.shown, answer.first.shown, evidence.console
+        );
+    }
+    text
+}
+
+fn indent(text: &str) -> String {
+    let text = if text.trim().is_empty() { "passes" } else { text.trim_end() };
+    text.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+/// The answer as Markdown, ready for a mail to a list.
+pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
+    let what = state.find.word();
+    let mut text = format!("# First {what}: {}\n\n", one_line(&answer.first.shown));
+    if let Some(symptom) = &state.symptom {
+        for sign in &symptom.signs {
+            let _ = writeln!(text, "- `{}`: {}", sign.test, one_line(&sign.message));
+        }
+        text.push('\n');
+    }
+    if let Some(commit) = &answer.commit {
+        let short: String = commit.hash.chars().take(12).collect();
+        let _ = writeln!(text, "{}, {}\n", one_line(&commit.author), one_line(&commit.date));
+        let _ = writeln!(text, "    Fixes: {short} (\"{}\")\n", one_line(&commit.subject));
+        let _ = writeln!(text, "```\n{}\n```\n", commit.stat.trim_end());
+    }
+    let _ = writeln!(text, "To reproduce:\n\n    kvet {}\n", crate::quote::command(&state.command));
+    let _ = writeln!(text, "| verdict | kernel | seconds | |\n|---|---|--:|---|");
+    for step in &state.steps {
+        let cell = |text: &str| one_line(text).replace('|', "\\|");
+        let (shown, reason) = (cell(&step.shown), cell(&step.reason));
+        let _ = writeln!(text, "| {} | {shown} | {:.1} | {reason} |", step.verdict, step.seconds);
+    }
+    if !evidence.test.is_empty() {
+        let _ = writeln!(text, "\n`{}` on {}:\n", evidence.test, answer.before.shown);
+        let _ = writeln!(
+            text,
+            "{}\non {}:\n\n{}",
+            indent(&evidence.before),
+            answer.first.shown,
+            indent(&evidence.after)
+        );
+    }
+    if !evidence.console.is_empty() {
+        let _ = writeln!(text, "The console:\n\n```diff\n{}```", evidence.console.replace("```", "'''"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Find;
+    use super::super::state::replay;
+    use super::*;
+
+    #[test]
+    fn the_difference_has_no_times() {
+        let before = "[    0.100000] a\n[    0.200000] b\n[    0.300000] c\n";
+        let after = "[    0.111111] a\n[    0.222222] B\n[    0.333333] c\n";
+        assert_eq!(difference(before, after), "--- before\n+++ after\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
+        assert_eq!(difference(before, &before.replace("0.1", "9.9")), "");
+        let long: String = (0..500).map(|i| format!("{i}\n")).collect();
+        assert!(difference("", &long).ends_with("lines more\n"));
+    }
+
+    #[test]
+    fn everything_is_told() {
+        let mut state = State::new(["bisect", "-t", "a"].map(String::from).to_vec(), Find::Bug, None, 1);
+        state.steps = replay("bad k3\ngood k1\nskip k2 # did not boot\n", "log").unwrap();
+        let subject = |name: &str| Subject { kernel: name.into(), shown: name.into() };
+        let answer = Answer {
+            first: subject("k3"),
+            before: subject("k1"),
+            doubtful: vec![subject("k2")],
+            commit: Some(Commit {
+                hash: "0123456789abcdef".into(),
+                author: "A <a@b>".into(),
+                date: "today".into(),
+                subject: "bpf: break it".into(),
+                stat: " kernel/bpf/helpers.c | 2 +-".into(),
+            }),
+        };
+        let evidence = Evidence {
+            test: "dynptr/a".into(),
+            before: String::new(),
+            after: "expected 3".into(),
+            console: difference("x\n", "y\n"),
+        };
+        assert_eq!(last_line(&state, &answer), "first bad: k3");
+        let text = text(&state, &answer, &evidence);
+        for part in [
+            "bad   k3",
+            "may be the first as well: k2",
+            "bpf: break it",
+            "dynptr/a on k1:\n    passes",
+            "-x\n+y",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let mail = markdown(&state, &answer, &evidence);
+        for part in ["Fixes: 0123456789ab (\"bpf: break it\")", "kvet bisect -t a", "| bad | k3 |", "```diff"]
+        {
+            assert!(mail.contains(part), "{part} in {mail}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! A search over commits: git's own bisection, in a repository of ours that borrows the objects of the user's.
+//!
+//! git decides where to look (merges, skips and paths are its business, git-bisect(1)); we say what is newer and what is older.
+//! The user's repository is only read.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::answer::{Answer, Commit};
+use super::{Next, Search, Subject};
+use crate::error::{Error, IoContext, Result};
+use crate::parse::clean::one_line;
+
+/// git's terms for the two sides.
+const OLDER: &str = "older";
+const NEWER: &str = "newer";
+
+/// A bisection of commits.
+#[derive(Debug)]
+pub struct Commits {
+    /// The user's repository, as kernels are named by it.
+    repository: PathBuf,
+    /// Ours.
+    scratch: PathBuf,
+    older: String,
+    newer: String,
+    /// What git said last.
+    said: String,
+    /// Commits that could not be judged.
+    skipped: Vec<String>,
+}
+
+impl Commits {
+    /// Begins one. `scratch` is a folder that is made, or was made by an earlier beginning and is begun anew; `older` and `newer` are
+    /// revisions of `repository`; only commits that touch `paths` count, if any are given.
+    ///
+    /// # Errors
+    /// The caller's: no such repository, revision or path; the older end is no ancestor. The host's: git fails.
+    pub fn begin(
+        repository: &Path,
+        scratch: &Path,
+        older: &str,
+        newer: &str,
+        paths: &[String],
+    ) -> Result<Self> {
+        let repository = repository.canonicalize().given(format!("find {}", repository.display()))?;
+        let older = resolve(&repository, older)?;
+        let newer = resolve(&repository, newer)?;
+        if !succeeds(git(&repository).args(["merge-base", &older, &newer]))? {
+            return Err(Error::caller(format!(
+                "{} and {} have no common history in {}",
+                short(&older),
+                short(&newer),
+                repository.display()
+            )));
+        }
+        if !scratch.join("HEAD").is_file() {
+            // Bare: nothing is ever checked out here.
+            let mut clone = git(Path::new("."));
+            clone.args(["clone", "--quiet", "--bare", "--shared"]).arg(&repository).arg(scratch);
+            output(&mut clone, "clone the repository")?;
+        }
+        let mut search = Self {
+            repository,
+            scratch: scratch.to_owned(),
+            older,
+            newer,
+            said: String::new(),
+            skipped: Vec::new(),
+        };
+        // An unborn or an old bisection is forgotten: verdicts are kept elsewhere and told again.
+        search.bisect(&["reset"])?;
+        let begin = ["start", "--no-checkout", "--term-old", OLDER, "--term-new", NEWER];
+        let ends = [search.newer.clone(), search.older.clone(), "--".to_owned()];
+        let arguments: Vec<&str> = begin
+            .into_iter()
+            .chain(ends.iter().map(String::as_str))
+            .chain(paths.iter().map(String::as_str))
+            .collect();
+        search.said = search.bisect(&arguments)?;
+        Ok(search)
+    }
+
+    fn bisect(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = git(&self.scratch);
+        command.arg("bisect").args(arguments);
+        let done = command.output().host("run git bisect")?;
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        // 2: only commits are left that cannot be judged, which is an answer.
+        if done.status.success() || done.status.code() == Some(2) {
+            return Ok(text);
+        }
+        let said = String::from_utf8_lossy(&done.stderr);
+        let said = if said.trim().is_empty() { text.as_str() } else { &said };
+        Err(Error::host(format!("git bisect {}: {}", arguments.join(" "), one_line(said.trim()))))
+    }
+
+    /// How a commit is shown: its short hash and its subject.
+    fn subject(&self, hash: &str) -> Result<Subject> {
+        let text = output(git(&self.scratch).args(["log", "-1", "--format=%s", hash]), "look at a commit")?;
+        Ok(Subject {
+            kernel: format!("git:{}@{hash}", self.repository.display()),
+            shown: format!("{} {}", short(hash), one_line(text.trim())),
+        })
+    }
+
+    fn commit(&self, hash: &str) -> Result<Commit> {
+        let format = "--format=%H%n%an <%ae>%n%ad%n%s";
+        let text = output(git(&self.scratch).args(["log", "-1", format, hash]), "look at a commit")?;
+        let stat = ["show", "--stat=100", "--format=", "--no-color", hash];
+        let stat = output(git(&self.scratch).args(stat), "look at a commit")?;
+        let mut lines = text.lines();
+        let mut line = || lines.next().unwrap_or_default().to_owned();
+        Ok(Commit {
+            hash: line(),
+            author: line(),
+            date: line(),
+            subject: line(),
+            stat: stat.trim_end().to_owned(),
+        })
+    }
+
+    /// The answer, if git has one.
+    fn answer(&self) -> Result<Option<Answer>> {
+        let found = format!(" is the first {NEWER} commit");
+        if let Some(hash) = self.said.lines().find_map(|line| line.strip_suffix(&found)) {
+            return self.answer_of(hash, &[]).map(Some);
+        }
+        if !self.said.contains("We cannot bisect more!") {
+            return Ok(None);
+        }
+        // The candidates, the certain one last: those that were skipped, and the oldest that is known to be newer.
+        let candidates: Vec<&str> = self.said.lines().map(str::trim).filter(|line| is_hash(line)).collect();
+        let certain = candidates.iter().find(|hash| !self.skipped.iter().any(|s| s == *hash));
+        let Some(certain) = certain.or(candidates.last()) else {
+            return Err(Error::host(format!("git bisect names no commit: {}", one_line(&self.said))));
+        };
+        let doubtful: Vec<&str> = candidates.iter().copied().filter(|hash| hash != certain).collect();
+        self.answer_of(certain, &doubtful).map(Some)
+    }
+
+    fn answer_of(&self, hash: &str, doubtful: &[&str]) -> Result<Answer> {
+        // The parent that is on the older side; for a first commit of all there is none.
+        let parents =
+            output(git(&self.scratch).args(["rev-list", "--parents", "-1", hash]), "look at a commit")?;
+        let before = parents.split_whitespace().nth(1).unwrap_or(&self.older).to_owned();
+        Ok(Answer {
+            first: self.subject(hash)?,
+            before: self.subject(&before)?,
+            doubtful: doubtful.iter().map(|hash| self.subject(hash)).collect::<Result<_>>()?,
+            commit: Some(self.commit(hash)?),
+        })
+    }
+}
+
+impl Search for Commits {
+    fn ends(&self) -> (Subject, Subject) {
+        let name = |hash: &str| {
+            self.subject(hash).unwrap_or_else(|_| Subject {
+                kernel: format!("git:{}@{hash}", self.repository.display()),
+                shown: short(hash),
+            })
+        };
+        (name(&self.older), name(&self.newer))
+    }
+
+    fn next(&mut self) -> Result<Next> {
+        if let Some(answer) = self.answer()? {
+            return Ok(Next::Done(answer));
+        }
+        let head = ["rev-parse", "--verify", "--quiet", "BISECT_HEAD"];
+        let head = output(git(&self.scratch).args(head), "find the next commit")?;
+        let (left, steps) = progress(&self.said);
+        Ok(Next::Test { subject: self.subject(head.trim())?, left, steps })
+    }
+
+    fn tell(&mut self, subject: &Subject, newer: Option<bool>) -> Result<()> {
+        let hash = subject.kernel.rsplit('@').next().unwrap_or_default().to_owned();
+        let word = match newer {
+            Some(true) => NEWER,
+            Some(false) => OLDER,
+            None => "skip",
+        };
+        if newer.is_none() {
+            self.skipped.push(hash.clone());
+        }
+        self.said = self.bisect(&[word, &hash])?;
+        Ok(())
+    }
+}
+
+/// `Bisecting: 5 revisions left to test after this (roughly 3 steps)`.
+fn progress(said: &str) -> (usize, usize) {
+    let numbers: Vec<usize> = said
+        .lines()
+        .find(|line| line.starts_with("Bisecting:"))
+        .into_iter()
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_digit()))
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0))
+}
+
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
+/// The commit that a revision of the user's names.
+///
+/// # Errors
+/// The caller's: it names none.
+pub fn resolve(repository: &Path, revision: &str) -> Result<String> {
+    let name = format!("{revision}^{{commit}}");
+    let mut command = git(repository);
+    command.args(["rev-parse", "--verify", "--quiet", "--end-of-options", &name]);
+    let done = command.output().host("run git")?;
+    let hash = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+    if done.status.success() && is_hash(&hash) {
+        return Ok(hash);
+    }
+    Err(Error::caller(format!("'{revision}' is no commit of {}", repository.display())))
+}
+
+/// git with nothing of the user's settings that changes what it says.
+fn git(folder: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(folder).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_PAGER", "cat");
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(variable);
+    }
+    command.stdin(std::process::Stdio::null());
+    command
+}
+
+fn succeeds(command: &mut Command) -> Result<bool> {
+    Ok(command.output().host("run git")?.status.success())
+}
+
+fn output(command: &mut Command, action: &str) -> Result<String> {
+    let done = command.output().host("run git")?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        return Err(Error::host(format!("cannot {action}: {}", one_line(said.trim()))));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+
+    /// A repository with that many commits on one line; `file` holds the number of the commit.
+    pub(crate) fn repository(commits: usize) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |arguments: &[&str]| {
+            let mut command = git(dir.path());
+            for (name, value) in [("NAME", "T"), ("EMAIL", "t@example")] {
+                command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+            }
+            output(command.args(arguments), "set up").unwrap();
+        };
+        run(&["init", "--quiet", "--initial-branch=main"]);
+        for i in 0..commits {
+            std::fs::write(dir.path().join("file"), format!("{i}\n")).unwrap();
+            run(&["add", "file"]);
+            run(&["commit", "--quiet", "-m", &format!("commit {i}")]);
+        }
+        dir
+    }
+
+    fn find(commits: usize, first: usize, skip: &[usize]) -> (Answer, usize) {
+        let repository = repository(commits);
+        let scratch = tempfile::tempdir().unwrap();
+        let older = format!("HEAD~{}", commits - 1);
+        let mut search =
+            Commits::begin(repository.path(), &scratch.path().join("bisect"), &older, "HEAD", &[]).unwrap();
+        for verdicts in 0..commits {
+            match search.next().unwrap() {
+                Next::Done(answer) => return (answer, verdicts),
+                Next::Test { subject, .. } => {
+                    let number: usize = subject.shown.rsplit(' ').next().unwrap().parse().unwrap();
+                    search.tell(&subject, (!skip.contains(&number)).then_some(number >= first)).unwrap();
+                }
+            }
+        }
+        panic!("no end");
+    }
+
+    #[test]
+    fn the_first_commit_is_found() {
+        let (answer, verdicts) = find(20, 13, &[]);
+        assert!(answer.first.shown.ends_with(" commit 13"), "{answer:?}");
+        assert!(answer.before.shown.ends_with(" commit 12"), "{answer:?}");
+        assert!(answer.first.kernel.starts_with("git:/"), "{answer:?}");
+        let commit = answer.commit.unwrap();
+        assert_eq!((commit.author.as_str(), commit.subject.as_str()), ("T <t@example>", "commit 13"));
+        assert!(commit.stat.contains("file | 2 +-"), "{}", commit.stat);
+        assert!(verdicts <= 5);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_gone_around_or_named() {
+        let (answer, _) = find(20, 13, &[9, 15]);
+        assert!(answer.first.shown.ends_with(" commit 13") && answer.doubtful.is_empty(), "{answer:?}");
+        let (answer, _) = find(6, 4, &[2, 3]);
+        assert!(answer.first.shown.ends_with(" commit 4"), "{answer:?}");
+        let doubtful: Vec<&str> =
+            answer.doubtful.iter().map(|s| s.shown.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(doubtful.len(), 2, "{doubtful:?}");
+    }
+
+    #[test]
+    fn begun_again_it_asks_the_same() {
+        let repository = repository(8);
+        let scratch = tempfile::tempdir().unwrap();
+        let begin =
+            || Commits::begin(repository.path(), &scratch.path().join("b"), "HEAD~7", "HEAD", &[]).unwrap();
+        let first = begin().next().unwrap();
+        assert_eq!(begin().next().unwrap(), first);
+        let Next::Test { left, steps, .. } = first else { panic!() };
+        assert_eq!((left, steps), (3, 2));
+    }
+
+    #[test]
+    fn what_is_no_commit_is_named() {
+        let repository = repository(3);
+        let scratch = tempfile::tempdir().unwrap();
+        let begin = |older, newer| {
+            Commits::begin(repository.path(), &scratch.path().join("b"), older, newer, &[]).unwrap_err()
+        };
+        let e = begin("v6.12", "HEAD");
+        assert_eq!(e.fault(), Fault::Caller);
+        assert!(e.to_string().contains("'v6.12' is no commit of"), "{e}");
+        assert!(begin("HEAD", "--help").to_string().contains("'--help' is no commit"));
+    }
+}

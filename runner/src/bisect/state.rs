@@ -1,0 +1,247 @@
+//! What a bisection knows: a file that is written after every verdict.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Find;
+use super::answer::Answer;
+use super::symptom::Symptom;
+use crate::error::{Error, IoContext, Result};
+use crate::parse::clean::one_line;
+use crate::report::whole::write_whole;
+
+/// The format of the file.
+const FORMAT: u32 = 1;
+
+/// What a kernel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The symptom is not there.
+    Good,
+    /// It is.
+    Bad,
+    /// It cannot be told: not built, not booted, an unrelated crash, no such test.
+    Skip,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Verdict::Good => "good",
+            Verdict::Bad => "bad",
+            Verdict::Skip => "skip",
+        })
+    }
+}
+
+/// One verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The kernel's spec.
+    pub kernel: String,
+    /// The kernel for people.
+    pub shown: String,
+    /// What it is.
+    pub verdict: Verdict,
+    /// Why: the message of the failing test, or what kept it from being judged.
+    pub reason: String,
+    /// `uname -r`.
+    pub release: Option<String>,
+    /// What tells the kernel from others.
+    pub signature: Option<String>,
+    /// How long it took, with fetching or building.
+    pub seconds: f64,
+    /// How often it was booted.
+    pub runs: usize,
+    /// How often the symptom was there.
+    pub failed_runs: usize,
+    /// The folders of its runs.
+    pub dirs: Vec<PathBuf>,
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The format of this description.
+    pub format: u32,
+    /// The command line that began it, without the program's name.
+    pub command: Vec<String>,
+    /// What is looked for.
+    pub find: Find,
+    /// `--match`.
+    pub matching: Option<String>,
+    /// How often a kernel is booted before it is good.
+    pub runs: usize,
+    /// What both ends showed.
+    pub symptom: Option<Symptom>,
+    /// How often the symptom was there on the bad end, of all its runs.
+    pub failure_rate: f64,
+    /// The verdicts, in order.
+    pub steps: Vec<Step>,
+    /// The end.
+    pub answer: Option<Answer>,
+}
+
+impl State {
+    /// One that knows nothing.
+    pub fn new(command: Vec<String>, find: Find, matching: Option<String>, runs: usize) -> Self {
+        Self {
+            format: FORMAT,
+            command,
+            find,
+            matching,
+            runs,
+            symptom: None,
+            failure_rate: 1.0,
+            steps: Vec::new(),
+            answer: None,
+        }
+    }
+
+    /// The verdict on a kernel.
+    pub fn of(&self, kernel: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.kernel == kernel)
+    }
+
+    /// The verdict on a kernel of the same signature that was booted.
+    pub fn of_signature(&self, signature: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.runs > 0 && step.signature.as_deref() == Some(signature))
+    }
+
+    /// How sure a `good` is, 0 to 1: the chance that a bad kernel would have shown itself in that many runs.
+    pub fn confidence(&self, runs: usize) -> f64 {
+        1.0 - (1.0 - self.failure_rate).powi(i32::try_from(runs).unwrap_or(i32::MAX))
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The caller's: there is none, or not one of ours.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).given(format!("read the bisection {}", path.display()))?;
+        let state: Self = serde_json::from_slice(&text)
+            .map_err(|e| Error::caller(format!("{} is no bisection of kvet's", path.display())).because(e))?;
+        if state.format != FORMAT {
+            return Err(Error::caller(format!(
+                "{} has format {}, this kvet knows {FORMAT}",
+                path.display(),
+                state.format
+            )));
+        }
+        Ok(state)
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// The host's: it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::host("cannot turn the bisection into JSON").because(e))?;
+        write_whole(path, &bytes)
+    }
+
+    /// The verdicts as text, for [`replay`].
+    pub fn log(&self) -> String {
+        let mut text = format!("# kvet {}\n", crate::quote::command(&self.command));
+        for step in &self.steps {
+            let reason = one_line(&step.reason);
+            let comment = if reason.is_empty() { String::new() } else { format!("  # {reason}") };
+            let _ = writeln!(text, "{} {}{comment}", step.verdict, step.kernel);
+        }
+        text
+    }
+}
+
+/// Verdicts out of a log: lines of a verdict and a kernel; `#` begins a comment.
+///
+/// # Errors
+/// The caller's: a line is neither; the message has its number.
+pub fn replay(text: &str, name: &str) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let words = line.split_once('#').map_or(line, |(words, _)| words).trim();
+        if words.is_empty() {
+            continue;
+        }
+        let verdict = |word: &str| match word {
+            "good" => Some(Verdict::Good),
+            "bad" => Some(Verdict::Bad),
+            "skip" => Some(Verdict::Skip),
+            _ => None,
+        };
+        let (verdict, kernel) = words
+            .split_once(' ')
+            .and_then(|(word, kernel)| Some((verdict(word)?, kernel.trim())))
+            .ok_or_else(|| {
+                Error::caller(format!(
+                    "{name}:{}: '{}' should be 'good', 'bad' or 'skip' and a kernel",
+                    number + 1,
+                    one_line(words)
+                ))
+            })?;
+        steps.push(Step {
+            kernel: kernel.to_owned(),
+            shown: kernel.to_owned(),
+            verdict,
+            reason: format!("said by {name}"),
+            release: None,
+            signature: None,
+            seconds: 0.0,
+            runs: 0,
+            failed_runs: 0,
+            dirs: Vec::new(),
+        });
+    }
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_reads_back() {
+        let command = ["bisect", "-t", "a b"].map(String::from).to_vec();
+        let mut state = State::new(command, Find::Bug, None, 1);
+        state.steps =
+            replay("bad debian:7.2\n\n# x\ngood debian:6.1  # fine\nskip git:~/l@v6 # no\n", "f").unwrap();
+        let log = state.log();
+        assert!(log.starts_with("# kvet bisect -t 'a b'\nbad debian:7.2  # said by f\n"), "{log}");
+        let again = replay(&log, "f").unwrap();
+        assert_eq!(again, state.steps);
+        assert_eq!(again[2].verdict, Verdict::Skip);
+        for wrong in ["new debian:7.2", "good", "x"] {
+            let e = replay(&format!("\n{wrong}"), "f").unwrap_err().to_string();
+            assert!(e.starts_with(&format!("f:2: '{wrong}'")), "{e}");
+        }
+    }
+
+    #[test]
+    fn it_survives_and_foreign_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let state = State::new(vec!["bisect".into()], Find::Fix, Some("x.*".into()), 3);
+        state.save(&path).unwrap();
+        assert_eq!(State::load(&path).unwrap(), state);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"format\": 1", "\"format\": 9")).unwrap();
+        assert!(State::load(&path).unwrap_err().to_string().contains("has format 9"));
+        std::fs::write(&path, "{}").unwrap();
+        assert!(State::load(&path).unwrap_err().to_string().contains("no bisection of kvet's"));
+    }
+
+    #[test]
+    fn confidence_grows_with_the_runs() {
+        let mut state = State::new(Vec::new(), Find::Bug, None, 4);
+        state.failure_rate = 0.5;
+        assert_eq!(state.confidence(2), 0.75);
+        state.failure_rate = 1.0;
+        assert_eq!(state.confidence(1), 1.0);
+    }
+}

@@ -1,0 +1,250 @@
+//! `kvet bisect`.
+
+mod ends;
+mod lab;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::bisect::answer::{self, Answer, Evidence};
+use crate::bisect::state::{State, Verdict, replay};
+use crate::bisect::{Bisection, Find, News, Search};
+use crate::cmd::args::{BisectArgs, Cli, Command};
+use crate::cmd::{Setup, print};
+use crate::error::{Error, Fault, IoContext, Result, exit};
+use crate::event::{CellReport, RunReport};
+use crate::parse::clean::one_line;
+use crate::report::store::{self, RunDir};
+use crate::report::term::ColorChoice;
+use crate::report::whole::write_whole;
+use ends::Stage;
+use lab::Kernels;
+
+/// The file that a bisection lives in.
+const STATE: &str = "state.json";
+
+/// Finds the first bad kernel, or the first good one again.
+pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
+    if let Some(folder) = &args.log {
+        let folder = found(folder, &args.output)?;
+        return print(&State::load(&folder.join(STATE))?.log());
+    }
+    let Some(folder) = &args.resume else {
+        let command: Vec<String> =
+            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let stamp = format!("bisect-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
+        let folder = RunDir::create_at(&args.output, &stamp, &[])?.path().to_owned();
+        return bisect(args, &folder, &command, color);
+    };
+    let folder = found(folder, &args.output)?;
+    // It goes on with what it was begun with.
+    let command = State::load(&folder.join(STATE))?.command;
+    let words = std::iter::once("kvet".to_owned()).chain(command.iter().cloned());
+    let cli = Cli::try_parse_from(words).map_err(|e| {
+        Error::caller(format!("{}: its command line is not understood", folder.display())).because(e)
+    })?;
+    match cli.command {
+        Command::Bisect(args) => bisect(&args, &folder, &command, color),
+        _ => Err(Error::caller(format!("{} is no bisection", folder.display()))),
+    }
+}
+
+/// The folder that was named, or the newest one.
+fn found(named: &Path, output: &Path) -> Result<PathBuf> {
+    if !named.as_os_str().is_empty() {
+        return Ok(named.to_owned());
+    }
+    let entries = std::fs::read_dir(output).given(format!("list {}", output.display()))?;
+    let names = entries.flatten().map(|entry| entry.path());
+    names
+        .filter(|path| path.join(STATE).is_file())
+        .max()
+        .ok_or_else(|| Error::caller(format!("there is no bisection in {}", output.display())))
+}
+
+fn bisect(args: &BisectArgs, folder: &Path, command: &[String], color: ColorChoice) -> Result<u8> {
+    let _lock = lock(folder)?;
+    let setup = Setup::new()?;
+    setup.resources.cancel.on_signals()?;
+    let mut lab = Kernels::new(args, &setup, folder, color)?;
+    let (releases, commits) = ends::stages(args, &setup, folder)?;
+    let mut last = None;
+    if let Some(stage) = releases {
+        let path = folder.join(STATE);
+        last = Some(search(args, stage, &path, command, &mut lab)?);
+    }
+    if let Some(begin) = commits {
+        // The first level's neighbours are the second level's ends.
+        let between =
+            last.as_ref().map(|(_, answer)| (answer.before.kernel.as_str(), answer.first.kernel.as_str()));
+        let stage = begin.stage(between)?;
+        let path = if last.is_some() { folder.join("commits.json") } else { folder.join(STATE) };
+        last = Some(search(args, stage, &path, command, &mut lab)?);
+    }
+    let (state, found) = last.ok_or_else(|| Error::host("a bisection without a search"))?;
+    report(folder, &state, &found)
+}
+
+/// Two kvets in one bisection would spoil it.
+fn lock(folder: &Path) -> Result<Flock<File>> {
+    let path = folder.join("lock");
+    let file = File::create(&path).given(format!("open {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| Error::caller(format!("another kvet works on {}", folder.display())))
+}
+
+fn search(
+    args: &BisectArgs,
+    mut stage: Stage,
+    path: &Path,
+    command: &[String],
+    lab: &mut Kernels,
+) -> Result<(State, Answer)> {
+    let mut state = match path.is_file() {
+        true => State::load(path)?,
+        false => State::new(command.to_vec(), stage.find, args.matching.clone(), usize::from(args.runs)),
+    };
+    if let (Some(file), true) = (&args.replay, state.steps.is_empty()) {
+        let text = std::fs::read_to_string(file).given(format!("read {}", file.display()))?;
+        state.steps = replay(&text, &file.display().to_string())?;
+    }
+    let search: &mut dyn Search = &mut *stage.search;
+    let mut seconds: Vec<f64> = state.steps.iter().filter(|s| s.runs > 0).map(|s| s.seconds).collect();
+    let shown = state.clone();
+    let mut bisection = Bisection {
+        state,
+        search,
+        lab,
+        save: &mut |state| state.save(path),
+        tell: &mut |news| tell(news, &shown, &mut seconds),
+    };
+    let answer = bisection.run().map_err(|e| match e.fault() {
+        Fault::Interrupted => e.hint("`kvet bisect --resume` goes on"),
+        _ => e,
+    })?;
+    Ok((bisection.state, answer))
+}
+
+/// What goes on, on standard error.
+fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
+    match news {
+        News::Begin(subject, Some((left, steps))) => {
+            let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+            let eta = Duration::from_secs_f64((mean * (steps + 1) as f64).round());
+            let eta = if seconds.is_empty() { String::new() } else { format!(", about {eta:?}") };
+            eprintln!(
+                "testing {} ({left} left after it, {} to go{eta})",
+                one_line(&subject.shown),
+                plural(steps + 1)
+            );
+        }
+        News::Begin(subject, None) => eprintln!("testing the end {}", one_line(&subject.shown)),
+        News::Judged(step) => {
+            if step.runs > 0 {
+                seconds.push(step.seconds);
+            }
+            eprintln!("{}", answer::step_line(step, 0, state));
+        }
+        News::Confirmed(symptom) => {
+            for sign in &symptom.signs {
+                eprintln!("the symptom: {}: {}", one_line(&sign.test), one_line(&sign.message));
+            }
+        }
+        News::Note(text) => eprintln!("note: {}", one_line(&text)),
+    }
+}
+
+fn plural(steps: usize) -> String {
+    if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
+}
+
+/// Everything that is written of an answer, and what is printed of it.
+fn report(folder: &Path, state: &State, found: &Answer) -> Result<u8> {
+    let evidence = evidence(state, found);
+    write_whole(&folder.join("answer.md"), answer::markdown(state, found, &evidence).as_bytes())?;
+    let json = serde_json::to_vec_pretty(&state)
+        .map_err(|e| Error::host("cannot turn the answer into JSON").because(e))?;
+    write_whole(&folder.join("answer.json"), &json)?;
+    write_whole(&folder.join("log"), state.log().as_bytes())?;
+    let cells = cells(state);
+    if !folder.join("report.json").exists() && !cells.is_empty() {
+        store::store_report(folder, &run_report(folder, state, cells))?;
+    }
+    print(&answer::text(state, found, &evidence))?;
+    print(&format!("\nthe whole in {}\n{}\n", folder.display(), answer::last_line(state, found)))?;
+    Ok(exit::PASSED)
+}
+
+/// The last run of each step, as it was stored.
+fn cells(state: &State) -> Vec<CellReport> {
+    let mut cells: Vec<CellReport> = Vec::new();
+    for step in state.steps.iter().filter(|step| step.runs > 0) {
+        let run = step.dirs.last().and_then(|dir| dir.parent()).and_then(|run| store::load(run).ok());
+        cells.extend(
+            run.into_iter()
+                .flat_map(|run| run.cells)
+                .filter(|c| !cells.iter().any(|o| o.id == c.id))
+                .collect::<Vec<_>>(),
+        );
+    }
+    cells
+}
+
+fn run_report(folder: &Path, state: &State, cells: Vec<CellReport>) -> RunReport {
+    let seconds: f64 = state.steps.iter().map(|step| step.seconds).sum();
+    let mut report = RunReport {
+        run_id: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        dir: folder.to_owned(),
+        command: state.command.clone(),
+        kvet: env!("CARGO_PKG_VERSION").to_owned(),
+        planned: cells.iter().map(|cell| cell.id.clone()).collect(),
+        cells,
+        wall: Duration::from_secs_f64(seconds),
+        exit_code: 0,
+    };
+    report.exit_code = crate::report::verdict(&report);
+    report
+}
+
+/// What the runs on both sides of the answer say differently.
+fn evidence(state: &State, found: &Answer) -> Evidence {
+    let run = |kernel: &str| -> Option<CellReport> {
+        let step = state.of(kernel).filter(|step| step.verdict != Verdict::Skip)?;
+        store::load(step.dirs.last()?.parent()?).ok()?.cells.into_iter().next()
+    };
+    let (Some(before), Some(after)) = (run(&found.before.kernel), run(&found.first.kernel)) else {
+        return Evidence::default();
+    };
+    let Some(test) = state.symptom.as_ref().and_then(|s| s.names().into_iter().next()) else {
+        return Evidence::default();
+    };
+    let case = |run: &CellReport| {
+        let case = run.cases.iter().find(|case| case.name == test);
+        case.map(|case| format!("{}\n{}", case.message, case.detail)).unwrap_or_default().trim().to_owned()
+    };
+    let console = |run: &CellReport| std::fs::read_to_string(run.dir.join("console.log")).unwrap_or_default();
+    let marks = format!("kvet-test: RUN {test}");
+    let part = |text: &str| -> String {
+        // Only what was said while the test ran: the boots of two kernels differ in everything.
+        let from = text.lines().skip_while(|line| !line.contains(&marks)).skip(1);
+        from.take_while(|line| !line.contains("kvet-test: ")).map(|line| format!("{line}\n")).collect()
+    };
+    Evidence {
+        before: case(&before),
+        after: case(&after),
+        console: answer::difference(&part(&console(&before)), &part(&console(&after))),
+        test,
+    }
+}
+
+/// What the find flag says.
+pub(super) fn find_of(args: &BisectArgs) -> Find {
+    match args.find {
+        Some(crate::cmd::args::FindArg::Fix) => Find::Fix,
+        Some(crate::cmd::args::FindArg::Bug) | None => Find::Bug,
+    }
+}

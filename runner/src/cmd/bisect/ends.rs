@@ -1,0 +1,166 @@
+//! From what was typed to searches.
+
+use std::path::{Path, PathBuf};
+
+use super::find_of;
+use super::lab::arch;
+use crate::bisect::git::Commits;
+use crate::bisect::releases::Row;
+use crate::bisect::{Find, Search, Subject};
+use crate::cmd::args::BisectArgs;
+use crate::cmd::{Setup, plain_progress};
+use crate::error::{Error, Result};
+use crate::kernel::{self, KernelSpec, KernelVersion, Release, VersionPattern};
+
+/// A search that is ready.
+pub struct Stage {
+    pub search: Box<dyn Search>,
+    pub find: Find,
+}
+
+/// A search over commits whose ends may have to be found first.
+pub struct CommitStage {
+    tree: PathBuf,
+    scratch: PathBuf,
+    paths: Vec<String>,
+    /// Revisions, the older one first; none if they are what a search over releases finds.
+    ends: Option<(String, String)>,
+    find: Find,
+}
+
+impl CommitStage {
+    /// Begins it. `between` are the neighbours that a search over releases found.
+    ///
+    /// # Errors
+    /// As [`Commits::begin`].
+    pub fn stage(self, between: Option<(&str, &str)>) -> Result<Stage> {
+        let (older, newer) = match (self.ends, between) {
+            (Some(ends), _) => ends,
+            (None, Some((older, newer))) => (tag(older)?, tag(newer)?),
+            (None, None) => return Err(Error::host("a bisection of commits without ends")),
+        };
+        let search = Commits::begin(&self.tree, &self.scratch, &older, &newer, &self.paths)?;
+        Ok(Stage { search: Box::new(search), find: self.find })
+    }
+}
+
+/// The tag that a release has in a kernel's tree.
+fn tag(kernel: &str) -> Result<String> {
+    match kernel.parse()? {
+        KernelSpec::Debian { version: VersionPattern::Exact(version), .. } => Ok(format!("v{version}")),
+        other => Err(Error::host(format!("{other} names no release"))),
+    }
+}
+
+/// The searches that are asked for: over releases, over commits, or one after the other.
+pub fn stages(
+    args: &BisectArgs,
+    setup: &Setup,
+    folder: &Path,
+) -> Result<(Option<Stage>, Option<CommitStage>)> {
+    let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
+        return Err(Error::caller("--good and --bad name the two ends"));
+    };
+    let commits = |ends, find| CommitStage {
+        tree: args.tree.clone().unwrap_or_default(),
+        scratch: folder.join("git"),
+        paths: args.paths.clone(),
+        ends,
+        find,
+    };
+    let stock = |end: &str| end.starts_with("debian:");
+    match &args.tree {
+        Some(_) if stock(good) != stock(bad) => Err(Error::caller(format!(
+            "{good} and {bad}: one is a release and the other a revision; both must be the same"
+        ))),
+        Some(_) if !stock(good) => {
+            let find = find_of(args);
+            let (older, newer) = match find {
+                Find::Bug => (good, bad),
+                Find::Fix => (bad, good),
+            };
+            Ok((None, Some(commits(Some((older.clone(), newer.clone())), find))))
+        }
+        tree => {
+            if tree.is_some() && args.find.is_some() {
+                return Err(Error::caller(
+                    "--find is for commits; the versions of two releases say which is older",
+                ));
+            }
+            let stage = release_stage(args, setup, good, bad)?;
+            let find = stage.find;
+            Ok((Some(stage), tree.is_some().then(|| commits(None, find))))
+        }
+    }
+}
+
+fn release_stage(args: &BisectArgs, setup: &Setup, good: &str, bad: &str) -> Result<Stage> {
+    let good = version(args, setup, good, "--good")?;
+    let bad = version(args, setup, bad, "--bad")?;
+    if good == bad {
+        return Err(Error::caller(format!("--good and --bad are the same kernel, {good}")));
+    }
+    let (from, to) = (good.min(bad), good.max(bad));
+    let resources = &setup.resources;
+    let all = kernel::releases(
+        from,
+        to,
+        arch(args)?,
+        &resources.cache,
+        &resources.sources,
+        &mut plain_progress(),
+        &resources.cancel,
+    )?;
+    let subjects = row(&all, from, to);
+    let find = if good < bad { Find::Bug } else { Find::Fix };
+    Ok(Stage { search: Box::new(Row::new(subjects)), find })
+}
+
+/// The releases between two others, and these.
+fn row(all: &[Release], from: KernelVersion, to: KernelVersion) -> Vec<Subject> {
+    let between = all.iter().map(|release| release.version).filter(|v| *v > from && *v < to);
+    let versions = std::iter::once(from).chain(between).chain(std::iter::once(to));
+    versions
+        .map(|version| Subject {
+            kernel: KernelSpec::Debian { suite: None, version: VersionPattern::Exact(version) }.to_string(),
+            shown: version.to_string(),
+        })
+        .collect()
+}
+
+/// Which release an end is: a series is its newest one.
+fn version(args: &BisectArgs, setup: &Setup, end: &str, flag: &str) -> Result<KernelVersion> {
+    let spec: KernelSpec = end.parse().map_err(|e: Error| e.context(flag))?;
+    if !matches!(spec, KernelSpec::Debian { .. }) {
+        return Err(Error::caller(format!(
+            "{flag} {end}: a bisection over releases has debian: kernels as its ends"
+        ))
+        .hint("commits are bisected with --tree DIR, and --good and --bad are then revisions"));
+    }
+    let resources = &setup.resources;
+    let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
+    let kernel = kernel::acquire(&spec, arch(args)?, cache, sources, &mut plain_progress(), cancel)?;
+    Ok(kernel.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_both_ends_once_and_what_is_between() {
+        let v = |text: &str| text.parse::<KernelVersion>().unwrap();
+        let all: Vec<Release> = ["6.1.192", "7.2.6", "7.2.9", "7.2.12", "7.3-rc7"]
+            .map(|text| Release { version: v(text), modules: true })
+            .to_vec();
+        let names: Vec<String> = row(&all, v("7.2.6"), v("7.2.12")).into_iter().map(|s| s.kernel).collect();
+        assert_eq!(names, ["debian:7.2.6", "debian:7.2.9", "debian:7.2.12"]);
+    }
+
+    #[test]
+    fn releases_have_tags() {
+        assert_eq!(tag("debian:7.2.9").unwrap(), "v7.2.9");
+        assert_eq!(tag("debian:7.3-rc7").unwrap(), "v7.3-rc7");
+        assert_eq!(tag("debian:7.0.0").unwrap(), "v7.0");
+    }
+}

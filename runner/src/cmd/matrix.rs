@@ -1,0 +1,253 @@
+//! `kvet matrix`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::arch::Arch;
+use crate::cell::slots::{Share, Slots};
+use crate::cmd::args::{CiSystem, MatrixArgs};
+use crate::cmd::running::{Outputs, exit_code, run_plan};
+use crate::cmd::{Setup, complain, print};
+use crate::error::{Error, IoContext, Result};
+use crate::event::CellId;
+use crate::plan::{Plan, Request, ShareMode};
+use crate::report::term::{ColorChoice, Style};
+use crate::schedule::shard::{Shard, assign};
+use crate::schedule::{Options, times::Times};
+use crate::spec::home::Home;
+use crate::spec::matrix::{self, CellSettings, Defaults, MatrixCell};
+use crate::spec::to_yaml;
+
+/// The matrix of `kvet matrix` without a file and without `-k`.
+const DEFAULT: &str = "dynptr";
+
+/// Runs a matrix, or tells what it would be.
+pub fn run(args: &MatrixArgs, color: ColorChoice) -> Result<u8> {
+    let mut setup = Setup::new()?;
+    let plan = Plan::of_matrix(&cells(args, &setup)?, &request(args), &setup.home, &setup.config)?;
+    if let Some(system) = args.emit {
+        return print(&emit(args, system, &plan.planned)?);
+    }
+    let plan = match args.shard {
+        Some(shard) => shard_of(plan, shard, args.times.as_deref())?,
+        None => plan,
+    };
+    let times = Times::recorded(setup.resources.cache.root());
+    if args.dry_run {
+        return print(&listing(&plan, &times));
+    }
+    let jobs = match args.jobs {
+        Some(jobs) => usize::from(jobs),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let cpus = u32::try_from(jobs).unwrap_or(u32::MAX);
+    setup.resources.slots = Slots::new(Share { cpus, memory_mib: memory_for_guests()? });
+    setup.resources.cancel.on_signals()?;
+    let outputs = Outputs { places: &args.outputs, style: Style::Cells, verbose: args.verbose, color };
+    let weights = times.weights(plan.cells.iter().map(|cell| &cell.id));
+    let options = Options { jobs, fail_fast: args.fail_fast, weights };
+    let (report, complete) = run_plan(&plan, &setup, &outputs, &options)?;
+    let mut times = times;
+    times.add(&report);
+    if let Err(error) = times.record(setup.resources.cache.root()) {
+        // The results are there; only the next run's order suffers.
+        complain(&error, color);
+    }
+    complete?;
+    exit_code(&report)
+}
+
+/// The cells of the file, or the product of the flags.
+fn cells(args: &MatrixArgs, setup: &Setup) -> Result<Vec<MatrixCell>> {
+    let defaults = Defaults { arch: Arch::host()?, suite: setup.config.suite.clone() };
+    if args.kernels.is_empty() {
+        let named = args.file.clone().unwrap_or_else(|| DEFAULT.into());
+        return matrix::load(&find_file(&named, &setup.home)?, &defaults);
+    }
+    let archs = if args.archs.is_empty() { vec![defaults.arch] } else { args.archs.clone() };
+    let suites = if args.suites.is_empty() { vec![defaults.suite] } else { args.suites.clone() };
+    let mut cells: Vec<MatrixCell> = Vec::new();
+    for kernel in &args.kernels {
+        for &arch in &archs {
+            for suite in &suites {
+                let cell = MatrixCell {
+                    kernel: kernel.clone(),
+                    arch,
+                    suite: suite.clone(),
+                    settings: CellSettings::default(),
+                    place: "-k".into(),
+                };
+                // Said twice is meant once.
+                if !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+        }
+    }
+    Ok(cells)
+}
+
+/// A file by its path, or one of ours by its name.
+fn find_file(named: &Path, home: &Home) -> Result<PathBuf> {
+    if named.extension().is_some() || named.components().count() > 1 {
+        return Ok(named.to_owned());
+    }
+    let folder = home.config("matrix");
+    let path = folder.join(named).with_extension("yaml");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let mut known: Vec<String> = std::fs::read_dir(&folder)
+        .host(format!("list {}", folder.display()))?
+        .flatten()
+        .filter_map(|entry| entry.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()))
+        .collect();
+    known.sort();
+    Err(Error::caller(format!("unknown matrix '{}'; known: {}", named.display(), known.join(", ")))
+        .hint("a matrix of your own is named by the path of its file"))
+}
+
+fn request(args: &MatrixArgs) -> Request {
+    Request {
+        tests: args.tests.clone(),
+        accel: args.hardware.accel,
+        timeout: args.timeout,
+        deadline: args.deadline,
+        memory_mib: args.hardware.memory,
+        cpus: args.hardware.cpus,
+        strict: args.strict,
+        share: ShareMode::default(),
+        ..Request::default()
+    }
+}
+
+/// The part of a plan that a shard runs. Only what every shard knows decides: the cells, and the times that were given.
+fn shard_of(plan: Plan, shard: Shard, times: Option<&Path>) -> Result<Plan> {
+    if shard.of > plan.cells.len() {
+        let cells = plan.cells.len();
+        return Err(Error::caller(format!("--shard {shard}: the matrix has only {cells} cells")));
+    }
+    let numbers = shards(&plan.planned, shard.of, times)?;
+    Ok(plan.shard(&numbers, shard.number))
+}
+
+fn shards(planned: &[CellId], of: usize, times: Option<&Path>) -> Result<Vec<usize>> {
+    let times = times.map(Times::of_run).transpose()?.unwrap_or_default();
+    Ok(assign(&times.weights(planned.iter()), of))
+}
+
+fn listing(plan: &Plan, times: &Times) -> String {
+    let mut text = String::new();
+    let wide = |of: &dyn Fn(&CellId) -> usize| plan.cells.iter().map(|cell| of(&cell.id)).max().unwrap_or(0);
+    let (kernel, suite) = (wide(&|id| id.kernel.len()), wide(&|id| id.suite.len()));
+    for cell in &plan.cells {
+        let id = &cell.id;
+        let _ = write!(text, "{:kernel$}  {:6}  {:suite$}", id.kernel, id.arch.name(), id.suite);
+        let _ = write!(text, "  {} MiB, {} cpu", cell.memory_mib, cell.cpus);
+        if cell.share == ShareMode::Initramfs {
+            text.push_str(", carried in the initramfs");
+        }
+        if let Some(seconds) = times.get(id) {
+            let _ = write!(text, ", {seconds:.0}s last time");
+        }
+        text.push('\n');
+    }
+    let left = plan.planned.len() - plan.cells.len();
+    let others = if left > 0 { format!(", {left} in other shards") } else { String::new() };
+    let _ = writeln!(text, "{} cells{others}", plan.cells.len());
+    text
+}
+
+/// The jobs of a matrix for a CI system.
+fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<String> {
+    let of = args.shards.map_or(planned.len(), usize::from);
+    if of > planned.len() {
+        return Err(Error::caller(format!("--shards {of}: the matrix has only {} cells", planned.len())));
+    }
+    let numbers = shards(planned, of, None)?;
+    let jobs = (1..=of).map(|number| {
+        let cells = planned.iter().zip(&numbers).filter(|(_, n)| **n == number).map(|(id, _)| id.to_string());
+        (Shard { number, of }.to_string(), cells.collect::<Vec<_>>().join(", "))
+    });
+    match system {
+        CiSystem::Github => {
+            let include: Vec<BTreeMap<&str, String>> =
+                jobs.map(|(shard, cells)| BTreeMap::from([("shard", shard), ("cells", cells)])).collect();
+            let value = BTreeMap::from([("include", include)]);
+            serde_json::to_string(&value)
+                .map(|json| json + "\n")
+                .map_err(|e| Error::host("cannot turn the jobs into JSON").because(e))
+        }
+        CiSystem::Gitlab => {
+            let named = args.file.clone().unwrap_or_else(|| DEFAULT.into());
+            let job = GitlabJob {
+                parallel: GitlabParallel {
+                    matrix: jobs.map(|(shard, _)| BTreeMap::from([("SHARD", vec![shard])])).collect(),
+                },
+                script: vec![format!(
+                    "kvet matrix {} --shard \"$SHARD\" --output results --junit junit.xml",
+                    crate::quote::command(&kernels_again(args, &named))
+                )],
+                artifacts: GitlabArtifacts {
+                    when: "always",
+                    paths: vec!["results/"],
+                    reports: BTreeMap::from([("junit", "junit.xml")]),
+                },
+            };
+            to_yaml(&BTreeMap::from([("kvet", job)]))
+        }
+    }
+}
+
+/// The arguments that make the same matrix.
+fn kernels_again(args: &MatrixArgs, file: &Path) -> Vec<String> {
+    if args.kernels.is_empty() {
+        return vec![file.display().to_string()];
+    }
+    let flags = |flag: &str, values: Vec<String>| -> Vec<String> {
+        values.into_iter().flat_map(|value| [flag.to_owned(), value]).collect()
+    };
+    let archs = args.archs.iter().map(|arch| arch.name().to_owned()).collect();
+    [flags("-k", args.kernels.clone()), flags("-a", archs), flags("-s", args.suites.clone())].concat()
+}
+
+/// A job of a GitLab pipeline (GitLab CI/CD YAML reference).
+#[derive(serde::Serialize)]
+struct GitlabJob {
+    parallel: GitlabParallel,
+    script: Vec<String>,
+    artifacts: GitlabArtifacts,
+}
+
+#[derive(serde::Serialize)]
+struct GitlabParallel {
+    matrix: Vec<BTreeMap<&'static str, Vec<String>>>,
+}
+
+#[derive(serde::Serialize)]
+struct GitlabArtifacts {
+    when: &'static str,
+    paths: Vec<&'static str>,
+    reports: BTreeMap<&'static str, &'static str>,
+}
+
+/// Memory that guests may take together, MiB: four fifths of what is free, which leaves room for QEMU itself.
+fn memory_for_guests() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").host("read /proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map(|kib| kib / 1024 * 4 / 5).ok_or_else(|| Error::host("/proc/meminfo has no MemAvailable"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_leave_some_memory_to_the_host() {
+        assert!(memory_for_guests().unwrap() > 0);
+    }
+}

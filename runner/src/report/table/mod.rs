@@ -1,0 +1,113 @@
+//! Tests × kernels: what became of each test on each kernel, and what that amounts to.
+//!
+//! A [`Table`] is made of the report of a run and knows nothing of how it is shown; [`text`], [`markdown`] and [`html`]
+//! show it, and as JSON it is what it is.
+
+pub mod html;
+pub mod markdown;
+mod sheet;
+pub mod text;
+mod trend;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::arch::Arch;
+use crate::event::{Counts, Outcome};
+
+pub use trend::Trend;
+
+/// All sheets of a run, one for each architecture and suite.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Table {
+    /// Names the run.
+    pub run_id: String,
+    /// In the order of the run's cells.
+    pub sheets: Vec<Sheet>,
+}
+
+/// The kernels of one architecture under one suite.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sheet {
+    /// The architecture.
+    pub arch: Arch,
+    /// The suite.
+    pub suite: String,
+    /// The kernels, the oldest first.
+    pub columns: Vec<Column>,
+    /// The tests, in the order of the newest kernel that has them.
+    pub rows: Vec<Row>,
+}
+
+/// A kernel.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Column {
+    /// What is short and tells it from its neighbours: `7.2.13`.
+    pub label: String,
+    /// How it was asked for.
+    pub spec: String,
+    /// `uname -r`, where the kernel was had.
+    pub release: Option<String>,
+    /// How its tests came out.
+    pub counts: Counts,
+    /// Why its tests did not all run, in one line, if so.
+    pub trouble: Option<String>,
+    /// The folder of its cell.
+    pub dir: PathBuf,
+}
+
+/// A test.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub test: String,
+    /// What became of it, for each column; nothing where the suite on that kernel has no such test.
+    pub entries: Vec<Option<Entry>>,
+    /// What its row amounts to.
+    pub trend: Trend,
+    /// The trend in words: `since 6.18, regressed in 7.0`.
+    pub verdict: String,
+}
+
+impl Row {
+    /// Whether it passed wherever it could be tested.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.trend, Trend::Always | Trend::Since | Trend::Skipped)
+    }
+}
+
+/// What became of a test on a kernel.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// In one word.
+    pub outcome: Outcome,
+    /// Whether that differs from the nearest kernel on the left on which the test could be judged.
+    pub changed: bool,
+    /// In one line, unless it passed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Seconds, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+/// An outcome as the legend has it: its letter, and its words.
+pub fn sign(outcome: Option<Outcome>) -> (char, &'static str) {
+    match outcome {
+        Some(Outcome::Pass) => ('.', "pass"),
+        Some(Outcome::Fail) => ('F', "fail"),
+        Some(Outcome::Xfail) => ('x', "known bug"),
+        Some(Outcome::Skip) => ('-', "skip"),
+        Some(Outcome::Error) => ('C', "crash"),
+        Some(Outcome::NotRun) => ('?', "not run"),
+        None => (' ', "no such test"),
+    }
+}
+
+/// The outcomes in the order of the legend.
+pub const LEGEND: [Outcome; 6] =
+    [Outcome::Pass, Outcome::Fail, Outcome::Xfail, Outcome::Skip, Outcome::Error, Outcome::NotRun];
+
+#[cfg(test)]
+pub(crate) mod sample;

@@ -1,0 +1,169 @@
+//! The table on a terminal.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Column, Entry, LEGEND, Row, Sheet, Table, sign};
+use crate::event::{Counts, Outcome};
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Colours.
+    pub color: bool,
+    /// Also the tests that pass wherever they apply.
+    pub all: bool,
+}
+
+/// The table, a line for each kernel and for each test.
+pub fn render(table: &Table, options: Options) -> String {
+    let mut text = String::new();
+    for sheet in &table.sheets {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        write_sheet(&mut text, sheet, options);
+    }
+    text
+}
+
+fn write_sheet(text: &mut String, sheet: &Sheet, options: Options) {
+    let bold = |words: &str| paint(options.color, Style::new().bold(), words);
+    let _ = writeln!(text, "{}", bold(&format!("{} {}", sheet.suite, sheet.arch)));
+    let wide = |of: &dyn Fn(&Column) -> usize| sheet.columns.iter().map(of).max().unwrap_or(0);
+    let (label, release) = (wide(&|c| c.label.len()), wide(&|c| c.release.as_deref().map_or(0, str::len)));
+    for (index, column) in sheet.columns.iter().enumerate() {
+        let name = column.release.as_deref().unwrap_or("");
+        let _ = write!(text, "  {}  {:label$}  {name:release$}  ", letter(index), column.label);
+        let _ = writeln!(text, "{}{}", counts(column.counts), trouble(column, options.color));
+    }
+    let shown: Vec<&Row> = sheet.rows.iter().filter(|row| options.all || !row.is_plain()).collect();
+    if !shown.is_empty() {
+        text.push_str("\n  ");
+        for index in 0..sheet.columns.len() {
+            let _ = write!(text, "{:>2}", letter(index));
+        }
+        text.push('\n');
+    }
+    let width = shown.iter().map(|row| row.test.chars().count()).max().unwrap_or(0).min(MAX_NAME);
+    for row in &shown {
+        text.push_str("  ");
+        for entry in &row.entries {
+            text.push_str(&mark(entry.as_ref(), options.color));
+        }
+        let _ = writeln!(text, "  {:width$}  {}", row.test, row.verdict);
+    }
+    write_footer(text, sheet, shown.len());
+}
+
+/// Names longer than this push their verdict to the right instead of every other.
+const MAX_NAME: usize = 60;
+
+fn write_footer(text: &mut String, sheet: &Sheet, shown: usize) {
+    let hidden = sheet.rows.len() - shown;
+    if hidden > 0 {
+        let _ = writeln!(
+            text,
+            "  {hidden} test{} pass{} wherever they apply",
+            if hidden == 1 { "" } else { "s" },
+            if hidden == 1 { "es" } else { "" }
+        );
+    }
+    if shown > 0 {
+        let legend: Vec<String> = LEGEND
+            .into_iter()
+            .map(|outcome| sign(Some(outcome)))
+            .map(|(letter, words)| format!("{letter} {words}"))
+            .collect();
+        let _ = writeln!(text, "  {}, > differs from the kernel on the left", legend.join(", "));
+    }
+}
+
+/// `a` to `z`, then `A` to `Z`, then `+`: a matrix so wide is read as HTML.
+pub(super) fn letter(index: usize) -> char {
+    ('a'..='z').chain('A'..='Z').nth(index).unwrap_or('+')
+}
+
+fn mark(entry: Option<&Entry>, color: bool) -> String {
+    let (letter, _) = sign(entry.map(|e| e.outcome));
+    let style = match entry.map(|e| e.outcome) {
+        Some(Outcome::Pass) => AnsiColor::Green.on_default(),
+        Some(Outcome::Fail | Outcome::Error) => AnsiColor::Red.on_default().bold(),
+        Some(Outcome::Xfail) => AnsiColor::Yellow.on_default(),
+        _ => Style::new().dimmed(),
+    };
+    let changed = if entry.is_some_and(|e| e.changed) { '>' } else { ' ' };
+    format!("{changed}{}", paint(color, style, &letter.to_string()))
+}
+
+fn trouble(column: &Column, color: bool) -> String {
+    match &column.trouble {
+        Some(text) => format!(" · {}", paint(color, AnsiColor::Red.on_default().bold(), text)),
+        None => String::new(),
+    }
+}
+
+/// What there is of each outcome.
+pub(super) fn counts(counts: Counts) -> String {
+    let parts: Vec<String> = [
+        (counts.passed, "pass"),
+        (counts.failed, "fail"),
+        (counts.errors, "crash"),
+        (counts.xfailed, "known bug"),
+        (counts.skipped, "skip"),
+        (counts.not_run, "not run"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    if parts.is_empty() { "no test".to_owned() } else { parts.join(", ") }
+}
+
+fn paint(on: bool, style: Style, text: &str) -> String {
+    if on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn only_what_is_worth_a_look_unless_all_is_asked_for() {
+        let table = Table::of(&sample::run());
+        assert_eq!(
+            render(&table, Options::default()),
+            "dynptr x86_64
+  a  6.1.192         6.1.192-amd64  2 pass, 2 skip
+  b  6.18.15         6.18.15-amd64  3 pass
+  c  debian:7.2.6    7.2.6-amd64    2 pass, 1 fail
+  d  file:./bzImage  7.2.6-amd64    3 pass
+  e  7.3-rc7         7.3-rc7-amd64  no test · did not boot: no 9p
+
+   a b c d e
+           C  kvet/boot    in 7.3-rc7
+   - .>F>.    g/regressed  since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage
+  3 tests pass wherever they apply
+  . pass, F fail, x known bug, - skip, C crash, ? not run, > differs from the kernel on the left
+
+dynptr arm64
+  a  debian:6.12    no test · trouble of the host: disk full
+
+   a
+   C  kvet/host  in debian:6.12
+  . pass, F fail, x known bug, - skip, C crash, ? not run, > differs from the kernel on the left
+"
+        );
+        let all = render(&table, Options { all: true, color: false });
+        assert!(all.contains("   - . . .    g/since      since 6.18.15\n"), "{all}");
+        assert!(all.contains("   .          g/old        always\n"), "{all}");
+    }
+
+    #[test]
+    fn colours_are_outside_the_letters() {
+        let text = render(&Table::of(&sample::run()), Options { all: true, color: true });
+        assert!(text.contains(">\u{1b}[1m\u{1b}[31mF\u{1b}[0m"), "{text:?}");
+    }
+}

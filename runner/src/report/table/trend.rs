@@ -1,0 +1,158 @@
+//! What a row of outcomes amounts to, from the oldest kernel to the newest.
+
+use serde::Serialize;
+
+use crate::event::Outcome;
+
+/// A row's kind, for filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trend {
+    /// It passes on every kernel.
+    Always,
+    /// Older kernels skip it, all others pass it.
+    Since,
+    /// It could be judged on no kernel, and some said why.
+    Skipped,
+    /// No kernel has anything to say about it.
+    Unknown,
+    /// It passes on some kernels and not on others, the newest included in those that pass.
+    Fixed,
+    /// It passes on some kernels, and not on the newest.
+    Regressed,
+    /// It passes on no kernel.
+    Failing,
+    /// It fails on no kernel but as a known bug makes it fail.
+    Known,
+}
+
+/// The kind and the words of a row. `labels` name the kernels.
+pub fn judge(labels: &[&str], outcomes: &[Option<Outcome>]) -> (Trend, String) {
+    let judged: Vec<(usize, Outcome)> = outcomes
+        .iter()
+        .enumerate()
+        .filter_map(|(i, outcome)| outcome.filter(|o| is_judgement(*o)).map(|o| (i, o)))
+        .collect();
+    let Some(&(first, begin)) = judged.first() else {
+        let skipped = outcomes.contains(&Some(Outcome::Skip));
+        return if skipped { (Trend::Skipped, "skipped".into()) } else { (Trend::Unknown, "not run".into()) };
+    };
+    let older = outcomes[..first].contains(&Some(Outcome::Skip));
+    let mut words: Vec<String> = older.then(|| format!("since {}", labels[first])).into_iter().collect();
+    if judged.iter().all(|(_, outcome)| *outcome == begin) {
+        return uniform(begin, older, words);
+    }
+    if begin != Outcome::Pass {
+        words.push(first_words(begin).to_owned());
+    }
+    for pair in judged.windows(2) {
+        if let Some(word) = step(pair[0].1, pair[1].1) {
+            words.push(format!("{word} in {}", labels[pair[1].0]));
+        }
+    }
+    (mixed(&judged), words.join(", "))
+}
+
+/// Whether an outcome says something about the kernel.
+pub fn is_judgement(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::Skip | Outcome::NotRun)
+}
+
+fn uniform(outcome: Outcome, older: bool, mut words: Vec<String>) -> (Trend, String) {
+    let trend = match outcome {
+        Outcome::Pass if older => return (Trend::Since, words.remove(0)),
+        Outcome::Pass => return (Trend::Always, "always".into()),
+        Outcome::Xfail => Trend::Known,
+        _ => Trend::Failing,
+    };
+    words.push(
+        match outcome {
+            Outcome::Xfail => "always a known bug",
+            Outcome::Error => "always crashes",
+            _ => "always fails",
+        }
+        .to_owned(),
+    );
+    (trend, words.join(", "))
+}
+
+fn mixed(judged: &[(usize, Outcome)]) -> Trend {
+    let known = |o: Outcome| matches!(o, Outcome::Pass | Outcome::Xfail);
+    let last = judged.last().map(|(_, outcome)| *outcome);
+    match last {
+        _ if judged.iter().all(|(_, o)| known(*o)) => Trend::Known,
+        Some(Outcome::Pass) => Trend::Fixed,
+        _ if judged.iter().any(|(_, o)| *o == Outcome::Pass) => Trend::Regressed,
+        _ => Trend::Failing,
+    }
+}
+
+fn first_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Xfail => "known bug",
+        Outcome::Error => "crashes",
+        _ => "fails",
+    }
+}
+
+/// From one kernel to the next.
+fn step(from: Outcome, to: Outcome) -> Option<&'static str> {
+    match (from, to) {
+        (a, b) if a == b => None,
+        (_, Outcome::Pass) => Some("fixed"),
+        (Outcome::Pass, Outcome::Xfail) => Some("known bug"),
+        (Outcome::Pass, Outcome::Error) => Some("crashes"),
+        (Outcome::Pass, _) => Some("regressed"),
+        (_, Outcome::Xfail) => Some("known bug"),
+        (_, Outcome::Error) => Some("crashes"),
+        (_, _) => Some("fails"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One letter a kernel, as in the legend.
+    fn row(letters: &str) -> (Trend, String) {
+        let labels = ["6.1", "6.12", "6.18", "7.0", "7.2.6", "7.2.9"];
+        let outcomes: Vec<Option<Outcome>> = letters
+            .chars()
+            .map(|c| super::super::LEGEND.into_iter().find(|o| super::super::sign(Some(*o)).0 == c))
+            .collect();
+        judge(&labels[..outcomes.len()], &outcomes)
+    }
+
+    #[test]
+    fn rows_in_words() {
+        for (letters, trend, words) in [
+            ("......", Trend::Always, "always"),
+            ("--....", Trend::Since, "since 6.18"),
+            ("-.-...", Trend::Since, "since 6.12"),
+            (". . ..", Trend::Always, "always"),
+            ("..?...", Trend::Always, "always"),
+            ("------", Trend::Skipped, "skipped"),
+            ("??????", Trend::Unknown, "not run"),
+            ("      ", Trend::Unknown, "not run"),
+            ("--.FF.", Trend::Fixed, "since 6.18, regressed in 7.0, fixed in 7.2.9"),
+            ("...FFF", Trend::Regressed, "regressed in 7.0"),
+            ("..F-FF", Trend::Regressed, "regressed in 6.18"),
+            ("FFF...", Trend::Fixed, "fails, fixed in 7.0"),
+            ("-FFFFF", Trend::Failing, "since 6.12, always fails"),
+            ("CCCCCC", Trend::Failing, "always crashes"),
+            (".C....", Trend::Fixed, "crashes in 6.12, fixed in 6.18"),
+            ("FFCCCC", Trend::Failing, "fails, crashes in 6.18"),
+            ("xxxxx.", Trend::Known, "known bug, fixed in 7.2.9"),
+            (
+                "-.x.x.",
+                Trend::Known,
+                "since 6.12, known bug in 6.18, fixed in 7.0, known bug in 7.2.6, fixed in 7.2.9",
+            ),
+            ("xxxxxx", Trend::Known, "always a known bug"),
+            ("x.F...", Trend::Fixed, "known bug, fixed in 6.12, regressed in 6.18, fixed in 7.0"),
+            ("", Trend::Unknown, "not run"),
+        ] {
+            assert_eq!(row(letters), (trend, words.to_owned()), "{letters}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Runs the cells of a plan, several at once, and reports on them.
+
+pub mod shard;
+pub mod times;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Instant;
+
+use crate::cell::{self, Resources};
+use crate::error::{Error, exit};
+use crate::event::{CellEnd, CellReport, Event, RunReport};
+use crate::plan::{CellPlan, Plan};
+use crate::report::store::RunDir;
+use crate::report::{cell_code, verdict};
+
+/// How cells are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Guests that run at the same time. With more than one, one more cell is fetched and prepared meanwhile.
+    pub jobs: usize,
+    /// Whether nothing more is started after a cell that failed.
+    pub fail_fast: bool,
+    /// How long each cell took last time, in seconds; 0 where nothing is known. The longest is started first.
+    pub weights: Vec<f64>,
+}
+
+impl Options {
+    /// One after the other, as they were asked for.
+    pub fn sequential(plan: &Plan) -> Self {
+        Self { jobs: 1, fail_fast: false, weights: vec![0.0; plan.cells.len()] }
+    }
+
+    /// Cells that are worked on at the same time.
+    fn workers(&self, cells: usize) -> usize {
+        let ahead = usize::from(self.jobs > 1);
+        (self.jobs + ahead).clamp(1, cells.max(1))
+    }
+}
+
+/// Events that may wait to be reported: a guest that floods its console waits for the reporters, and not they for memory.
+const MAX_WAITING: usize = 1024;
+
+/// Runs every cell, whatever becomes of the others. After an interrupt the rest are reported as interrupted. Events are
+/// emitted on the calling thread.
+pub fn run(
+    plan: &Plan,
+    dir: &RunDir,
+    command: Vec<String>,
+    resources: &Resources,
+    options: &Options,
+    emit: &mut dyn FnMut(Event),
+) -> RunReport {
+    let started = Instant::now();
+    emit(Event::RunStarted {
+        run_id: dir.run_id().to_owned(),
+        dir: dir.path().to_owned(),
+        cells: plan.cells.iter().map(|cell| cell.id.clone()).collect(),
+        weights: options.weights.clone(),
+    });
+    let mut report = RunReport {
+        run_id: dir.run_id().to_owned(),
+        dir: dir.path().to_owned(),
+        command,
+        kvet: env!("CARGO_PKG_VERSION").to_owned(),
+        planned: plan.planned.clone(),
+        cells: run_cells(plan, dir, resources, options, emit),
+        wall: started.elapsed(),
+        exit_code: 0,
+    };
+    report.wall = started.elapsed();
+    report.exit_code = verdict(&report);
+    emit(Event::RunFinished { report: Box::new(report.clone()) });
+    report
+}
+
+/// The cells that nobody has begun, and why nobody should any more.
+struct Queue {
+    waiting: Mutex<(VecDeque<usize>, Option<String>)>,
+}
+
+impl Queue {
+    fn new(options: &Options, cells: usize) -> Self {
+        let mut order: Vec<usize> = (0..cells).collect();
+        let weight = |cell: &usize| options.weights.get(*cell).copied().unwrap_or(0.0);
+        order.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+        Self { waiting: Mutex::new((order.into(), None)) }
+    }
+
+    /// The next cell, and the reason not to begin it.
+    fn next(&self) -> Option<(usize, Option<String>)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let cell = waiting.0.pop_front()?;
+        Some((cell, waiting.1.clone()))
+    }
+
+    fn stop(&self, reason: String) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        waiting.1.get_or_insert(reason);
+    }
+}
+
+fn run_cells(
+    plan: &Plan,
+    dir: &RunDir,
+    resources: &Resources,
+    options: &Options,
+    emit: &mut dyn FnMut(Event),
+) -> Vec<CellReport> {
+    let queue = Queue::new(options, plan.cells.len());
+    let (sender, events) = sync_channel(MAX_WAITING);
+    let mut reports: Vec<Option<CellReport>> = plan.cells.iter().map(|_| None).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..options.workers(plan.cells.len()) {
+            let (queue, sender) = (&queue, sender.clone());
+            // A guest lives as long as the thread that started it: each cell is on one thread from beginning to end.
+            scope.spawn(move || work(queue, plan, dir, resources, options, &sender));
+        }
+        drop(sender);
+        for event in events {
+            if let Event::CellFinished { cell, report } = &event {
+                reports[*cell] = Some((**report).clone());
+            }
+            emit(event);
+        }
+    });
+    // A worker that panicked has taken its cell with it.
+    let lost = |index: usize| {
+        let reason = "kvet itself failed in this cell".to_owned();
+        cell::not_run(&plan.cells[index], dir.cell(index), CellEnd::Infra { reason })
+    };
+    reports.into_iter().enumerate().map(|(index, report)| report.unwrap_or_else(|| lost(index))).collect()
+}
+
+/// Takes cells until there are none left.
+fn work(
+    queue: &Queue,
+    plan: &Plan,
+    dir: &RunDir,
+    resources: &Resources,
+    options: &Options,
+    events: &SyncSender<Event>,
+) {
+    // The receiver lives until every sender is gone.
+    let mut emit = |event: Event| drop(events.send(event));
+    while let Some((index, stopped)) = queue.next() {
+        let cell = &plan.cells[index];
+        if let Some(reason) = stopped {
+            let report = cell::not_run(cell, dir.cell(index), CellEnd::NotStarted { reason });
+            emit(Event::CellFinished { cell: index, report: Box::new(report) });
+            continue;
+        }
+        let report = run_one(index, cell, dir.cell(index), resources, &mut emit);
+        if options.fail_fast && cell_code(&report) != exit::PASSED {
+            queue.stop(format!("{} failed", report.id));
+        }
+    }
+}
+
+/// A cell, and whatever panics in it: a mistake of ours in one cell is no reason to lose the others.
+fn run_one(
+    index: usize,
+    plan: &CellPlan,
+    dir: &Path,
+    resources: &Resources,
+    emit: &mut dyn FnMut(Event),
+) -> CellReport {
+    let run = std::panic::AssertUnwindSafe(|| cell::run(index, plan, dir, resources, emit));
+    match std::panic::catch_unwind(run) {
+        Ok(report) => report,
+        Err(_) => {
+            let error = Error::host("kvet itself failed in this cell; what it said is above");
+            let report = cell::not_run(plan, dir, CellEnd::Infra { reason: error.to_string() });
+            emit(Event::CellFinished { cell: index, report: Box::new(report.clone()) });
+            report
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_goes_first_and_equals_stay_in_order() {
+        let options = Options { jobs: 2, fail_fast: false, weights: vec![1.0, 9.0, 1.0, 4.0] };
+        let queue = Queue::new(&options, 4);
+        let order: Vec<usize> = std::iter::from_fn(|| queue.next().map(|(cell, _)| cell)).collect();
+        assert_eq!(order, [1, 3, 0, 2]);
+        assert_eq!((options.workers(4), options.workers(2), options.workers(0)), (3, 2, 1));
+        assert_eq!(Options { jobs: 1, ..options }.workers(4), 1);
+    }
+
+    #[test]
+    fn nothing_is_begun_after_a_stop() {
+        let queue = Queue::new(&Options { jobs: 1, fail_fast: true, weights: Vec::new() }, 2);
+        assert_eq!(queue.next(), Some((0, None)));
+        queue.stop("a failed".into());
+        queue.stop("b failed".into());
+        assert_eq!(queue.next(), Some((1, Some("a failed".into()))));
+        assert_eq!(queue.next(), None);
+    }
+}
