@@ -8,6 +8,7 @@ mod archive;
 mod cache;
 mod deb;
 mod debian;
+mod depends;
 mod download;
 mod file;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod lock;
 mod market;
 mod package;
 mod release;
+mod resolve;
 mod space;
 mod spec;
 mod suites;
@@ -27,6 +29,7 @@ mod suites;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod version;
 mod vmlinux;
 
@@ -45,6 +48,7 @@ pub use kconfig::KernelConfig;
 pub use package::{Package, acquire_packages};
 pub use spec::{KernelSpec, VersionPattern};
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
+pub use tree::{ListedTree, Tree, TreeInfo, TreePackage, TreeSpec, acquire_tree};
 pub use version::KernelVersion;
 pub use vmlinux::ensure_uncompressed;
 
