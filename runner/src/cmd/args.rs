@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
+use crate::spec::suite::Root;
 use crate::spec::units;
 use crate::vm::accel::AccelChoice;
 
@@ -33,6 +34,7 @@ Examples:
   kvet run -k 7.2 -t 'dynptr_success/*'     some tests
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
+  kvet run --root userland -- ./test.sh     a script for bash, a dynamic program: with a small Debian as root
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
 
 /// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
@@ -135,6 +137,9 @@ pub struct RunArgs {
     /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
     #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
     pub share: ShareMode,
+    /// What the program has as its root (default: the suite's, else none)
+    #[arg(long, value_enum, value_name = "ROOT")]
+    pub root: Option<Root>,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
@@ -161,7 +166,7 @@ pub struct RunArgs {
     /// Show the console, the job's output and QEMU's command line as they come
     #[arg(short, long)]
     pub verbose: bool,
-    /// A static program and its arguments, to run instead of a suite; its folder is shared
+    /// A program and its arguments, to run instead of a suite; its folder is shared. Without --root it must be static
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -293,6 +298,9 @@ pub struct ShellArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
+    /// What the shell has as its root: with none it is busybox in the initramfs
+    #[arg(long, value_enum, value_name = "ROOT", default_value = "none")]
+    pub root: Root,
     /// Where results go (the guest's /kvet/results)
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
