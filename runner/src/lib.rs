@@ -18,5 +18,6 @@ pub mod quote;
 pub mod report;
 pub mod schedule;
 pub mod spec;
+pub mod userland;
 pub mod version;
 pub mod vm;

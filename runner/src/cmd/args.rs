@@ -10,6 +10,7 @@ use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
 use crate::schedule::shard::Shard;
+use crate::spec::suite::Root;
 use crate::spec::units;
 use crate::vm::accel::AccelChoice;
 
@@ -34,6 +35,7 @@ Examples:
   kvet run -k 7.2 -t 'dynptr_success/*'     some tests
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
+  kvet run --root userland -- ./test.sh     a script for bash, a dynamic program: with a small Debian as root
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
 
 const MATRIX_EXAMPLES: &str = "\
@@ -87,6 +89,9 @@ pub enum Command {
     /// The kernel cache: fetch, list, look at, prune
     #[command(subcommand)]
     Kernel(KernelCommand),
+    /// The guest's userland: build, list, look at, prune
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// The suites that come with kvet
     #[command(subcommand)]
     Suite(SuiteCommand),
@@ -164,6 +169,9 @@ pub struct RunArgs {
     /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
     #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
     pub share: ShareMode,
+    /// What the program has as its root (default: the suite's, else none)
+    #[arg(long, value_enum, value_name = "ROOT")]
+    pub root: Option<Root>,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
@@ -184,7 +192,7 @@ pub struct RunArgs {
     /// Show the console, the job's output and QEMU's command line as they come
     #[arg(short, long)]
     pub verbose: bool,
-    /// A static program and its arguments, to run instead of a suite; its folder is shared
+    /// A program and its arguments, to run instead of a suite; its folder is shared. Without --root it must be static
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -319,6 +327,41 @@ pub enum KernelCommand {
         files: KernelFiles,
     },
     /// Remove kernels from the cache; those in use stay
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
+    Prune {
+        /// All of them
+        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
+        all: bool,
+        /// Those not used for this many days
+        #[arg(long, value_name = "DAYS")]
+        unused_for: Option<u32>,
+        /// All but the N that were used last
+        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
+        keep: Option<usize>,
+    },
+}
+
+/// `kvet image …`.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Make the userland of images/userland.yaml, unless it is in the cache
+    Build {
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// Read the archive's index anew
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// List the userlands in the cache
+    List,
+    /// Show what the userland is made of, and what each package is for
+    Info {
+        /// Its architecture (default: the host's)
+        #[arg(short, long, value_name = "ARCH")]
+        arch: Option<Arch>,
+    },
+    /// Remove userlands from the cache; those in use stay
     #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
     Prune {
         /// All of them
@@ -469,6 +512,9 @@ pub struct ShellArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
+    /// What the shell has as its root: with none it is busybox in the initramfs
+    #[arg(long, value_enum, value_name = "ROOT", default_value = "none")]
+    pub root: Root,
     /// Where results go (the guest's /kvet/results)
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,

@@ -3,6 +3,7 @@
 pub mod args;
 mod bisect;
 mod doctor;
+mod image;
 mod kernel;
 mod matrix;
 mod report;
@@ -55,6 +56,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::Run(args) => run::run(&args, color),
         Command::Kernel(command) => kernel::run(command),
+        Command::Image(command) => image::run(command),
         Command::Suite(command) => suite::run(command),
         Command::Matrix(args) => matrix::run(&args, color),
         Command::Bisect(args) => bisect::run(&args, color),
@@ -128,6 +130,7 @@ impl Setup {
         let allowlist = Allowlist::load(&home.config("SPLAT_ALLOWLIST"))?;
         let cancel = Cancel::new()?;
         let resources = Resources {
+            home: home.clone(),
             cache: Cache::open(Cache::locate(&env)?)?,
             sources: Sources::new(config.debian.clone()),
             scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),

@@ -63,5 +63,6 @@ fn request(args: &RunArgs) -> Request {
         cpus: args.hardware.cpus,
         strict: args.strict,
         share: args.share,
+        root: args.root,
     }
 }

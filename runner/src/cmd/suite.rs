@@ -32,6 +32,11 @@ fn show(home: &Home, name: &str) -> Result<String> {
         suite::Format::Exit => "exit",
     };
     let _ = writeln!(text, "format    {format}\nprogram   {} {}", spec.program, spec.args.join(" "));
+    match spec.root {
+        suite::Root::None => {}
+        suite::Root::Userland => text.push_str("root      userland\n"),
+        suite::Root::Host => text.push_str("root      host\n"),
+    }
     if !spec.modules.is_empty() {
         let _ = writeln!(text, "modules   {}", spec.modules.join(" "));
     }

@@ -4,8 +4,9 @@
 //! <root>/
 //!   kernels/<id>/            a kernel: entry.json, image, config, lib/modules/<release>/…
 //!   packages/<id>/           any other package: entry.json, root/…
+//!   images/<id>/             what guests have as their root: entry.json, root/…
 //!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
-//!   index/<suite>-<arch>.json  what a suite's signed index said about kernels, and when it was asked
+//!   index/<suite>-<arch>-<format>.json  what a suite's signed index says of kernels and what else was asked for
 //!   partial/<sha256>         a download that is under way or was broken off; goes on where it stopped
 //!   tmp/<name>, tmp/<name>.lock  something being made; without a holder of the lock it is rubbish
 //!   locks/<name>.lock        one per entry and index; its time stamp is that of the last use
@@ -116,11 +117,12 @@ pub struct Pruned {
     pub freed_bytes: u64,
 }
 
-/// The two kinds of entry.
+/// The kinds of entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Kernels,
     Packages,
+    Images,
 }
 
 impl Kind {
@@ -128,6 +130,7 @@ impl Kind {
         match self {
             Kind::Kernels => "kernels",
             Kind::Packages => "packages",
+            Kind::Images => "images",
         }
     }
 }
@@ -158,7 +161,7 @@ impl Cache {
     /// The host's: the folder cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = std::path::absolute(root.into()).host("find the current directory")?;
-        for dir in ["kernels", "packages", "index", "initramfs", "partial", "tmp", "locks"] {
+        for dir in ["kernels", "packages", "images", "index", "initramfs", "partial", "tmp", "locks"] {
             let dir = root.join(dir);
             if !dir.is_dir() {
                 fs::create_dir_all(&dir)
@@ -197,13 +200,23 @@ impl Cache {
         Ok(all)
     }
 
-    /// Removes entries that are not in use, and broken ones.
+    /// Removes kernels and packages that are not in use, and broken entries.
     ///
     /// # Errors
     /// The host's: something cannot be removed.
     pub fn prune(&self, what: Prune) -> Result<Pruned> {
+        let mut done = self.prune_entries(&[Kind::Kernels, Kind::Packages], what)?;
+        // They are made again in milliseconds.
+        done.freed_bytes += self.prune_files("initramfs", "")?;
+        if what == Prune::All {
+            done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
+        }
+        Ok(done)
+    }
+
+    pub(super) fn prune_entries(&self, kinds: &[Kind], what: Prune) -> Result<Pruned> {
         let mut entries = Vec::new();
-        for kind in [Kind::Kernels, Kind::Packages] {
+        for &kind in kinds {
             for id in self.ids(kind)? {
                 let used = modified(&self.lock_path(&id));
                 let whole = self.entry_dir(kind, &id).join("entry.json").is_file();
@@ -229,11 +242,6 @@ impl Cache {
                     None => done.in_use.push(id),
                 }
             }
-        }
-        // They are made again in milliseconds.
-        done.freed_bytes += self.prune_files("initramfs", "")?;
-        if what == Prune::All {
-            done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
         }
         Ok(done)
     }
@@ -441,7 +449,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn modified(path: &Path) -> SystemTime {
+pub(super) fn modified(path: &Path) -> SystemTime {
     path.metadata().and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH)
 }
 

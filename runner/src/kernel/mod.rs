@@ -8,6 +8,7 @@ mod archive;
 mod cache;
 mod deb;
 mod debian;
+mod depends;
 mod download;
 mod file;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod market;
 mod package;
 mod release;
 mod releases;
+mod resolve;
 mod space;
 mod spec;
 mod suites;
@@ -28,6 +30,7 @@ mod suites;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod version;
 mod vmlinux;
 
@@ -47,6 +50,7 @@ pub use package::{Package, acquire_packages};
 pub use releases::{Release, releases};
 pub use spec::{KernelSpec, VersionPattern};
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
+pub use tree::{ListedTree, Tree, TreeInfo, TreePackage, TreeSpec, acquire_tree};
 pub use version::KernelVersion;
 pub use vmlinux::ensure_uncompressed;
 

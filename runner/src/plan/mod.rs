@@ -15,7 +15,7 @@ use crate::kernel::KernelSpec;
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
 use crate::spec::matrix::{MatrixCell, ShareWay};
-use crate::spec::suite::{self, Suite};
+use crate::spec::suite::{self, Root, Suite};
 use crate::vm::accel::AccelChoice;
 use config::KernelsConfig;
 use filter::Filter;
@@ -51,6 +51,8 @@ pub struct Request {
     pub strict: bool,
     /// `--share`.
     pub share: ShareMode,
+    /// `--root`; none: what the suite says.
+    pub root: Option<Root>,
 }
 
 /// How the suite's files get to the guest.
@@ -96,6 +98,8 @@ pub struct CellPlan {
     pub strict: bool,
     /// How the suite's files get to the guest.
     pub share: ShareMode,
+    /// What the job has as its root.
+    pub root: Root,
     /// Which accelerator.
     pub accel: AccelChoice,
     /// The guest's memory.
@@ -230,6 +234,7 @@ fn plan_cell(
 ) -> Result<CellPlan> {
     let suite = find_suite(request, home, config, arch)?;
     let spec = &suite.spec;
+    check_root(spec.root, request.share, arch)?;
     let selected = match &suite.tests {
         Some(names) => Some(filter.select(names, &spec.name)?),
         None => None,
@@ -256,6 +261,7 @@ fn plan_cell(
         selected,
         strict: request.strict,
         share: request.share,
+        root: spec.root,
         accel: request.accel,
         memory_mib: request.memory_mib.or(spec.memory).unwrap_or(MEMORY_MIB),
         cpus: request.cpus.or(spec.cpus).unwrap_or(CPUS),
@@ -264,17 +270,36 @@ fn plan_cell(
     })
 }
 
+/// Whether a guest can have this root.
+fn check_root(root: Root, share: ShareMode, arch: Arch) -> Result<()> {
+    if root != Root::None && share == ShareMode::Initramfs {
+        return Err(Error::caller(
+            "a root of its own comes over 9p: --root and --share initramfs exclude each other",
+        ));
+    }
+    if root == Root::Host && arch != Arch::host()? {
+        let host = Arch::host()?;
+        return Err(Error::caller(format!(
+            "--root host: the guest is {arch}, and this machine's programs are {host}"
+        ))
+        .hint("--root userland has them for every architecture"));
+    }
+    Ok(())
+}
+
 fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch) -> Result<Suite> {
     if !request.command.is_empty() {
         if let Some(suite) = &request.suite {
             return Err(Error::caller(format!("--suite {suite} and a command after -- exclude each other")));
         }
-        return program::suite(&request.command, arch);
+        return program::suite(&request.command, arch, request.root.unwrap_or_default());
     }
     let name = request.suite.as_deref().unwrap_or(&config.suite);
-    let (manifest, spec) = suite::find(home, name)?;
+    let (manifest, mut spec) = suite::find(home, name)?;
+    spec.root = request.root.unwrap_or(spec.root);
+    let root = spec.root;
     let mut suite = spec.resolve(&manifest, home, arch)?;
-    let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch)
+    let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch, root)
         .map_err(|e| e.context(manifest.display()))?;
     suite.script = kind == program::Kind::Script;
     Ok(suite)
