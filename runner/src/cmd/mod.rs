@@ -159,7 +159,7 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
             if let Some((_, bar)) = &bar {
                 bar.set_length(total);
                 bar.set_position(done);
-                if done >= total {
+                if total > 0 && done >= total {
                     bar.finish_and_clear();
                 }
             }

@@ -4,6 +4,8 @@
 //! <root>/
 //!   kernels/<id>/            a kernel: entry.json, image, config, lib/modules/<release>/…
 //!   packages/<id>/           any other package: entry.json, root/…
+//!   sources/<id>/            a kernel's source: entry.json, tree/…
+//!   builds/<id>/             where a kernel is built, again and again: entry.json, out/… (make's O=)
 //!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
 //!   index/<suite>-<arch>.json  what a suite's signed index said about kernels, and when it was asked
 //!   partial/<sha256>         a download that is under way or was broken off; goes on where it stopped
@@ -99,7 +101,7 @@ pub struct Listed {
 pub enum Prune {
     /// Everything, indexes and broken-off downloads too.
     All,
-    /// Kernels and packages that were not used for so long.
+    /// Kernels, packages, sources and builds that were not used for so long.
     UnusedFor(Duration),
     /// All but so many, the most recently used ones.
     KeepNewest(usize),
@@ -116,11 +118,13 @@ pub struct Pruned {
     pub freed_bytes: u64,
 }
 
-/// The two kinds of entry.
+/// The kinds of entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Kernels,
     Packages,
+    Sources,
+    Builds,
 }
 
 impl Kind {
@@ -128,6 +132,8 @@ impl Kind {
         match self {
             Kind::Kernels => "kernels",
             Kind::Packages => "packages",
+            Kind::Sources => "sources",
+            Kind::Builds => "builds",
         }
     }
 }
@@ -158,7 +164,9 @@ impl Cache {
     /// The host's: the folder cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = std::path::absolute(root.into()).host("find the current directory")?;
-        for dir in ["kernels", "packages", "index", "initramfs", "partial", "tmp", "locks"] {
+        for dir in
+            ["kernels", "packages", "sources", "builds", "index", "initramfs", "partial", "tmp", "locks"]
+        {
             let dir = root.join(dir);
             if !dir.is_dir() {
                 fs::create_dir_all(&dir)
@@ -203,7 +211,7 @@ impl Cache {
     /// The host's: something cannot be removed.
     pub fn prune(&self, what: Prune) -> Result<Pruned> {
         let mut entries = Vec::new();
-        for kind in [Kind::Kernels, Kind::Packages] {
+        for kind in [Kind::Kernels, Kind::Packages, Kind::Sources, Kind::Builds] {
             for id in self.ids(kind)? {
                 let used = modified(&self.lock_path(&id));
                 let whole = self.entry_dir(kind, &id).join("entry.json").is_file();

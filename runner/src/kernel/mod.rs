@@ -6,6 +6,7 @@
 mod apt;
 mod archive;
 mod cache;
+mod child;
 mod deb;
 mod debian;
 mod download;
@@ -20,6 +21,7 @@ mod lock;
 mod market;
 mod package;
 mod release;
+pub mod source;
 mod space;
 mod spec;
 mod suites;

@@ -78,6 +78,13 @@ fn file(path: &str) -> KernelSpec {
 }
 
 fn debian(whole: &str, rest: &str) -> Result<KernelSpec> {
+    let (suite, version) =
+        suite_and_version(rest).map_err(|why| Error::caller(format!("kernel '{whole}': {why}; {FORMS}")))?;
+    Ok(KernelSpec::Debian { suite, version })
+}
+
+/// Reads `7.2` or `trixie/6.12`. The error is a fragment that names what is wrong.
+pub(super) fn suite_and_version(rest: &str) -> std::result::Result<(Option<String>, VersionPattern), String> {
     let (suite, version) = match rest.split_once('/') {
         Some((suite, version)) => (Some(suite), version),
         None => (None, rest),
@@ -86,12 +93,10 @@ fn debian(whole: &str, rest: &str) -> Result<KernelSpec> {
         && (suite.is_empty()
             || !suite.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'))
     {
-        return Err(Error::caller(format!("kernel '{whole}': '{suite}' cannot be a suite's name; {FORMS}")));
+        return Err(format!("'{suite}' cannot be a suite's name"));
     }
-    let version = version
-        .parse()
-        .map_err(|()| Error::caller(format!("kernel '{whole}': '{version}' is not a version; {FORMS}")))?;
-    Ok(KernelSpec::Debian { suite: suite.map(String::from), version })
+    let version = version.parse().map_err(|()| format!("'{version}' is not a version"))?;
+    Ok((suite.map(String::from), version))
 }
 
 impl fmt::Display for KernelSpec {

@@ -111,6 +111,7 @@ pub struct Sources {
     started_unix: u64,
     mirrors: OnceLock<Mirrors>,
     fetcher: OnceLock<Fetcher>,
+    plain: OnceLock<Fetcher>,
     /// Archives that could not be reached: one wait for a time-out is enough.
     pub(super) down: Mutex<HashSet<String>>,
 }
@@ -127,6 +128,7 @@ impl Sources {
             started_unix: unix(SystemTime::now()),
             mirrors: OnceLock::new(),
             fetcher: OnceLock::new(),
+            plain: OnceLock::new(),
             down: Mutex::new(HashSet::new()),
         }
     }
@@ -177,6 +179,11 @@ impl Sources {
     pub(super) fn fetcher(&self) -> Result<&Fetcher> {
         let proxy = self.mirrors()?.proxy.clone();
         Ok(self.fetcher.get_or_init(|| Fetcher::new(proxy)))
+    }
+
+    /// For places that the caller names: no mirror is needed to get there.
+    pub(super) fn plain_fetcher(&self) -> &Fetcher {
+        self.plain.get_or_init(|| Fetcher::new(None))
     }
 
     pub(super) fn base(&self, suite: &DebianSuite) -> std::result::Result<&Base, Trouble> {
