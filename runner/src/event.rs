@@ -92,6 +92,8 @@ pub enum Stream {
 pub enum Phase {
     /// Getting the kernel: index, download, unpack, or a look into the cache.
     Fetch,
+    /// Building the suite, where it is built from a kernel's source.
+    Build,
     /// Preflight checks and the initramfs.
     Prepare,
     /// From the start of QEMU to init's Ready.

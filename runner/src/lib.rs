@@ -17,4 +17,5 @@ pub mod quote;
 pub mod report;
 pub mod schedule;
 pub mod spec;
+pub mod upstream;
 pub mod vm;

@@ -25,6 +25,7 @@ use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
 use crate::quote;
 use crate::spec::suite::Format;
+use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::Vm;
 use crate::vm::accel::{self, AccelChoice, Chosen};
 use prepare::Prepared;
@@ -43,13 +44,15 @@ pub struct Resources {
     pub cancel: Cancel,
 }
 
+/// What make said while the suite was built, in a cell's folder.
+const BUILD_LOG: &str = "build.log";
 /// The folder of a cell that its guest may write to.
 pub const FILES: &str = "files";
 
 /// A cell that is being run.
 struct Running<'a> {
     index: usize,
-    plan: &'a CellPlan,
+    plan: CellPlan,
     dir: &'a Path,
     resources: &'a Resources,
     emit: &'a mut dyn FnMut(Event),
@@ -82,7 +85,7 @@ pub fn run(
         dir: dir.to_owned(),
         notes: Vec::new(),
     };
-    let mut cell = Running { index, plan, dir, resources, emit, phase: None, report };
+    let mut cell = Running { index, plan: plan.clone(), dir, resources, emit, phase: None, report };
     if let Err(error) = cell.run() {
         cell.report.end = end_of(&error);
     }
@@ -108,13 +111,15 @@ impl Running<'_> {
         self.resources.cancel.check()?;
         self.enter(Phase::Fetch);
         let kernel = self.acquire()?;
+        // The selftests stay locked in the cache until the guest is gone.
+        let _built = self.build(&kernel)?;
         let tools = self.acquire_tools()?;
         self.enter(Phase::Prepare);
         let qemu = find_qemu(&self.plan.facts)?;
         let results = self.dir.join(FILES);
         std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
         let further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
-        let prepared = prepare::prepare(self.plan, &kernel, &self.resources.cache, &results, &further)?;
+        let prepared = prepare::prepare(&self.plan, &kernel, &self.resources.cache, &results, &further)?;
         for note in prepared.notes.clone() {
             self.note(note);
         }
@@ -130,17 +135,34 @@ impl Running<'_> {
                 watched
             };
         remove_if_empty(&results);
-        report::conclude(&mut self.report, self.plan, watched);
+        report::conclude(&mut self.report, &self.plan, watched);
         Ok(())
     }
 
     fn acquire(&mut self) -> Result<Kernel> {
         let Resources { cache, sources, cancel, .. } = self.resources;
-        let (spec, arch) = (&self.plan.kernel, self.plan.arch);
-        let kernel = self.with_progress(|p| kernel::acquire(spec, arch, cache, sources, p, cancel))?;
+        let (spec, arch) = (self.plan.kernel.clone(), self.plan.arch);
+        let kernel = self.with_progress(|p| kernel::acquire(&spec, arch, cache, sources, p, cancel))?;
         self.report.kernel = Some(kernel.facts.clone());
         (self.emit)(Event::KernelReady { cell: self.index, kernel: kernel.facts.clone() });
         Ok(kernel)
+    }
+
+    /// Builds the suite, where it is built from the kernel's source. From then on the plan names what came of it.
+    fn build(&mut self, kernel: &Kernel) -> Result<Option<BuiltSuite>> {
+        let Some(request) = self.plan.upstream.clone() else { return Ok(None) };
+        self.enter(Phase::Build);
+        let Resources { cache, sources, cancel, .. } = self.resources;
+        let log = self.dir.join(BUILD_LOG);
+        let means = Means { cache, sources, cancel, log: &log };
+        let built = self.with_progress(|p| upstream::ensure(&request, kernel, &means, p))?;
+        self.plan.suite.share.clone_from(&built.share);
+        self.plan.suite.program.clone_from(&built.program);
+        self.report.provenance.extend(built.facts.clone());
+        for note in built.notes.clone() {
+            self.note(note);
+        }
+        Ok(Some(built))
     }
 
     /// Which programs of ours ran in the guest.
@@ -173,6 +195,9 @@ impl Running<'_> {
                 emit(Event::Note { cell: index, text: text.clone() });
                 notes.push(text);
             }
+            Progress::Steps { what, done, total } => {
+                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Items });
+            }
             Progress::Bytes { what, done, total } => {
                 emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Bytes });
             }
@@ -190,10 +215,10 @@ impl Running<'_> {
         self.report.accel = Some(chosen.accel);
         self.report.accel_reason.clone_from(&chosen.reason);
         let machine =
-            prepare::machine(self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
+            prepare::machine(&self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
         let log = self.dir.join("wire.jsonl");
         let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-        let job = prepare::job(self.plan)?;
+        let job = prepare::job(&self.plan)?;
         self.enter(Phase::Boot);
         let started = Instant::now();
         let vm = Vm::start(&machine, &self.resources.cancel)?;
@@ -204,7 +229,7 @@ impl Running<'_> {
             argv: vm.argv().iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         });
         let mut session = Session::new(vm, log);
-        let parser = parser(self.plan);
+        let parser = parser(&self.plan);
         let scanner = (self.resources.scanner)();
         let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit)
             .telling(&self.plan.filter);
@@ -269,7 +294,7 @@ impl Running<'_> {
         if let Some((phase, since)) = self.phase.take() {
             self.add_time(phase, since);
         }
-        report::name_what_never_ran(&mut self.report, self.plan);
+        report::name_what_never_ran(&mut self.report, &self.plan);
         self.report.counts = Counts::of(&self.report.cases);
         // What was told as passed, and is not, is told again before the cell is.
         for splat in &self.report.splats {
@@ -324,6 +349,17 @@ fn remove_if_empty(dir: &Path) {
 pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
     let Resources { cache, sources, cancel, .. } = resources;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
+    let mut plan = plan.clone();
+    let log = std::env::temp_dir().join(BUILD_LOG);
+    let means = Means { cache, sources, cancel, log: &log };
+    let foreseen = match &plan.upstream {
+        Some(request) => Some(upstream::foresee(request, &kernel, &means, progress)?),
+        None => None,
+    };
+    if let Some(foreseen) = &foreseen {
+        plan.suite.share.clone_from(&foreseen.share);
+    }
+    let plan = &plan;
     let qemu = find_qemu(&plan.facts)?;
     let results = std::env::temp_dir();
     let prepared = prepare::prepare(plan, &kernel, cache, &results, &[])?;
@@ -339,6 +375,9 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         plan.limits.boot, plan.limits.test, plan.limits.cell
     );
     text += &format!("job        {}\n", quote::command(&prepare::job(plan)?.argv));
+    if let Some(foreseen) = foreseen {
+        text += &foreseen.text;
+    }
     if let Some(selected) = &plan.selected {
         text += &format!("tests      {}\n", selected.len());
     }

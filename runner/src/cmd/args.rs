@@ -32,6 +32,7 @@ Examples:
   kvet run -k 6.12 -k 7.2 -a arm64          two kernels, arm64
   kvet run -k 7.2 -t 'dynptr_success/*'     some tests
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
+  kvet run -k 7.2 -s upstream               the kernel's own dynptr selftests, built from its source
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
 
@@ -120,6 +121,14 @@ pub struct RunArgs {
     /// A suite, by name or by the path of its suite.yaml (default: dynptr)
     #[arg(short, long, value_name = "SUITE")]
     pub suite: Option<String>,
+    /// What of the kernel's own selftests is built for -s upstream: a slice by name, NAME=GLOB,… of files in prog_tests/,
+    /// or all; repeatable (default: `kvet suite show upstream` says)
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of -s upstream come from: tree:~/linux, git:~/linux@v6.12, debian-source:7.2 (default: the
+    /// source of each kernel)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
     /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
     #[arg(short, long = "test", value_name = "GLOB")]
     pub tests: Vec<String>,

@@ -149,12 +149,14 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
             }
             eprintln!("note: {text}");
         }
-        crate::kernel::Progress::Bytes { what, done, total } => {
-            if bar.as_ref().is_none_or(|(name, _)| *name != what) {
+        crate::kernel::Progress::Bytes { ref what, done, total }
+        | crate::kernel::Progress::Steps { ref what, done, total } => {
+            if bar.as_ref().is_none_or(|(name, _)| name != what) {
                 if let Some((_, old)) = bar.take() {
                     old.finish_and_clear();
                 }
-                bar = Some((what.clone(), new_bar(&what, total)));
+                let bytes = matches!(progress, crate::kernel::Progress::Bytes { .. });
+                bar = Some((what.clone(), new_bar(what, total, bytes)));
             }
             if let Some((_, bar)) = &bar {
                 bar.set_length(total);
@@ -167,12 +169,18 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
     }
 }
 
-fn new_bar(what: &str, total: u64) -> indicatif::ProgressBar {
+fn new_bar(what: &str, total: u64, bytes: bool) -> indicatif::ProgressBar {
     if !std::io::stderr().is_terminal() {
-        eprintln!("{what} ({})", indicatif::HumanBytes(total));
+        match bytes {
+            true => eprintln!("{what} ({})", indicatif::HumanBytes(total)),
+            false => eprintln!("{what}"),
+        }
     }
     let bar = indicatif::ProgressBar::new(total).with_message(what.to_owned());
-    let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let template = match bytes {
+        true => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        false => "{msg} {bar:30} {pos}/{len} {eta}",
+    };
     if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

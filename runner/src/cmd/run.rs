@@ -118,5 +118,7 @@ fn request(args: &RunArgs) -> Request {
         cpus: args.hardware.cpus,
         strict: args.strict,
         share: args.share,
+        slices: args.slices.clone(),
+        selftests: args.selftests.clone(),
     }
 }

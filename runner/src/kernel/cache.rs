@@ -6,6 +6,8 @@
 //!   packages/<id>/           any other package: entry.json, root/…
 //!   sources/<id>/            a kernel's source: entry.json, tree/…
 //!   builds/<id>/             where a kernel is built, again and again: entry.json, out/… (make's O=)
+//!   slices/<id>/             where selftests are built, again and again: entry.json, tree/…
+//!   suites/<id>/             what came of that: entry.json, share/…
 //!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
 //!   index/<suite>-<arch>.json  what a suite's signed index said about kernels, and when it was asked
 //!   partial/<sha256>         a download that is under way or was broken off; goes on where it stopped
@@ -101,7 +103,7 @@ pub struct Listed {
 pub enum Prune {
     /// Everything, indexes and broken-off downloads too.
     All,
-    /// Kernels, packages, sources and builds that were not used for so long.
+    /// Entries of every kind that were not used for so long.
     UnusedFor(Duration),
     /// All but so many, the most recently used ones.
     KeepNewest(usize),
@@ -125,15 +127,22 @@ pub(super) enum Kind {
     Packages,
     Sources,
     Builds,
+    Slices,
+    Suites,
 }
 
 impl Kind {
+    const ALL: [Kind; 6] =
+        [Kind::Kernels, Kind::Packages, Kind::Sources, Kind::Builds, Kind::Slices, Kind::Suites];
+
     fn dir(self) -> &'static str {
         match self {
             Kind::Kernels => "kernels",
             Kind::Packages => "packages",
             Kind::Sources => "sources",
             Kind::Builds => "builds",
+            Kind::Slices => "slices",
+            Kind::Suites => "suites",
         }
     }
 }
@@ -164,9 +173,8 @@ impl Cache {
     /// The host's: the folder cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = std::path::absolute(root.into()).host("find the current directory")?;
-        for dir in
-            ["kernels", "packages", "sources", "builds", "index", "initramfs", "partial", "tmp", "locks"]
-        {
+        let plain = ["index", "initramfs", "partial", "tmp", "locks"];
+        for dir in Kind::ALL.map(Kind::dir).into_iter().chain(plain) {
             let dir = root.join(dir);
             if !dir.is_dir() {
                 fs::create_dir_all(&dir)
@@ -211,7 +219,7 @@ impl Cache {
     /// The host's: something cannot be removed.
     pub fn prune(&self, what: Prune) -> Result<Pruned> {
         let mut entries = Vec::new();
-        for kind in [Kind::Kernels, Kind::Packages, Kind::Sources, Kind::Builds] {
+        for kind in Kind::ALL {
             for id in self.ids(kind)? {
                 let used = modified(&self.lock_path(&id));
                 let whole = self.entry_dir(kind, &id).join("entry.json").is_file();

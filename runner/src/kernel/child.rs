@@ -26,7 +26,7 @@ pub(super) struct Output {
 
 /// A program in a process group of its own, which is killed when this is dropped before its end, and by the kernel when
 /// our thread ends (prctl(2), PR_SET_PDEATHSIG).
-pub(super) struct Group {
+pub(crate) struct Group {
     child: Child,
     over: bool,
 }

@@ -5,8 +5,9 @@
 
 mod apt;
 mod archive;
+mod btf;
 mod cache;
-mod child;
+pub(crate) mod child;
 mod deb;
 mod debian;
 mod download;
@@ -21,6 +22,7 @@ mod lock;
 mod market;
 mod package;
 mod release;
+mod shelf;
 pub mod source;
 mod space;
 mod spec;
@@ -40,11 +42,13 @@ use crate::error::Result;
 use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
+pub use btf::{Btf, ensure_btf};
 pub use cache::{Cache, EntryInfo, Held, Listed, Prune, Pruned, tree_size};
 pub use hash::{Sha256Hex, sha256};
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
 pub use package::{Package, acquire_packages};
+pub use shelf::{Entry, Workshop};
 pub use spec::{KernelSpec, VersionPattern};
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
 pub use version::KernelVersion;
@@ -86,6 +90,15 @@ impl Kernel {
 pub enum Progress {
     /// Something worth knowing that needs no action.
     Note(String),
+    /// A build: how many of its steps are done.
+    Steps {
+        /// `building the selftests`.
+        what: String,
+        /// So far.
+        done: u64,
+        /// In the end, as far as that is known; 0 where it is not.
+        total: u64,
+    },
     /// A transfer or an unpacking.
     Bytes {
         /// `downloading linux-image-…`, `unpacking linux-image-…`.

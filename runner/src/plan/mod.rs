@@ -15,6 +15,8 @@ use crate::kernel::KernelSpec;
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
 use crate::spec::suite::{self, Suite};
+use crate::upstream;
+use crate::upstream::manifest::Manifest;
 use crate::vm::accel::AccelChoice;
 use config::KernelsConfig;
 use filter::Filter;
@@ -50,6 +52,10 @@ pub struct Request {
     pub strict: bool,
     /// `--share`.
     pub share: ShareMode,
+    /// `--slice`, as typed.
+    pub slices: Vec<String>,
+    /// `--selftests`, as typed.
+    pub selftests: Option<String>,
 }
 
 /// How the suite's files get to the guest.
@@ -85,6 +91,8 @@ pub struct CellPlan {
     pub init: PathBuf,
     /// The suite.
     pub suite: Suite,
+    /// What of the kernel's own selftests is built for it, if it is that suite.
+    pub upstream: Option<upstream::Request>,
     /// Which of its tests count.
     pub filter: Filter,
     /// The names of the selected tests, where the suite lists them.
@@ -188,6 +196,7 @@ fn plan_cell(
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
             .hint("its suite.yaml names no `strict` argument"));
     }
+    let upstream = plan_upstream(request, home, &suite)?;
     let test = request.timeout.or(spec.timeout).unwrap_or(TEST_LIMIT);
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
@@ -196,6 +205,7 @@ fn plan_cell(
         arch,
         facts: ArchFacts::load(home, arch)?,
         init: home.init(arch)?,
+        upstream,
         filter: filter.clone(),
         selected,
         strict: request.strict,
@@ -208,6 +218,28 @@ fn plan_cell(
     })
 }
 
+/// What is to be built for a suite; `--slice` and `--selftests` go with no other.
+fn plan_upstream(request: &Request, home: &Home, suite: &Suite) -> Result<Option<upstream::Request>> {
+    match suite.spec.build {
+        Some(suite::Build::Upstream) => {
+            let manifest = Manifest::load(home)?;
+            let slices = manifest.choose(&request.slices)?;
+            let source = request.selftests.as_deref().map(str::parse).transpose();
+            let source = source.map_err(|e: Error| e.context("--selftests"))?;
+            Ok(Some(upstream::Request { manifest, slices, source }))
+        }
+        None if !request.slices.is_empty() || request.selftests.is_some() => {
+            let flag = if request.slices.is_empty() { "--selftests" } else { "--slice" };
+            Err(Error::caller(format!(
+                "{flag} goes with a suite that is built, and {} is not",
+                suite.spec.name
+            ))
+            .hint("-s upstream is the kernel's own selftests"))
+        }
+        None => Ok(None),
+    }
+}
+
 fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch) -> Result<Suite> {
     if !request.command.is_empty() {
         if let Some(suite) = &request.suite {
@@ -218,6 +250,9 @@ fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch
     let name = request.suite.as_deref().unwrap_or(&config.suite);
     let (manifest, spec) = suite::find(home, name)?;
     let mut suite = spec.resolve(&manifest, home, arch)?;
+    if suite.spec.build.is_some() {
+        return Ok(suite);
+    }
     let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch)
         .map_err(|e| e.context(manifest.display()))?;
     suite.script = kind == program::Kind::Script;

@@ -28,6 +28,7 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
     let spec = SuiteSpec {
         name: suite_name(&name),
         title: command.join(" "),
+        build: None,
         program: program.clone(),
         args: args.to_vec(),
         format: Format::Exit,

@@ -23,7 +23,10 @@ pub struct SuiteSpec {
     pub name: String,
     /// One line for people.
     pub title: String,
-    /// The program: a path relative to the manifest. `{arch}` is replaced by the guest's architecture, and a path
+    /// What has to be built before the suite can be run; none: nothing.
+    #[serde(default)]
+    pub build: Option<Build>,
+    /// The program: a path relative to the manifest; of a suite that is built, relative to what the build gives. `{arch}` is replaced by the guest's architecture, and a path
     /// that begins with `{guest}/` is below the folder of the guest programs that kvet builds.
     pub program: String,
     /// Its arguments.
@@ -67,6 +70,14 @@ pub struct SuiteSpec {
     pub cpus: Option<u32>,
 }
 
+/// How a suite is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Build {
+    /// From the source of the kernel under test: its own BPF selftests (`selftests/upstream/slices.yaml`).
+    Upstream,
+}
+
 /// How a suite's output is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,7 +104,7 @@ pub enum Need {
 pub struct Suite {
     /// What the manifest says.
     pub spec: SuiteSpec,
-    /// The folder that the guest sees at [`kvet_wire::paths::TESTS`].
+    /// The folder that the guest sees at [`kvet_wire::paths::TESTS`]; empty until a suite is built.
     pub share: PathBuf,
     /// The program, relative to `share`.
     pub program: PathBuf,
@@ -123,6 +134,13 @@ impl SuiteSpec {
         if spec.cpus == Some(0) {
             return wrong("cpus: 0 is too few".into());
         }
+        if spec.build.is_some()
+            && (spec.share.is_some() || spec.tests.is_some() || spec.program.contains(['{', '/']))
+        {
+            return wrong(
+                "a suite that is built has no `share` and no `tests`, and `program` is a plain name".into(),
+            );
+        }
         if spec.format == Format::Exit && (spec.select.is_some() || spec.tests.is_some()) {
             return wrong("format 'exit' is one test: `select` and `tests` make no sense with it".into());
         }
@@ -134,6 +152,10 @@ impl SuiteSpec {
     /// # Errors
     /// The caller's: a path leads nowhere or out of the shared folder.
     pub fn resolve(self, manifest: &Path, home: &Home, arch: Arch) -> Result<Suite> {
+        if self.build.is_some() {
+            let program = PathBuf::from(&self.program);
+            return Ok(Suite { spec: self, share: PathBuf::new(), program, tests: None, script: false });
+        }
         let base = manifest.parent().unwrap_or(Path::new("."));
         let expand = |text: &str| -> PathBuf {
             let text = text.replace("{arch}", arch.name());

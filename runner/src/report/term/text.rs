@@ -43,6 +43,7 @@ impl Paint {
 pub fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Fetch => "fetch",
+        Phase::Build => "build",
         Phase::Prepare => "prepare",
         Phase::Boot => "boot",
         Phase::Tests => "tests",
@@ -53,6 +54,7 @@ pub fn phase_name(phase: Phase) -> &'static str {
 pub(super) fn phase_verb(phase: Phase) -> &'static str {
     match phase {
         Phase::Fetch => "fetching the kernel",
+        Phase::Build => "building the suite",
         Phase::Prepare => "preparing",
         Phase::Boot => "booting",
         Phase::Tests => "running tests",
