@@ -92,6 +92,7 @@ install: build
 	install -D -m 755 $(KVET) $(DESTDIR)$(PREFIX)/bin/kvet
 	mkdir -p $(DESTDIR)$(PREFIX)/share/kvet/guests
 	cp -r configs $(DESTDIR)$(PREFIX)/share/kvet/
+	install -D -m 644 images/userland.yaml $(DESTDIR)$(PREFIX)/share/kvet/images/userland.yaml
 	mkdir -p $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr
 	cp selftests/dynptr/suite.yaml $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr/
 	cp -r $(GUEST)/x86_64 $(GUEST)/arm64 $(DESTDIR)$(PREFIX)/share/kvet/guests/

@@ -18,4 +18,5 @@ pub mod report;
 pub mod schedule;
 pub mod spec;
 pub mod upstream;
+pub mod userland;
 pub mod vm;

@@ -65,6 +65,9 @@ pub enum Command {
     /// The kernel cache: fetch, list, look at, prune
     #[command(subcommand)]
     Kernel(KernelCommand),
+    /// The guest's userland: build, list, look at, prune
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// The suites that come with kvet
     #[command(subcommand)]
     Suite(SuiteCommand),
@@ -220,6 +223,41 @@ pub enum KernelCommand {
         files: KernelFiles,
     },
     /// Remove kernels from the cache; those in use stay
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
+    Prune {
+        /// All of them
+        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
+        all: bool,
+        /// Those not used for this many days
+        #[arg(long, value_name = "DAYS")]
+        unused_for: Option<u32>,
+        /// All but the N that were used last
+        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
+        keep: Option<usize>,
+    },
+}
+
+/// `kvet image …`.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Make the userland of images/userland.yaml, unless it is in the cache
+    Build {
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// Read the archive's index anew
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// List the userlands in the cache
+    List,
+    /// Show what the userland is made of, and what each package is for
+    Info {
+        /// Its architecture (default: the host's)
+        #[arg(short, long, value_name = "ARCH")]
+        arch: Option<Arch>,
+    },
+    /// Remove userlands from the cache; those in use stay
     #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
     Prune {
         /// All of them

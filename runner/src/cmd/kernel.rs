@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::cmd::args::{KernelCommand, KernelFiles};
 use crate::cmd::{Setup, plain_progress, print};
 use crate::error::{Result, exit};
-use crate::kernel::{self, Kernel, KernelSpec, Listed, Prune};
+use crate::kernel::{self, Kernel, KernelSpec, Listed, Prune, Pruned};
 
 /// Fetches, lists, shows or prunes.
 pub fn run(command: KernelCommand) -> Result<u8> {
@@ -22,12 +22,7 @@ pub fn run(command: KernelCommand) -> Result<u8> {
             print(&info(&acquire(&setup, &spec(&kernel, files)?, arch)?))
         }
         KernelCommand::Prune { all, unused_for, keep } => {
-            let what = match (all, unused_for, keep) {
-                (true, _, _) => Prune::All,
-                (_, Some(days), _) => Prune::UnusedFor(Duration::from_secs(u64::from(days) * 86_400)),
-                (_, _, keep) => Prune::KeepNewest(keep.unwrap_or_default()),
-            };
-            prune(&setup, what)
+            print(&pruned(&setup.resources.cache.prune(what_to_prune(all, unused_for, keep))?))
         }
     }
 }
@@ -60,10 +55,7 @@ fn fetch(mut setup: Setup, kernels: &[String], archs: &[Arch], refresh: bool) ->
 fn list(entries: &[Listed]) -> String {
     let mut text = String::new();
     for entry in entries {
-        let used = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .saturating_sub(Duration::from_secs(entry.last_used_unix));
+        let used = age(entry.last_used_unix);
         let _ = writeln!(
             text,
             "{:<10} {:<7} {:<28} {:>10}  used {} ago{}",
@@ -108,8 +100,23 @@ fn info(kernel: &Kernel) -> String {
     text
 }
 
-fn prune(setup: &Setup, what: Prune) -> Result<u8> {
-    let pruned = setup.resources.cache.prune(what)?;
+/// What the flags of `prune` mean.
+pub(super) fn what_to_prune(all: bool, unused_for: Option<u32>, keep: Option<usize>) -> Prune {
+    match (all, unused_for, keep) {
+        (true, _, _) => Prune::All,
+        (_, Some(days), _) => Prune::UnusedFor(Duration::from_secs(u64::from(days) * 86_400)),
+        (_, _, keep) => Prune::KeepNewest(keep.unwrap_or_default()),
+    }
+}
+
+/// How long ago something was.
+pub(super) fn age(unix: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(unix))
+}
+
+/// What was pruned, for people.
+pub(super) fn pruned(pruned: &Pruned) -> String {
     let mut text = String::new();
     for name in &pruned.removed {
         let _ = writeln!(text, "removed {name}");
@@ -118,5 +125,5 @@ fn prune(setup: &Setup, what: Prune) -> Result<u8> {
         let _ = writeln!(text, "in use, kept {name}");
     }
     let _ = writeln!(text, "{} freed", HumanBytes(pruned.freed_bytes));
-    print(&text)
+    text
 }

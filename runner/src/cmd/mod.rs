@@ -2,6 +2,7 @@
 
 pub mod args;
 mod doctor;
+mod image;
 mod kernel;
 mod run;
 mod shell;
@@ -50,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::Run(args) => run::run(&args, color),
         Command::Kernel(command) => kernel::run(command),
+        Command::Image(command) => image::run(command),
         Command::Suite(command) => suite::run(command),
         Command::Shell(args) => shell::run(&args),
         Command::Doctor => doctor::run(color),

@@ -8,6 +8,7 @@
 //!   builds/<id>/             where a kernel is built, again and again: entry.json, out/… (make's O=)
 //!   slices/<id>/             where selftests are built, again and again: entry.json, tree/…
 //!   suites/<id>/             what came of that: entry.json, share/…
+//!   images/<id>/             what guests have as their root: entry.json, root/…
 //!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
 //!   index/<suite>-<arch>.json  what a suite's signed index said about kernels, and when it was asked
 //!   partial/<sha256>         a download that is under way or was broken off; goes on where it stopped
@@ -129,10 +130,21 @@ pub(super) enum Kind {
     Builds,
     Slices,
     Suites,
+    Images,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
+    const ALL: [Kind; 7] = [
+        Kind::Kernels,
+        Kind::Packages,
+        Kind::Sources,
+        Kind::Builds,
+        Kind::Slices,
+        Kind::Suites,
+        Kind::Images,
+    ];
+    /// What [`Cache::prune`] looks at; images have a verb of their own.
+    const OWN: [Kind; 6] =
         [Kind::Kernels, Kind::Packages, Kind::Sources, Kind::Builds, Kind::Slices, Kind::Suites];
 
     fn dir(self) -> &'static str {
@@ -143,6 +155,7 @@ impl Kind {
             Kind::Builds => "builds",
             Kind::Slices => "slices",
             Kind::Suites => "suites",
+            Kind::Images => "images",
         }
     }
 }
@@ -213,13 +226,23 @@ impl Cache {
         Ok(all)
     }
 
-    /// Removes entries that are not in use, and broken ones.
+    /// Removes entries that are not in use, and broken ones; images have a verb of their own.
     ///
     /// # Errors
     /// The host's: something cannot be removed.
     pub fn prune(&self, what: Prune) -> Result<Pruned> {
+        let mut done = self.prune_entries(&Kind::OWN, what)?;
+        // They are made again in milliseconds.
+        done.freed_bytes += self.prune_files("initramfs", "")?;
+        if what == Prune::All {
+            done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
+        }
+        Ok(done)
+    }
+
+    pub(super) fn prune_entries(&self, kinds: &[Kind], what: Prune) -> Result<Pruned> {
         let mut entries = Vec::new();
-        for kind in Kind::ALL {
+        for &kind in kinds {
             for id in self.ids(kind)? {
                 let used = modified(&self.lock_path(&id));
                 let whole = self.entry_dir(kind, &id).join("entry.json").is_file();
@@ -245,11 +268,6 @@ impl Cache {
                     None => done.in_use.push(id),
                 }
             }
-        }
-        // They are made again in milliseconds.
-        done.freed_bytes += self.prune_files("initramfs", "")?;
-        if what == Prune::All {
-            done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
         }
         Ok(done)
     }
@@ -457,7 +475,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn modified(path: &Path) -> SystemTime {
+pub(super) fn modified(path: &Path) -> SystemTime {
     path.metadata().and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH)
 }
 

@@ -16,6 +16,14 @@ struct Made {
     stanza: String,
 }
 
+impl Made {
+    /// With more fields, each a line.
+    fn with(mut self, fields: &str) -> Self {
+        self.stanza = self.stanza.replacen("Installed-Size", &format!("{fields}\nInstalled-Size"), 1);
+        self
+    }
+}
+
 struct Maker {
     root: PathBuf,
 }
@@ -237,4 +245,84 @@ fn make_the_sources() {
         names[1],
     ]);
     assert!(Command::new("gzip").arg("-n").arg(&plain).status().unwrap().success());
+}
+
+#[test]
+#[ignore = "makes the test data anew, with new keys; needs gpg"]
+fn make_the_userland() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/userland");
+    for dir in ["dists", "pool"] {
+        let _ = fs::remove_dir_all(root.join(dir));
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    let key = Key::new("kvet test userland", &root.join("archive.gpg"));
+    let maker = Maker { root };
+    let mut packages = Vec::new();
+    for arch in ["amd64", "arm64"] {
+        packages.extend(maker.small(arch));
+    }
+    packages.extend(maker.hostile());
+    maker.suite("small", &key, "Date: Sat, 12 Sep 2026 07:55:41 UTC\n", true, &packages);
+}
+
+impl Maker {
+    /// A base, a tool that it needs, and a choice.
+    fn small(&self, arch: &'static str) -> Vec<Made> {
+        let package = |name, version, fill: &dyn Fn(&mut Tar)| {
+            self.package((name, version, arch), 4, ".xz", |tar| fill(tar))
+        };
+        vec![
+            package("base", "13.1", &|tar| {
+                tar.dir("./etc/");
+                tar.symlink("./bin", "usr/bin");
+                tar.symlink("./lib", "usr/lib");
+                tar.file("./etc/os-release", b"ID=test\n", 0o644);
+                tar.symlink("./var/run", "/run");
+            })
+            .with("Pre-Depends: awk\nDepends: gone | tool (>= 2)"),
+            package("tool", "2:2.0-1", &|tar| {
+                tar.file("./usr/bin/tool", b"#!/bin/sh\n", 0o4755);
+                tar.hardlink("./usr/bin/twin", "./usr/bin/tool");
+                tar.file("./bin/old", b"#!/bin/sh\n", 0o755);
+                tar.symlink("./usr/bin/alias", "/bin/tool");
+                tar.symlink("./usr/bin/loop", "loop");
+                tar.file("./usr/share/doc/tool/changelog", b"long", 0o644);
+                tar.file("./usr/lib/x-linux-gnu/gconv/UTF-7.so", b"no ELF file", 0o644);
+            })
+            .with("Depends: base, prompt"),
+            package("prompt", "1", &|tar| tar.file("./usr/bin/prompt", b"", 0o755)),
+            package("gawk", "5", &|tar| tar.file("./usr/bin/gawk", b"", 0o755)).with("Provides: awk (= 5)"),
+            package("mawk", "1", &|tar| tar.file("./usr/bin/mawk", b"", 0o755)).with("Provides: awk"),
+            package("lonely", "1", &|tar| tar.dir("./usr/")).with("Depends: tool (>= 2:3)"),
+            package("jealous", "1", &|tar| tar.dir("./usr/")).with("Breaks: tool"),
+        ]
+    }
+
+    /// Packages that want to get out, or in.
+    fn hostile(&self) -> Vec<Made> {
+        let package =
+            |name, fill: &dyn Fn(&mut Tar)| self.package((name, "1", "amd64"), 4, ".gz", |tar| fill(tar));
+        vec![
+            // As text each stays below the root; followed one after the other they do not.
+            package("climber", &|tar| {
+                tar.symlink("./usr/a/b/c/up", "../../../..");
+                tar.symlink("./usr/out", "a/b/c/up/../../../etc/passwd");
+            }),
+            package("digger", &|tar| {
+                tar.symlink("./usr/dir", "../../../../tmp");
+            }),
+            package("walker", &|tar| {
+                tar.symlink("./usr/local", "share");
+                tar.file("./usr/local/x", b"x", 0o644);
+            }),
+            package("double", &|tar| tar.file("./bin/tool", b"mine now", 0o755)).with("Depends: tool"),
+            package("noter", &|tar| {
+                tar.file("./usr/bin/.virtfs_metadata/tool", b"virtfs.mode=35309\n", 0o644);
+            }),
+            package("rooter", &|tar| tar.file("./usr/.virtfs_metadata_root", b"virtfs.uid=5\n", 0o644)),
+            package("device", &|tar| tar.device("./dev/sda")),
+            // What is to be written below etc would be written through it.
+            package("etcetera", &|tar| tar.symlink("./etc", "tmp")),
+        ]
+    }
 }

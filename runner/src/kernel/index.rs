@@ -10,6 +10,7 @@ use crate::arch::Arch;
 use crate::error::{Error, Result};
 
 use super::hash::Sha256Hex;
+use super::resolve::reachable;
 use super::version::{KernelVersion, cmp_debian};
 
 /// One package, as the signed index describes it.
@@ -22,6 +23,15 @@ pub(super) struct Package {
     pub size: u64,
     pub installed_kib: u64,
     pub sha256: Sha256Hex,
+    /// Pre-Depends and Depends; like the next two empty for kernels.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub depends: String,
+    /// Provides.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provides: String,
+    /// Conflicts and Breaks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub conflicts: String,
 }
 
 /// What is kept of one suite's index for one architecture.
@@ -38,7 +48,8 @@ pub(super) struct Index {
     pub valid_until_unix: Option<u64>,
     /// The Packages file this was read from.
     pub packages_sha256: Sha256Hex,
-    /// Names of packages that were looked for apart from kernels; not all need to be there.
+    /// Names of packages that were looked for apart from kernels; not all need to be there. What they may need is
+    /// kept with them.
     pub also: Vec<String>,
     pub packages: Vec<Package>,
 }
@@ -49,14 +60,14 @@ const MAX_LINE: u64 = 1 << 20;
 const MAX_INDEX: u64 = 512 << 20;
 const MAX_KEPT: usize = 20_000;
 
-/// Reads a Packages file (uncompressed) and keeps the kernels' packages and those named.
+/// Reads a Packages file (uncompressed) and keeps the kernels' packages and those named, with all that these may need.
 ///
 /// # Errors
 /// The host's: it does not read, or a stanza that is kept lacks a field.
 pub(super) fn parse(source: impl Read, arch: Arch, also: &[String], place: &str) -> Result<Vec<Package>> {
     let broken = |why: &str| Error::host(format!("{place}: {why}: refused and deleted"));
     let mut source = BufReader::with_capacity(64 << 10, source.take(MAX_INDEX));
-    let mut kept = Vec::new();
+    let mut read = Vec::new();
     let mut stanza: Option<Stanza> = None;
     let mut line = Vec::new();
     loop {
@@ -69,23 +80,38 @@ pub(super) fn parse(source: impl Read, arch: Arch, also: &[String], place: &str)
             return Err(broken("has a line of a megabyte"));
         }
         if line == b"\n" || n == 0 {
-            if let Some(done) = stanza.take() {
-                kept.push(done.finish().map_err(|why| broken(&why))?);
-                if kept.len() > MAX_KEPT {
-                    return Err(broken("offers more kernels than there can be"));
-                }
-            }
+            read.extend(stanza.take());
             if n == 0 {
-                return Ok(kept);
+                return keep(read, arch, also).map_err(|why| broken(&why));
             }
         } else if let Some(name) = line.strip_prefix(b"Package: ") {
             let name = String::from_utf8_lossy(name).trim().to_string();
-            let wanted = kernel_abi(&name, arch).is_some() || also.contains(&name);
+            // What a package needs may stand before or behind it: all are looked at when all are read.
+            let wanted = !also.is_empty() || kernel_abi(&name, arch).is_some();
             stanza = wanted.then(|| Stanza { name, ..Stanza::default() });
         } else if let Some(stanza) = &mut stanza {
             stanza.field(&String::from_utf8_lossy(&line));
         }
     }
+}
+
+/// The kernels' packages, and what [`reachable`] finds.
+fn keep(read: Vec<Stanza>, arch: Arch, also: &[String]) -> std::result::Result<Vec<Package>, String> {
+    let reached = reachable(&read, also, |s| (&s.name, &s.provides, &s.depends));
+    let mut kept = Vec::new();
+    for (mut stanza, reached) in read.into_iter().zip(reached) {
+        if !reached {
+            if kernel_abi(&stanza.name, arch).is_none() {
+                continue;
+            }
+            (stanza.depends, stanza.provides, stanza.conflicts) = Default::default();
+        }
+        kept.push(stanza.finish()?);
+        if kept.len() > MAX_KEPT {
+            return Err("offers more than can be wanted".into());
+        }
+    }
+    Ok(kept)
 }
 
 #[derive(Default)]
@@ -96,6 +122,9 @@ struct Stanza {
     size: Option<u64>,
     installed_kib: u64,
     sha256: Option<Sha256Hex>,
+    depends: String,
+    provides: String,
+    conflicts: String,
 }
 
 impl Stanza {
@@ -107,6 +136,9 @@ impl Stanza {
             "Size" => self.size = value.parse().ok(),
             "Installed-Size" => self.installed_kib = value.parse().unwrap_or(0),
             "SHA256" => self.sha256 = Sha256Hex::parse(value),
+            "Depends" | "Pre-Depends" => add(&mut self.depends, value),
+            "Conflicts" | "Breaks" => add(&mut self.conflicts, value),
+            "Provides" => add(&mut self.provides, value),
             _ => {}
         }
     }
@@ -122,8 +154,18 @@ impl Stanza {
             sha256: self.sha256.clone().ok_or_else(|| lacks("SHA256"))?,
             installed_kib: self.installed_kib,
             name: self.name,
+            depends: self.depends,
+            provides: self.provides,
+            conflicts: self.conflicts,
         })
     }
+}
+
+fn add(field: &mut String, value: &str) {
+    if !field.is_empty() {
+        field.push_str(", ");
+    }
+    field.push_str(value);
 }
 
 /// A relative path (or a version) made of the characters that Debian uses, going nowhere but down.

@@ -10,6 +10,7 @@ mod cache;
 pub(crate) mod child;
 mod deb;
 mod debian;
+mod depends;
 mod download;
 mod file;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod lock;
 mod market;
 mod package;
 mod release;
+mod resolve;
 mod shelf;
 pub mod source;
 mod space;
@@ -31,6 +33,7 @@ mod suites;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod version;
 mod vmlinux;
 
@@ -51,6 +54,7 @@ pub use package::{Package, acquire_packages};
 pub use shelf::{Entry, Workshop};
 pub use spec::{KernelSpec, VersionPattern};
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
+pub use tree::{ListedTree, Tree, TreeInfo, TreePackage, TreeSpec, acquire_tree};
 pub use version::KernelVersion;
 pub use vmlinux::ensure_uncompressed;
 

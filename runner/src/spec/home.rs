@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// The folders that come with kvet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
-    /// Holds `configs/` and `selftests/`.
+    /// Holds `configs/`, `selftests/` and `images/`.
     root: PathBuf,
     /// Holds a folder per architecture with `init` and the suites' programs.
     guest: PathBuf,
@@ -53,6 +53,11 @@ impl Home {
     /// The folder with the suites.
     pub fn selftests(&self) -> PathBuf {
         self.root.join("selftests")
+    }
+
+    /// The folder with what guests are made of, apart from their programs.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
     }
 
     /// The folder with the guest's programs of an architecture.
