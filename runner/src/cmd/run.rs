@@ -118,5 +118,6 @@ fn request(args: &RunArgs) -> Request {
         cpus: args.hardware.cpus,
         strict: args.strict,
         share: args.share,
+        resume: args.resume,
     }
 }

@@ -2,6 +2,7 @@
 //! a user typed.
 
 pub mod config;
+pub mod expectations;
 pub mod filter;
 pub mod program;
 
@@ -17,6 +18,7 @@ use crate::spec::home::Home;
 use crate::spec::suite::{self, Suite};
 use crate::vm::accel::AccelChoice;
 use config::KernelsConfig;
+use expectations::Expectation;
 use filter::Filter;
 
 /// What the user asked for, each part well-formed by itself.
@@ -50,6 +52,8 @@ pub struct Request {
     pub strict: bool,
     /// `--share`.
     pub share: ShareMode,
+    /// `--resume`: how often a crash may be followed by another boot.
+    pub resume: Option<u32>,
 }
 
 /// How the suite's files get to the guest.
@@ -91,6 +95,10 @@ pub struct CellPlan {
     pub selected: Option<Vec<String>>,
     /// Whether what cannot be tested fails.
     pub strict: bool,
+    /// Which of its tests cannot pass, where, and why.
+    pub expectations: Vec<Expectation>,
+    /// How often a crash may be followed by another boot that runs the rest.
+    pub resume: u32,
     /// How the suite's files get to the guest.
     pub share: ShareMode,
     /// Which accelerator.
@@ -188,6 +196,14 @@ fn plan_cell(
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
             .hint("its suite.yaml names no `strict` argument"));
     }
+    if request.resume.is_some() && !can_resume(&suite) {
+        return Err(Error::caller(format!("suite {} cannot be resumed after a crash", spec.name))
+            .hint("its suite.yaml has to name `tests` and `select`, or its format has to be test_progs"));
+    }
+    let expectations = match &suite.expectations {
+        Some(path) => expectations::load(path)?,
+        None => Vec::new(),
+    };
     let test = request.timeout.or(spec.timeout).unwrap_or(TEST_LIMIT);
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
@@ -199,6 +215,8 @@ fn plan_cell(
         filter: filter.clone(),
         selected,
         strict: request.strict,
+        expectations,
+        resume: request.resume.unwrap_or(0),
         share: request.share,
         accel: request.accel,
         memory_mib: request.memory_mib.or(spec.memory).unwrap_or(MEMORY_MIB),
@@ -206,6 +224,15 @@ fn plan_cell(
         limits: Limits { boot: BOOT_LIMIT.min(cell), test: test.min(cell), cell, silence: SILENCE_LIMIT },
         suite,
     })
+}
+
+/// Whether a suite can be told to run only some of its tests.
+fn can_resume(suite: &Suite) -> bool {
+    match suite.spec.format {
+        suite::Format::Ktap => suite.tests.is_some() && suite.spec.select.is_some(),
+        suite::Format::TestProgs => true,
+        suite::Format::Exit => false,
+    }
 }
 
 fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch) -> Result<Suite> {

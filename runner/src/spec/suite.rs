@@ -44,6 +44,9 @@ pub struct SuiteSpec {
     /// The argument with which what could not be tested fails instead of being skipped, for `kvet run --strict`.
     #[serde(default)]
     pub strict: Option<String>,
+    /// A file that says which tests cannot pass on which kernels, and why; relative to the manifest.
+    #[serde(default)]
+    pub expectations: Option<String>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -75,6 +78,20 @@ pub enum Format {
     Ktap,
     /// One test; its exit status is the verdict (4 means skipped, as in the kernel's selftests).
     Exit,
+    /// The BPF selftests' own runner, test_progs. kvet gives it its arguments: selection, `-v`, and a watchdog where it
+    /// has one.
+    TestProgs,
+}
+
+impl Format {
+    /// Its name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Ktap => "ktap",
+            Format::Exit => "exit",
+            Format::TestProgs => "test_progs",
+        }
+    }
 }
 
 /// What a suite wants of a kconfig option.
@@ -99,6 +116,8 @@ pub struct Suite {
     pub program: PathBuf,
     /// The names of its tests, where it lists them.
     pub tests: Option<Vec<String>>,
+    /// The file with its expectations.
+    pub expectations: Option<PathBuf>,
     /// Whether the program is a shell script, which the guest needs a shell for.
     pub script: bool,
 }
@@ -125,6 +144,11 @@ impl SuiteSpec {
         }
         if spec.format == Format::Exit && (spec.select.is_some() || spec.tests.is_some()) {
             return wrong("format 'exit' is one test: `select` and `tests` make no sense with it".into());
+        }
+        if spec.format == Format::TestProgs && (spec.select.is_some() || spec.strict.is_some()) {
+            return wrong(
+                "kvet knows the arguments of test_progs: `select` and `strict` make no sense".into(),
+            );
         }
         Ok(spec)
     }
@@ -165,7 +189,8 @@ impl SuiteSpec {
         })?;
         let program = inside.to_owned();
         let tests = self.tests.as_deref().map(|file| read_names(&find("tests", file)?)).transpose()?;
-        Ok(Suite { spec: self, share, program, tests, script: false })
+        let expectations = self.expectations.as_deref().map(|file| find("expectations", file)).transpose()?;
+        Ok(Suite { spec: self, share, program, tests, expectations, script: false })
     }
 }
 
