@@ -236,8 +236,15 @@ pub struct CellReport {
     pub started_unix: f64,
     /// Its folder, with console.log and the rest.
     pub dir: PathBuf,
+    /// How many guests ran its tests; more than one after a crash with `--resume`.
+    #[serde(default = "one")]
+    pub boots: u32,
     /// Remarks that belong into the report ("KVM died early, TCG used").
     pub notes: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One phase and its wall time.
@@ -369,6 +376,16 @@ pub enum Event {
         reason: String,
         /// The exact command line.
         argv: Vec<String>,
+    },
+    /// After a crash or a hang the cell goes on in another guest, with the tests that are left (`--resume`). What follows
+    /// until the next of these belongs to that guest; a [`Phase::Boot`] comes next.
+    Rebooted {
+        /// Which cell.
+        cell: usize,
+        /// Which guest of the cell begins: 2 for the second.
+        boot: u32,
+        /// What ended the one before, in one line.
+        reason: String,
     },
     /// Init announced itself.
     GuestReady {

@@ -3,6 +3,8 @@
 
 #[path = "vm/kvet.rs"]
 mod kvet_command;
+#[path = "vm/resume.rs"]
+mod resume;
 
 use std::path::Path;
 use std::time::Duration;

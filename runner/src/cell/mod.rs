@@ -1,36 +1,32 @@
 //! One kernel × arch × suite, from its plan to its report.
 
+mod boots;
 mod budget;
+pub mod command;
 pub mod prepare;
 mod report;
+mod resume;
 mod timeline;
 pub mod tools;
 pub mod watch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::LineWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{Accel, CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
-use crate::guest::Session;
+use crate::event::{CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
 use crate::kernel::{self, Cache, Kernel, Progress, Sources};
-use crate::parse::OutputParser;
-use crate::parse::exit::ExitParser;
-use crate::parse::ktap::KtapParser;
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
+use crate::plan::expectations::{Config, Expected};
 use crate::quote;
-use crate::spec::suite::Format;
 use crate::upstream::{self, BuiltSuite, Means};
-use crate::vm::Vm;
-use crate::vm::accel::{self, AccelChoice, Chosen};
-use prepare::Prepared;
+use crate::vm::accel;
+use boots::Guest;
 use tools::Tools;
-use watch::{Watch, Watched};
 
 /// What cells share.
 pub struct Resources {
@@ -83,6 +79,7 @@ pub fn run(
         times: Vec::new(),
         started_unix: started,
         dir: dir.to_owned(),
+        boots: 1,
         notes: Vec::new(),
     };
     let mut cell = Running { index, plan: plan.clone(), dir, resources, emit, phase: None, report };
@@ -125,17 +122,12 @@ impl Running<'_> {
         }
         self.note_programs()?;
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
-        let watched = self.boot(&kernel, &prepared, &chosen, &qemu)?;
-        let watched =
-            if watched.stillborn && chosen.accel == Accel::Kvm && self.plan.accel == AccelChoice::Auto {
-                self.note("QEMU died under KVM before the kernel said a word; once more with TCG".into());
-                let reason = "QEMU died early under KVM".to_owned();
-                self.boot(&kernel, &prepared, &Chosen { accel: Accel::Tcg, reason }, &qemu)?
-            } else {
-                watched
-            };
+        let expected = expected(&self.plan, &kernel);
+        let guest = Guest { kernel: &kernel, prepared: &prepared, qemu: &qemu, expected: &expected };
+        let watched = self.boots(&guest, chosen)?;
         remove_if_empty(&results);
         report::conclude(&mut self.report, &self.plan, watched);
+        report::name_what_was_skipped(&mut self.report, &self.plan, &expected);
         Ok(())
     }
 
@@ -204,75 +196,6 @@ impl Running<'_> {
         })
     }
 
-    /// One guest, from power-on to power-off.
-    fn boot(
-        &mut self,
-        kernel: &Kernel,
-        prepared: &Prepared,
-        chosen: &Chosen,
-        qemu: &Path,
-    ) -> Result<Watched> {
-        self.report.accel = Some(chosen.accel);
-        self.report.accel_reason.clone_from(&chosen.reason);
-        let machine =
-            prepare::machine(&self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
-        let log = self.dir.join("wire.jsonl");
-        let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-        let job = prepare::job(&self.plan)?;
-        self.enter(Phase::Boot);
-        let started = Instant::now();
-        let vm = Vm::start(&machine, &self.resources.cancel)?;
-        (self.emit)(Event::VmStarted {
-            cell: self.index,
-            accel: chosen.accel,
-            reason: chosen.reason.clone(),
-            argv: vm.argv().iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-        });
-        let mut session = Session::new(vm, log);
-        let parser = parser(&self.plan);
-        let scanner = (self.resources.scanner)();
-        let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit)
-            .telling(&self.plan.filter);
-        let watch = watch.writing_to(&self.dir.join(FILES));
-        let watched = watch.run(&mut session);
-        self.phase = None;
-        self.times(started, &watched);
-        self.note_guest(kernel, &watched, session.vm().qemu_version());
-        if let Err(error) = session.end() {
-            self.note(format!("QEMU could not be ended in good order: {error}"));
-        }
-        self.add_time(Phase::Teardown, watched.done.unwrap_or_else(Instant::now));
-        Ok(watched)
-    }
-
-    /// What the guest and QEMU said of themselves. That the kernel that ran is the one that was meant is not taken for
-    /// granted.
-    fn note_guest(&mut self, kernel: &Kernel, watched: &Watched, qemu: Option<&str>) {
-        let mut add = |name: &str, value: &str| {
-            self.report.provenance.insert(name.to_owned(), value.to_owned());
-        };
-        if let Some(version) = qemu {
-            add("qemu", version);
-        }
-        let Some(release) = &watched.guest_release else { return };
-        add("guest_release", release);
-        if *release != kernel.facts.release {
-            let said = &kernel.facts.release;
-            self.note(format!("the guest calls itself {release}, its image {said}"));
-        }
-    }
-
-    /// The phases that the watch went through by itself.
-    fn times(&mut self, started: Instant, watched: &Watched) {
-        let now = Instant::now();
-        let ready = watched.ready.unwrap_or(now);
-        self.report.times.push(PhaseTime { phase: Phase::Boot, wall: ready - started });
-        if watched.ready.is_some() {
-            let done = watched.done.unwrap_or(now);
-            self.report.times.push(PhaseTime { phase: Phase::Tests, wall: done - ready });
-        }
-    }
-
     fn enter(&mut self, phase: Phase) {
         if let Some((previous, since)) = self.phase.take() {
             self.add_time(previous, since);
@@ -308,12 +231,12 @@ impl Running<'_> {
     }
 }
 
-/// What reads the output of a cell's job.
-fn parser(plan: &CellPlan) -> Box<dyn OutputParser> {
-    match plan.suite.spec.format {
-        Format::Ktap => Box::new(KtapParser::new(&plan.suite.spec.name)),
-        Format::Exit => Box::new(ExitParser::new(&plan.suite.spec.name)),
-    }
+/// The expectations that apply to a kernel.
+fn expected(plan: &CellPlan, kernel: &Kernel) -> Expected {
+    let version = kernel.facts.version.parse().ok();
+    let has = |option: &str| kernel.config.as_ref().is_some_and(|config| config.get(option).is_some());
+    let config: Config<'_> = if kernel.config.is_some() { Some(&has) } else { None };
+    Expected::new(&plan.expectations, version, plan.arch, config)
 }
 
 /// QEMU's binary, as a path.
@@ -374,7 +297,14 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         "limits     boot {:?}, test {:?}, cell {:?}\n",
         plan.limits.boot, plan.limits.test, plan.limits.cell
     );
-    text += &format!("job        {}\n", quote::command(&prepare::job(plan)?.argv));
+    if foreseen.as_ref().is_none_or(|foreseen| foreseen.built) {
+        let command = command::command(plan, &command::left_out(plan, &expected(plan, &kernel), &[]))?;
+        let command = prepare::job(plan, command)?;
+        text += &format!("job        {}\n", quote::command(&command.argv));
+    } else {
+        // Which arguments it takes shows when it is there.
+        text += &format!("job        {}, with arguments that suit it\n", plan.suite.spec.program);
+    }
     if let Some(foreseen) = foreseen {
         text += &foreseen.text;
     }

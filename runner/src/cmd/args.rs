@@ -144,6 +144,10 @@ pub struct RunArgs {
     /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
     #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
     pub share: ShareMode,
+    /// After a crash or a hang boot again and run the rest, without what is done and what crashed; at most N times
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub resume: Option<u32>,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,

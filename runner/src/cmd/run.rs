@@ -120,5 +120,6 @@ fn request(args: &RunArgs) -> Request {
         share: args.share,
         slices: args.slices.clone(),
         selftests: args.selftests.clone(),
+        resume: args.resume,
     }
 }

@@ -13,6 +13,7 @@ use vmm_sys_util::signal::register_signal_handler;
 use vmm_sys_util::terminal::Terminal;
 
 use crate::cancel::restore_terminal_at_exit;
+use crate::cell::command::Command;
 use crate::cell::tools::{self, Tools};
 use crate::cell::{self, prepare};
 use crate::cmd::args::ShellArgs;
@@ -100,7 +101,7 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
 }
 
 fn job(plan: &CellPlan, command: Option<&str>) -> Result<Job> {
-    let mut job = prepare::job(plan)?;
+    let mut job = prepare::job(plan, Command::default())?;
     let line = command.map_or_else(Vec::new, |line| vec!["-c".to_owned(), line.to_owned()]);
     tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line));
     job.env.push(("PS1".into(), "\\w # ".into()));

@@ -27,11 +27,13 @@ fn show(home: &Home, name: &str) -> Result<String> {
     let (manifest, spec) = suite::find(home, name)?;
     let mut text =
         format!("name      {}\ntitle     {}\nmanifest  {}\n", spec.name, spec.title, manifest.display());
-    let format = match spec.format {
-        suite::Format::Ktap => "ktap",
-        suite::Format::Exit => "exit",
-    };
-    let _ = writeln!(text, "format    {format}\nprogram   {} {}", spec.program, spec.args.join(" "));
+    let _ = writeln!(
+        text,
+        "format    {}\nprogram   {} {}",
+        spec.format.name(),
+        spec.program,
+        spec.args.join(" ")
+    );
     if !spec.modules.is_empty() {
         let _ = writeln!(text, "modules   {}", spec.modules.join(" "));
     }

@@ -2,6 +2,7 @@
 //! a user typed.
 
 pub mod config;
+pub mod expectations;
 pub mod filter;
 pub mod program;
 
@@ -19,6 +20,7 @@ use crate::upstream;
 use crate::upstream::manifest::Manifest;
 use crate::vm::accel::AccelChoice;
 use config::KernelsConfig;
+use expectations::Expectation;
 use filter::Filter;
 
 /// What the user asked for, each part well-formed by itself.
@@ -56,6 +58,8 @@ pub struct Request {
     pub slices: Vec<String>,
     /// `--selftests`, as typed.
     pub selftests: Option<String>,
+    /// `--resume`: how often a crash may be followed by another boot.
+    pub resume: Option<u32>,
 }
 
 /// How the suite's files get to the guest.
@@ -99,6 +103,10 @@ pub struct CellPlan {
     pub selected: Option<Vec<String>>,
     /// Whether what cannot be tested fails.
     pub strict: bool,
+    /// Which of its tests cannot pass, where, and why.
+    pub expectations: Vec<Expectation>,
+    /// How often a crash may be followed by another boot that runs the rest.
+    pub resume: u32,
     /// How the suite's files get to the guest.
     pub share: ShareMode,
     /// Which accelerator.
@@ -197,6 +205,14 @@ fn plan_cell(
             .hint("its suite.yaml names no `strict` argument"));
     }
     let upstream = plan_upstream(request, home, &suite)?;
+    if request.resume.is_some() && !can_resume(&suite) {
+        return Err(Error::caller(format!("suite {} cannot be resumed after a crash", spec.name))
+            .hint("its suite.yaml has to name `tests` and `select`, or its format has to be test_progs"));
+    }
+    let expectations = match &suite.expectations {
+        Some(path) => expectations::load(path)?,
+        None => Vec::new(),
+    };
     let test = request.timeout.or(spec.timeout).unwrap_or(TEST_LIMIT);
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
@@ -209,6 +225,8 @@ fn plan_cell(
         filter: filter.clone(),
         selected,
         strict: request.strict,
+        expectations,
+        resume: request.resume.unwrap_or(0),
         share: request.share,
         accel: request.accel,
         memory_mib: request.memory_mib.or(spec.memory).unwrap_or(MEMORY_MIB),
@@ -237,6 +255,15 @@ fn plan_upstream(request: &Request, home: &Home, suite: &Suite) -> Result<Option
             .hint("-s upstream is the kernel's own selftests"))
         }
         None => Ok(None),
+    }
+}
+
+/// Whether a suite can be told to run only some of its tests.
+fn can_resume(suite: &Suite) -> bool {
+    match suite.spec.format {
+        suite::Format::Ktap => suite.tests.is_some() && suite.spec.select.is_some(),
+        suite::Format::TestProgs => true,
+        suite::Format::Exit => false,
     }
 }
 

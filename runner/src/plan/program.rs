@@ -36,6 +36,7 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
         tests: None,
         select: None,
         strict: None,
+        expectations: None,
         env: BTreeMap::new(),
         modules: Vec::new(),
         kconfig: BTreeMap::new(),
@@ -44,7 +45,14 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
         memory: None,
         cpus: None,
     };
-    Ok(Suite { spec, share, program: PathBuf::from(name), tests: None, script: kind == Kind::Script })
+    Ok(Suite {
+        spec,
+        share,
+        program: PathBuf::from(name),
+        tests: None,
+        expectations: None,
+        script: kind == Kind::Script,
+    })
 }
 
 /// The name of the suite, which also names a folder of the results.

@@ -71,6 +71,7 @@ pub(crate) fn run() -> RunReport {
         times: vec![time(Phase::Fetch, 0), time(Phase::Boot, 3100), time(Phase::Tests, 800)],
         started_unix: 1_795_169_730.0,
         dir: "results/20261120-101530/debian-7.2-x86_64-dynptr".into(),
+        boots: 1,
         notes: vec!["KVM died early, TCG used".into()],
     };
     RunReport {

@@ -234,6 +234,9 @@ impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
                 self.say_if_verbose(*cell, &format!("accelerator {accel}: {reason}"))?;
                 self.say_if_verbose(*cell, &format!("qemu: {}", argv.join(" ")))
             }
+            Event::Rebooted { cell, boot, reason } => {
+                self.say_of(*cell, &format!("boot {boot}, for the rest of the tests, after: {reason}"))
+            }
             Event::GuestReady { cell, boottime } => self.say_if_verbose(
                 *cell,
                 &format!("guest ready after {:.2}s of its time", boottime.as_secs_f64()),

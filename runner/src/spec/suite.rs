@@ -47,6 +47,9 @@ pub struct SuiteSpec {
     /// The argument with which what could not be tested fails instead of being skipped, for `kvet run --strict`.
     #[serde(default)]
     pub strict: Option<String>,
+    /// A file that says which tests cannot pass on which kernels, and why; relative to the manifest.
+    #[serde(default)]
+    pub expectations: Option<String>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -86,6 +89,20 @@ pub enum Format {
     Ktap,
     /// One test; its exit status is the verdict (4 means skipped, as in the kernel's selftests).
     Exit,
+    /// The BPF selftests' own runner, test_progs. kvet gives it its arguments: selection, `-v`, and a watchdog where it
+    /// has one.
+    TestProgs,
+}
+
+impl Format {
+    /// Its name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Ktap => "ktap",
+            Format::Exit => "exit",
+            Format::TestProgs => "test_progs",
+        }
+    }
 }
 
 /// What a suite wants of a kconfig option.
@@ -110,6 +127,8 @@ pub struct Suite {
     pub program: PathBuf,
     /// The names of its tests, where it lists them.
     pub tests: Option<Vec<String>>,
+    /// The file with its expectations.
+    pub expectations: Option<PathBuf>,
     /// Whether the program is a shell script, which the guest needs a shell for.
     pub script: bool,
 }
@@ -144,6 +163,11 @@ impl SuiteSpec {
         if spec.format == Format::Exit && (spec.select.is_some() || spec.tests.is_some()) {
             return wrong("format 'exit' is one test: `select` and `tests` make no sense with it".into());
         }
+        if spec.format == Format::TestProgs && (spec.select.is_some() || spec.strict.is_some()) {
+            return wrong(
+                "kvet knows the arguments of test_progs: `select` and `strict` make no sense".into(),
+            );
+        }
         Ok(spec)
     }
 
@@ -152,10 +176,6 @@ impl SuiteSpec {
     /// # Errors
     /// The caller's: a path leads nowhere or out of the shared folder.
     pub fn resolve(self, manifest: &Path, home: &Home, arch: Arch) -> Result<Suite> {
-        if self.build.is_some() {
-            let program = PathBuf::from(&self.program);
-            return Ok(Suite { spec: self, share: PathBuf::new(), program, tests: None, script: false });
-        }
         let base = manifest.parent().unwrap_or(Path::new("."));
         let expand = |text: &str| -> PathBuf {
             let text = text.replace("{arch}", arch.name());
@@ -172,6 +192,12 @@ impl SuiteSpec {
                 if text.starts_with("{guest}/") { error.hint("`make build` makes it") } else { error }
             })
         };
+        let expectations = self.expectations.as_deref().map(|file| find("expectations", file)).transpose()?;
+        if self.build.is_some() {
+            let program = PathBuf::from(&self.program);
+            let share = PathBuf::new();
+            return Ok(Suite { spec: self, share, program, tests: None, expectations, script: false });
+        }
         let program = find("program", &self.program)?;
         let share = match &self.share {
             Some(dir) => find("share", dir)?,
@@ -187,7 +213,7 @@ impl SuiteSpec {
         })?;
         let program = inside.to_owned();
         let tests = self.tests.as_deref().map(|file| read_names(&find("tests", file)?)).transpose()?;
-        Ok(Suite { spec: self, share, program, tests, script: false })
+        Ok(Suite { spec: self, share, program, tests, expectations, script: false })
     }
 }
 

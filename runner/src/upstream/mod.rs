@@ -92,6 +92,8 @@ pub struct Means<'a> {
 pub struct Foreseen {
     /// The folder for the guest, which may not be there yet.
     pub share: PathBuf,
+    /// Whether it is.
+    pub built: bool,
     /// Lines for people.
     pub text: String,
 }
@@ -243,7 +245,8 @@ impl<'a> Build<'a> {
         for note in &self.notes {
             text += &format!("note       {note}\n");
         }
-        Ok(Foreseen { share: self.means.cache.suite_dir(&id).join(collect::SHARE), text })
+        let share = self.means.cache.suite_dir(&id).join(collect::SHARE);
+        Ok(Foreseen { share, built: found.is_some(), text })
     }
 
     /// The name of the result in the cache: a hash of everything that goes in.
