@@ -5,6 +5,8 @@
 mod kvet_command;
 #[path = "vm/resume.rs"]
 mod resume;
+#[path = "vm/upstream.rs"]
+mod upstream;
 
 use std::path::Path;
 use std::time::Duration;

@@ -7,7 +7,8 @@ use crate::cmd::args::SuiteCommand;
 use crate::cmd::{find_home, print};
 use crate::error::Result;
 use crate::spec::home::Home;
-use crate::spec::suite::{self, Need};
+use crate::spec::suite::{self, Build, Need};
+use crate::upstream::manifest::Manifest;
 
 /// Lists suites, or shows one.
 pub fn run(command: SuiteCommand) -> Result<u8> {
@@ -34,6 +35,9 @@ fn show(home: &Home, name: &str) -> Result<String> {
         spec.program,
         spec.args.join(" ")
     );
+    if spec.build == Some(Build::Upstream) {
+        text += &slices(&Manifest::load(home)?);
+    }
     if !spec.modules.is_empty() {
         let _ = writeln!(text, "modules   {}", spec.modules.join(" "));
     }
@@ -56,4 +60,15 @@ fn show(home: &Home, name: &str) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// The slices of the kernel's own selftests.
+fn slices(manifest: &Manifest) -> String {
+    let mut text = format!("default   --slice {}\n", manifest.default.join(" --slice "));
+    let width = manifest.slices.keys().map(String::len).max().unwrap_or(0);
+    for (name, slice) in &manifest.slices {
+        let tests: Vec<&str> = slice.tests.iter().map(|test| test.name.as_str()).collect();
+        let _ = writeln!(text, "slice     {name:width$}  {} ({})", slice.title, tests.join(", "));
+    }
+    text
 }
