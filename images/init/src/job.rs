@@ -1,6 +1,7 @@
 //! One job: a process with its shares mounted, its modules loaded and its output read.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::{modules, shares, sys};
+use crate::{modules, root, shares, sys};
 
 /// How long a job's output may stay open after its first process has ended: what a child that was left behind
 /// still holds is not waited for.
@@ -45,6 +46,9 @@ impl Running {
             shares::mount_share(share).map_err(|e| (format!("mount {} on {}", share.tag, share.path), e))?;
         }
         let problems = modules::load_named(&job.modules);
+        if let Some(root) = &job.root {
+            root::build(root)?;
+        }
         let (child, outputs, input) = spawn(job)?;
         let deadline = (job.deadline_ms > 0).then(|| Instant::now() + Duration::from_millis(job.deadline_ms));
         let running =
@@ -200,12 +204,21 @@ type Spawned = (Pid, [Option<File>; 2], Input);
 fn spawn(job: &Job) -> Result<Spawned, NotStarted> {
     let (program, args) = job.argv.split_first().ok_or(("read the job".into(), "empty argv".into()))?;
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(job.env.iter().map(|(k, v)| (k, v))).current_dir(&job.cwd);
+    command.args(args).env_clear().envs(job.env.iter().map(|(k, v)| (k, v)));
+    let stage = || format!("start {program} in {}", job.cwd);
+    match &job.root {
+        None => drop(command.current_dir(&job.cwd)),
+        Some(_) => {
+            let cwd = CString::new(job.cwd.as_str()).map_err(|e| (stage(), e.to_string()))?;
+            // SAFETY: the closure makes async-signal-safe system calls only.
+            unsafe { command.pre_exec(move || root::enter(&cwd)) };
+        }
+    }
     match job.tty {
         Some(size) => spawn_on_terminal(command, size),
         None => spawn_on_pipes(command, job.stdin),
     }
-    .map_err(|e| (format!("start {program} in {}", job.cwd), e))
+    .map_err(|e| (stage(), e))
 }
 
 fn spawn_on_pipes(mut command: Command, stdin: bool) -> Result<Spawned, String> {

@@ -15,6 +15,7 @@ mod modprobe;
 mod modules;
 mod mounts;
 mod port;
+mod root;
 mod shares;
 mod sys;
 

@@ -24,7 +24,7 @@ pub fn load_boot_set() -> Result<Vec<String>, String> {
     let load = |file: &str| {
         let path = Path::new("/modules").join(file);
         open_decompressed(&path)
-            .and_then(|file| insert(&file))
+            .and_then(|file| insert(&file, ""))
             .map_err(|e| format!("load module {file}: {e}"))
     };
     Ok(files.filter_map(|file| load(file).err()).collect())
@@ -45,26 +45,30 @@ pub fn load_named(names: &[String]) -> Vec<ModuleProblem> {
                 .collect();
         }
     };
-    let load = |name: &String| load_request(&index, Path::new("/modules"), name);
+    let load = |name: &String| load_request(&index, Path::new("/modules"), name, "");
     let problem = |name: &String| load(name).err().map(|error| ModuleProblem { name: name.clone(), error });
     names.iter().filter_map(problem).collect()
 }
 
-/// Loads what a name or an alias asks for, dependencies first. The paths of `index` are relative to `root`.
-pub fn load_request(index: &str, root: &Path, request: &str) -> Result<(), String> {
+/// Loads what a name or an alias asks for, dependencies first. The paths of `index` are relative to `root`; the
+/// `parameters` are for the last one.
+pub fn load_request(index: &str, root: &Path, request: &str, parameters: &str) -> Result<(), String> {
     let index = Index::parse(index)?;
-    for record in index.resolve(request).map_err(|e| e.to_string())? {
+    let records = index.resolve(request).map_err(|e| e.to_string())?;
+    for (rank, record) in records.iter().enumerate() {
         if let Some(path) = record.path() {
             let file = open_decompressed(&root.join(path))?;
-            insert(&file).map_err(|e| format!("load {}: {e}", record.name()))?;
+            let parameters = if rank + 1 == records.len() { parameters } else { "" };
+            insert(&file, parameters).map_err(|e| format!("load {}: {e}", record.name()))?;
         }
     }
     Ok(())
 }
 
 /// finit_module(2); a module that is loaded already is fine.
-pub fn insert(file: &File) -> Result<(), String> {
-    match finit_module(file.as_fd(), c"", ModuleInitFlags::empty()) {
+pub fn insert(file: &File, parameters: &str) -> Result<(), String> {
+    let parameters = CString::new(parameters).map_err(|e| e.to_string())?;
+    match finit_module(file.as_fd(), &parameters, ModuleInitFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err(errno.to_string()),
     }

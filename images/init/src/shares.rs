@@ -29,6 +29,25 @@ pub fn mount_share(share: &Share) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether QEMU offers a share of this tag (Documentation/ABI: the driver's `mount_tag`, which ends with a NUL).
+pub fn is_offered(tag: &str) -> bool {
+    let devices = fs::read_dir("/sys/bus/virtio/drivers/9pnet_virtio").into_iter().flatten().flatten();
+    let mut tags = devices.filter_map(|device| fs::read_to_string(device.path().join("mount_tag")).ok());
+    tags.any(|found| found.trim_end_matches(['\0', '\n']) == tag)
+}
+
+/// The mount points of the shares that are mounted.
+pub fn mounted() -> Vec<String> {
+    MOUNTED.lock().map(|mounted| mounted.clone()).unwrap_or_default()
+}
+
+/// Takes note of a mount that is to be unmounted before those that came first.
+pub fn remember(path: &str) {
+    if let Ok(mut mounted) = MOUNTED.lock() {
+        mounted.push(path.to_owned());
+    }
+}
+
 /// Unmounts every share, the newest first. What is busy is detached: everything written is on the host already.
 pub fn unmount_all() {
     let Ok(mut mounted) = MOUNTED.lock() else { return };

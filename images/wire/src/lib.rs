@@ -18,10 +18,10 @@ pub mod message;
 pub mod modindex;
 
 pub use frame::{Decoder, Frame, FrameError, Kind, MAX_PAYLOAD};
-pub use message::{FromGuest, Job, JobStatus, ModuleProblem, Share, ToGuest, Tty};
+pub use message::{FromGuest, Job, JobRoot, JobStatus, ModuleProblem, Share, ToGuest, Tty};
 
 /// The version of everything in this crate; both ends must agree.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Name of the virtio-serial port that carries the wire (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "kvet.wire";
@@ -54,6 +54,12 @@ pub mod paths {
     pub const MODULES: &str = "/kvet/modules";
     /// Read-only: tools for `kvet shell`.
     pub const TOOLS: &str = "/kvet/tools";
+    /// Read-only: what a job has as its root, without what is mounted in it.
+    pub const ROOT_TREE: &str = "/kvet/tree";
+    /// Memory: what jobs write into their root.
+    pub const ROOT_LAYERS: &str = "/kvet/layers";
+    /// A job's root, as init sees it.
+    pub const ROOT: &str = "/kvet/root";
     /// In the initramfs: modules of the transport, loaded before Ready.
     pub const BOOT_MODULES: &str = "/modules/load";
     /// In the initramfs: the index of the modules that jobs ask for, beside them.
@@ -69,4 +75,6 @@ pub mod paths {
     pub const MODULES_TAG: &str = "kvet.modules";
     /// 9p mount tag of [`TOOLS`].
     pub const TOOLS_TAG: &str = "kvet.tools";
+    /// 9p mount tag of [`ROOT_TREE`].
+    pub const ROOT_TAG: &str = "kvet.root";
 }

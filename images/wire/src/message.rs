@@ -126,6 +126,8 @@ pub struct Job {
     pub id: u32,
     /// 9p shares to mount first, unless they are mounted already.
     pub shares: Vec<Share>,
+    /// What the job has as its root; none: the initramfs, which has nothing but what init and kvet need.
+    pub root: Option<JobRoot>,
     /// Modules to load first, by name. Builtin ones are fine.
     pub modules: Vec<String>,
     /// Program and arguments.
@@ -144,6 +146,16 @@ pub struct Job {
     pub tty: Option<Tty>,
     /// Without a terminal: give the job a pipe as its standard input, fed by input frames and closed by an empty one.
     pub stdin: bool,
+}
+
+/// A root of a job's own: a tree of the host, never written to, with an overlay in memory above it. In it are `/proc`,
+/// `/sys`, `/dev`, `/tmp` and `/run` as init has them, the shares that are mounted below `/kvet`, the kernel's modules in
+/// `/lib/modules`, and kvet's `modprobe`. It is made for the first job that asks for it and is the guest's until its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRoot {
+    /// The virtio-9p mount tag of the tree.
+    pub tag: String,
 }
 
 /// A 9p share.
@@ -276,6 +288,7 @@ mod tests {
         let job = Job {
             id: 3,
             shares: vec![Share { tag: "kvet.tests".into(), path: "/kvet/tests".into(), readonly: true }],
+            root: Some(JobRoot { tag: "kvet.root".into() }),
             modules: vec!["tun".into()],
             argv: vec!["/kvet/tests/t".into(), "ünï".into()],
             env: vec![("A".into(), "b c".into())],
@@ -286,6 +299,9 @@ mod tests {
             tty: Some(Tty { cols: 80, rows: 24 }),
             stdin: false,
         };
+        let without = Job { root: None, ..job.clone() };
+        let message = ToGuest::Run(without);
+        assert_eq!(parse_control::<ToGuest>(&control(&message).unwrap().payload).unwrap(), message);
         let message = ToGuest::Run(job);
         assert_eq!(parse_control::<ToGuest>(&control(&message).unwrap().payload).unwrap(), message);
         let output = Output { job: 1, stream: 2, boottime_us: 5, bytes: b"\0\xff".to_vec() };

@@ -6,6 +6,7 @@ pub mod command;
 pub mod prepare;
 mod report;
 mod resume;
+pub mod root;
 mod timeline;
 pub mod tools;
 pub mod watch;
@@ -23,13 +24,17 @@ use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
 use crate::plan::expectations::{Config, Expected};
 use crate::quote;
+use crate::spec::home::Home;
 use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::accel;
 use boots::Guest;
+use root::GuestRoot;
 use tools::Tools;
 
 /// What cells share.
 pub struct Resources {
+    /// kvet's own files.
+    pub home: Home,
     /// The kernel cache.
     pub cache: Cache,
     /// Where kernels come from.
@@ -111,11 +116,13 @@ impl Running<'_> {
         // The selftests stay locked in the cache until the guest is gone.
         let _built = self.build(&kernel)?;
         let tools = self.acquire_tools()?;
+        let root = self.acquire_root()?;
         self.enter(Phase::Prepare);
         let qemu = find_qemu(&self.plan.facts)?;
         let results = self.dir.join(FILES);
         std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
-        let further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
+        let mut further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
+        further.extend(root.iter().map(GuestRoot::share));
         let prepared = prepare::prepare(&self.plan, &kernel, &self.resources.cache, &results, &further)?;
         for note in prepared.notes.clone() {
             self.note(note);
@@ -176,6 +183,17 @@ impl Running<'_> {
         let Resources { cache, sources, cancel, .. } = self.resources;
         let arch = self.plan.arch;
         self.with_progress(|p| Tools::acquire(arch, cache, sources, p, cancel)).map(Some)
+    }
+
+    /// What the job has as its root, where it wants one.
+    fn acquire_root(&mut self) -> Result<Option<GuestRoot>> {
+        let Resources { home, cache, sources, cancel, .. } = self.resources;
+        let plan = self.plan.clone();
+        let root = self.with_progress(|p| GuestRoot::acquire(&plan, home, cache, sources, p, cancel))?;
+        if let Some(root) = &root {
+            self.report.provenance.insert("root".to_owned(), root.name());
+        }
+        Ok(root)
     }
 
     /// Turns the progress of something into events, and its notes into notes of the report.
@@ -270,7 +288,7 @@ fn remove_if_empty(dir: &Path) {
 /// # Errors
 /// As a real run would have until QEMU starts.
 pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
-    let Resources { cache, sources, cancel, .. } = resources;
+    let Resources { home, cache, sources, cancel, .. } = resources;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
     let mut plan = plan.clone();
     let log = std::env::temp_dir().join(BUILD_LOG);
@@ -283,9 +301,11 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         plan.suite.share.clone_from(&foreseen.share);
     }
     let plan = &plan;
+    let root = GuestRoot::acquire(plan, home, cache, sources, progress, cancel)?;
+    let further: Vec<_> = root.iter().map(GuestRoot::share).collect();
     let qemu = find_qemu(&plan.facts)?;
     let results = std::env::temp_dir();
-    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[])?;
+    let prepared = prepare::prepare(plan, &kernel, cache, &results, &further)?;
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let sockets = crate::vm::machine::Sockets { console: 3, wire: 4, qmp: 5 };

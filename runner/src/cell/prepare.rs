@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kvet_wire::{Job, Share, modindex, paths};
+use kvet_wire::{Job, JobRoot, Share, modindex, paths};
 use sha2::{Digest, Sha256};
 
 use crate::cell::command::Command;
@@ -20,8 +20,8 @@ use crate::initramfs::{Contents, ExtraFile, Initramfs, Signatures, ensure};
 use crate::kernel::{Cache, Kernel, ensure_uncompressed};
 use crate::plan::{CellPlan, ShareMode};
 use crate::spec::arch::ArchFacts;
-use crate::spec::suite::Need;
-use crate::vm::machine::{HostShare, Machine};
+use crate::spec::suite::{Need, Root};
+use crate::vm::machine::{HostShare, Machine, Owners};
 
 /// A guest that only has to be started.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ pub fn prepare(
     }
     shares.extend_from_slice(further);
     let boot: Vec<&str> = preflight::transport_modules(share_9p).collect();
-    let wanted: Vec<&str> = plan.suite.spec.modules.iter().map(String::as_str).collect();
+    let wanted = job_modules(plan);
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let initramfs = ensure(
         cache,
         &Contents {
@@ -139,6 +140,12 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
         module: None,
         why: "to see the kernel's messages on the serial console".into(),
     };
+    let overlay = (plan.root != Root::None).then(|| ConfigNeed {
+        symbol: "CONFIG_OVERLAY_FS".into(),
+        any_of: vec!["y".into(), "m".into()],
+        module: Some(OVERLAY.into()),
+        why: "to put memory over a root that the guest may not write to (--root)".into(),
+    });
     let wanted = |(symbol, need): (&String, &Need)| ConfigNeed {
         symbol: symbol.clone(),
         any_of: match need {
@@ -150,7 +157,7 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     };
     let needs = Needs {
         share_9p: plan.share == ShareMode::NineP,
-        machine: plan.facts.console.kconfig.iter().map(console).collect(),
+        machine: plan.facts.console.kconfig.iter().map(console).chain(overlay).collect(),
         suite: plan.suite.spec.kconfig.iter().map(wanted).collect(),
         suite_modules: plan.suite.spec.modules.clone(),
     };
@@ -193,12 +200,22 @@ fn identity(kernel: &Kernel, tree: &ModuleTree) -> Result<String> {
     Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The module of overlayfs.
+const OVERLAY: &str = "overlay";
+
+/// What a job has init load first.
+fn job_modules(plan: &CellPlan) -> Vec<String> {
+    let overlay = (plan.root != Root::None).then(|| OVERLAY.to_owned());
+    plan.suite.spec.modules.iter().cloned().chain(overlay).collect()
+}
+
 fn foreign_index(cache: &Cache, identity: &str) -> PathBuf {
     cache.root().join("initramfs").join(format!("{identity}.modules"))
 }
 
 fn share(tag: &str, dir: &Path, readonly: bool) -> HostShare {
-    HostShare { tag: tag.into(), dir: dir.to_owned(), readonly }
+    let owners = if readonly { Owners::Real } else { Owners::WrittenDown };
+    HostShare { tag: tag.into(), dir: dir.to_owned(), readonly, owners }
 }
 
 /// What QEMU boots. An emulated guest gets the kernel without its decompressor where that is possible.
@@ -271,7 +288,7 @@ pub fn job(plan: &CellPlan, command: Command) -> Result<Job> {
             ],
             ShareMode::Initramfs => Vec::new(),
         },
-        modules: plan.suite.spec.modules.clone(),
+        modules: job_modules(plan),
         argv,
         env: environment(plan.suite.spec.env.iter()),
         cwd: paths::TESTS.into(),
@@ -281,6 +298,7 @@ pub fn job(plan: &CellPlan, command: Command) -> Result<Job> {
         seed: seed()?,
         tty,
         stdin: false,
+        root: (plan.root != Root::None).then(|| JobRoot { tag: paths::ROOT_TAG.into() }),
     };
     if plan.suite.script {
         let argv = std::mem::take(&mut job.argv);
@@ -292,7 +310,7 @@ pub fn job(plan: &CellPlan, command: Command) -> Result<Job> {
 /// The environment of every job, and the suite's own.
 pub fn environment<'a>(own: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<(String, String)> {
     let base = [
-        ("PATH", "/kvet/tests:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("PATH", "/kvet/tests:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("USER", "root"),
         ("LANG", "C.UTF-8"),

@@ -6,7 +6,7 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Cache, Package, Progress, Sources};
-use crate::vm::machine::HostShare;
+use crate::vm::machine::{HostShare, Owners};
 
 /// The package. There is one for every architecture.
 const PACKAGE: &str = "busybox-static";
@@ -46,7 +46,7 @@ impl Tools {
         let dirs = ["usr/bin", "bin"].map(|dir| root.join(dir));
         let dir = dirs.into_iter().find(|dir| dir.join("busybox").is_file());
         let dir = dir.ok_or_else(|| Error::host(format!("there is no busybox in {}", root.display())))?;
-        Ok(HostShare { tag: paths::TOOLS_TAG.into(), dir, readonly: true })
+        Ok(HostShare { tag: paths::TOOLS_TAG.into(), dir, readonly: true, owners: Owners::Real })
     }
 }
 

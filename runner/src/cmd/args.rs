@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
+use crate::spec::suite::Root;
 use crate::spec::units;
 use crate::vm::accel::AccelChoice;
 
@@ -34,6 +35,7 @@ Examples:
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
   kvet run -k 7.2 -s upstream               the kernel's own dynptr selftests, built from its source
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
+  kvet run --root userland -- ./test.sh     a script for bash, a dynamic program: with a small Debian as root
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
 
 /// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
@@ -148,6 +150,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub resume: Option<u32>,
+    /// What the program has as its root (default: the suite's, else none)
+    #[arg(long, value_enum, value_name = "ROOT")]
+    pub root: Option<Root>,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
@@ -174,7 +179,7 @@ pub struct RunArgs {
     /// Show the console, the job's output and QEMU's command line as they come
     #[arg(short, long)]
     pub verbose: bool,
-    /// A static program and its arguments, to run instead of a suite; its folder is shared
+    /// A program and its arguments, to run instead of a suite; its folder is shared. Without --root it must be static
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -306,6 +311,9 @@ pub struct ShellArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
+    /// What the shell has as its root: with none it is busybox in the initramfs
+    #[arg(long, value_enum, value_name = "ROOT", default_value = "none")]
+    pub root: Root,
     /// Where results go (the guest's /kvet/results)
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,

@@ -15,6 +15,7 @@ use crate::error::{Error, Result, exit};
 use crate::report::term::ColorChoice;
 use crate::spec::arch::ArchFacts;
 use crate::spec::suite;
+use crate::userland::UserlandSpec;
 use crate::vm::accel;
 
 /// How a finding is meant.
@@ -46,6 +47,9 @@ pub fn run(color: ColorChoice) -> Result<u8> {
     findings.push(check_kvm(&setup));
     for arch in Arch::ALL {
         check_guest(&setup, arch, &mut findings);
+    }
+    for arch in Arch::ALL {
+        findings.push(check_userland(&setup, arch));
     }
     findings.push(check_gpgv());
     check_archive(&setup, &mut findings);
@@ -132,6 +136,19 @@ fn check_guest(setup: &Setup, arch: Arch, findings: &mut Vec<Finding>) {
         Ok(found) => good(what, found),
         Err(error) => bad(Level::Broken, what, &error, Some("run `make build`".into())),
     });
+}
+
+/// That there is none yet is no trouble: the first run that needs it makes it.
+fn check_userland(setup: &Setup, arch: Arch) -> Finding {
+    let what = format!("userland {arch}");
+    let checked = UserlandSpec::load(&setup.home).and_then(|_| setup.resources.cache.trees());
+    match checked {
+        Ok(trees) => match trees.iter().find(|tree| tree.info.arch == arch) {
+            Some(tree) => good(what, format!("{}, {}", tree.info.id, HumanBytes(tree.info.size_bytes))),
+            None => good(what, "not made yet: `kvet image build`, or the first run with --root userland"),
+        },
+        Err(error) => bad(Level::Broken, what, &error, Some("mend images/userland.yaml".into())),
+    }
 }
 
 fn check_gpgv() -> Finding {

@@ -122,6 +122,7 @@ impl Setup {
         let allowlist = Allowlist::load(&home.config("SPLAT_ALLOWLIST"))?;
         let cancel = Cancel::new()?;
         let resources = Resources {
+            home: home.clone(),
             cache: Cache::open(Cache::locate(&env)?)?,
             sources: Sources::new(config.debian.clone()),
             scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),

@@ -121,5 +121,6 @@ fn request(args: &RunArgs) -> Request {
         slices: args.slices.clone(),
         selftests: args.selftests.clone(),
         resume: args.resume,
+        root: args.root,
     }
 }

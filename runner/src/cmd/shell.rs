@@ -14,20 +14,23 @@ use vmm_sys_util::terminal::Terminal;
 
 use crate::cancel::restore_terminal_at_exit;
 use crate::cell::command::Command;
+use crate::cell::root::GuestRoot;
 use crate::cell::tools::{self, Tools};
-use crate::cell::{self, prepare};
+use crate::cell::{self, Resources, prepare};
 use crate::cmd::args::ShellArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, IoContext, Result, exit};
 use crate::event::{Event, Stream};
 use crate::guest::{GuestEvent, Session};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Kernel, Progress};
 use crate::parse::clean::LineSplitter;
 use crate::plan::{CellPlan, Plan, Request};
 use crate::report::Reporter;
 use crate::report::store::{RunDir, Store};
+use crate::spec::suite::Root;
 use crate::vm::Vm;
 use crate::vm::accel;
+use crate::vm::machine::HostShare;
 
 /// Ctrl-]: ends the guest, however it hangs.
 const ESCAPE: u8 = 0x1d;
@@ -44,8 +47,8 @@ pub fn run(args: &ShellArgs) -> Result<u8> {
     setup.resources.cancel.on_signals()?;
     let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
-    // The kernel and the tools stay locked in the cache until the guest is gone.
-    let (session, _kernel, _tools) = boot(&setup, &plan, &dir)?;
+    // What the guest is made of stays locked in the cache until it is gone.
+    let (session, _kernel, _equipment) = boot(&setup, &plan, &dir)?;
     let store = Store::new(dir.clone());
     let console = dir.cell(0).join("console.log");
     let shell = Shell {
@@ -71,23 +74,47 @@ fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
         accel: args.hardware.accel,
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
+        root: Some(args.root),
         ..Request::default()
     };
     let plan = Plan::new(&request, &setup.home, &setup.config)?;
     plan.cells.into_iter().next().ok_or_else(|| Error::caller("there is no kernel to boot"))
 }
 
-type Booted = (Session<BufWriter<File>>, Kernel, Tools);
+type Booted = (Session<BufWriter<File>>, Kernel, Equipment);
+
+/// Where the shell comes from.
+enum Equipment {
+    Busybox(Tools),
+    Root(GuestRoot),
+}
+
+impl Equipment {
+    fn acquire(setup: &Setup, plan: &CellPlan, progress: &mut dyn FnMut(Progress)) -> Result<Self> {
+        let Resources { home, cache, sources, cancel, .. } = &setup.resources;
+        match GuestRoot::acquire(plan, home, cache, sources, progress, cancel)? {
+            Some(root) => Ok(Self::Root(root)),
+            None => Tools::acquire(plan.arch, cache, sources, progress, cancel).map(Self::Busybox),
+        }
+    }
+
+    fn share(&self) -> Result<HostShare> {
+        match self {
+            Self::Busybox(tools) => tools.share(),
+            Self::Root(root) => Ok(root.share()),
+        }
+    }
+}
 
 fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
     let resources = &setup.resources;
     let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
     let mut progress = plain_progress();
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, &mut progress, cancel)?;
-    let tools = Tools::acquire(plan.arch, cache, sources, &mut progress, cancel)?;
+    let equipment = Equipment::acquire(setup, plan, &mut progress)?;
     let results = dir.cell(0).join(cell::FILES);
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
-    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[tools.share()?])?;
+    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[equipment.share()?])?;
     for note in &prepared.notes {
         eprintln!("note: {note}");
     }
@@ -97,13 +124,18 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-    Ok((Session::new(Vm::start(&machine, cancel)?, log), kernel, tools))
+    Ok((Session::new(Vm::start(&machine, cancel)?, log), kernel, equipment))
 }
 
 fn job(plan: &CellPlan, command: Option<&str>) -> Result<Job> {
     let mut job = prepare::job(plan, Command::default())?;
     let line = command.map_or_else(Vec::new, |line| vec!["-c".to_owned(), line.to_owned()]);
-    tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line));
+    match plan.root {
+        Root::None => tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line)),
+        // Without the set-up of the root's own shells: the prompt is ours.
+        Root::Userland => job.argv = ["/bin/bash".into(), "--norc".into()].into_iter().chain(line).collect(),
+        Root::Host => job.argv = ["/bin/sh".into()].into_iter().chain(line).collect(),
+    }
     job.env.push(("PS1".into(), "\\w # ".into()));
     job.cwd = "/".into();
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());

@@ -13,7 +13,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
 use super::apt::{self, Base};
-use super::cache::{Cache, FORMAT, Scratch, read_json, unix};
+use super::cache::{Cache, Scratch, read_json, unix};
 use super::download::{Expected, Trouble};
 use super::hash::Sha256Hex;
 use super::index::{self, Index};
@@ -44,13 +44,13 @@ impl Work<'_> {
     }
 
     fn index_name(&self, suite: &DebianSuite) -> String {
-        format!("{}-{}", suite.name, self.arch)
+        format!("{}-{}-{}", suite.name, self.arch, index::FORMAT)
     }
 
     /// The index in the cache, of whatever age.
     pub(super) fn stored_index(&self, suite: &DebianSuite) -> Option<Index> {
         read_json::<Index>(&self.cache.index_path(&self.index_name(suite)))
-            .filter(|i| i.format == FORMAT && i.suite == suite.name && i.arch == self.arch)
+            .filter(|i| i.format == index::FORMAT && i.suite == suite.name && i.arch == self.arch)
     }
 
     /// A suite's index: the one in the cache while it is fresh, else what the archive says now. When the archive
@@ -60,14 +60,7 @@ impl Work<'_> {
         suite: &DebianSuite,
         also: &[String],
     ) -> std::result::Result<Index, Trouble> {
-        let name = format!("{}-{}", suite.name, self.arch);
-        let path = self.cache.index_path(&name);
-        let arch = self.arch;
-        let load = || {
-            read_json::<Index>(&path)
-                .filter(|i| i.format == FORMAT && i.suite == suite.name && i.arch == arch)
-        };
-        if let Some(index) = load().filter(|i| self.sources.is_fresh(i, also)) {
+        if let Some(index) = self.stored_index(suite).filter(|i| self.sources.is_fresh(i, also)) {
             return Ok(index);
         }
         let name = self.index_name(suite);
@@ -148,7 +141,7 @@ impl Work<'_> {
             None => self.packages(base, &dir, &file, size, &sha256, release.by_hash, &wanted)?,
         };
         Ok(Index {
-            format: FORMAT,
+            format: index::FORMAT,
             suite: suite.name.clone(),
             arch: self.arch,
             checked_unix: unix(SystemTime::now()),

@@ -10,7 +10,7 @@
 //!   suites/<id>/             what came of that: entry.json, share/…
 //!   images/<id>/             what guests have as their root: entry.json, root/…
 //!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
-//!   index/<suite>-<arch>.json  what a suite's signed index said about kernels, and when it was asked
+//!   index/<suite>-<arch>-<format>.json  what a suite's signed index says of kernels and what else was asked for
 //!   partial/<sha256>         a download that is under way or was broken off; goes on where it stopped
 //!   tmp/<name>, tmp/<name>.lock  something being made; without a holder of the lock it is rubbish
 //!   locks/<name>.lock        one per entry and index; its time stamp is that of the last use

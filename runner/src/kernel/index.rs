@@ -34,6 +34,10 @@ pub(super) struct Package {
     pub conflicts: String,
 }
 
+/// Indexes of another format are not understood and are made again. It is in the file's name, because kvets of different
+/// versions may share a cache: what an older one keeps lacks the dependencies.
+pub(super) const FORMAT: u32 = 2;
+
 /// What is kept of one suite's index for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Index {
@@ -281,7 +285,7 @@ mod tests {
         let path = format!("{}/tests/data/packages/{file}", env!("CARGO_MANIFEST_DIR"));
         let packages = parse(std::fs::File::open(&path).unwrap(), arch, also, &path).unwrap();
         Index {
-            format: super::super::cache::FORMAT,
+            format: FORMAT,
             suite: file.into(),
             arch,
             checked_unix: 0,

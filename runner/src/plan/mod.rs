@@ -15,7 +15,7 @@ use crate::event::CellId;
 use crate::kernel::KernelSpec;
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
-use crate::spec::suite::{self, Suite};
+use crate::spec::suite::{self, Root, Suite};
 use crate::upstream;
 use crate::upstream::manifest::Manifest;
 use crate::vm::accel::AccelChoice;
@@ -60,6 +60,8 @@ pub struct Request {
     pub selftests: Option<String>,
     /// `--resume`: how often a crash may be followed by another boot.
     pub resume: Option<u32>,
+    /// `--root`; none: what the suite says.
+    pub root: Option<Root>,
 }
 
 /// How the suite's files get to the guest.
@@ -109,6 +111,8 @@ pub struct CellPlan {
     pub resume: u32,
     /// How the suite's files get to the guest.
     pub share: ShareMode,
+    /// What the job has as its root.
+    pub root: Root,
     /// Which accelerator.
     pub accel: AccelChoice,
     /// The guest's memory.
@@ -190,6 +194,7 @@ fn plan_cell(
 ) -> Result<CellPlan> {
     let suite = find_suite(request, home, config, arch)?;
     let spec = &suite.spec;
+    check_root(spec.root, request.share, arch)?;
     let selected = match &suite.tests {
         Some(names) => Some(filter.select(names, &spec.name)?),
         None => None,
@@ -228,6 +233,7 @@ fn plan_cell(
         expectations,
         resume: request.resume.unwrap_or(0),
         share: request.share,
+        root: spec.root,
         accel: request.accel,
         memory_mib: request.memory_mib.or(spec.memory).unwrap_or(MEMORY_MIB),
         cpus: request.cpus.or(spec.cpus).unwrap_or(CPUS),
@@ -267,20 +273,39 @@ fn can_resume(suite: &Suite) -> bool {
     }
 }
 
+/// Whether a guest can have this root.
+fn check_root(root: Root, share: ShareMode, arch: Arch) -> Result<()> {
+    if root != Root::None && share == ShareMode::Initramfs {
+        return Err(Error::caller(
+            "a root of its own comes over 9p: --root and --share initramfs exclude each other",
+        ));
+    }
+    if root == Root::Host && arch != Arch::host()? {
+        let host = Arch::host()?;
+        return Err(Error::caller(format!(
+            "--root host: the guest is {arch}, and this machine's programs are {host}"
+        ))
+        .hint("--root userland has them for every architecture"));
+    }
+    Ok(())
+}
+
 fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch) -> Result<Suite> {
     if !request.command.is_empty() {
         if let Some(suite) = &request.suite {
             return Err(Error::caller(format!("--suite {suite} and a command after -- exclude each other")));
         }
-        return program::suite(&request.command, arch);
+        return program::suite(&request.command, arch, request.root.unwrap_or_default());
     }
     let name = request.suite.as_deref().unwrap_or(&config.suite);
-    let (manifest, spec) = suite::find(home, name)?;
+    let (manifest, mut spec) = suite::find(home, name)?;
+    spec.root = request.root.unwrap_or(spec.root);
+    let root = spec.root;
     let mut suite = spec.resolve(&manifest, home, arch)?;
     if suite.spec.build.is_some() {
         return Ok(suite);
     }
-    let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch)
+    let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch, root)
         .map_err(|e| e.context(manifest.display()))?;
     suite.script = kind == program::Kind::Script;
     Ok(suite)

@@ -11,18 +11,18 @@ use object::{ReadCache, elf::FileHeader64};
 
 use crate::arch::Arch;
 use crate::error::{Error, IoContext, Result};
-use crate::spec::suite::{Format, Suite, SuiteSpec};
+use crate::spec::suite::{Format, Root, Suite, SuiteSpec};
 
 /// Makes a suite of a command line. The program's folder is what the guest sees.
 ///
 /// # Errors
 /// The caller's: the program is not there, not executable, or cannot run in such a guest.
-pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
+pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
     let (program, args) =
         command.split_first().ok_or_else(|| Error::caller("there is no command after --"))?;
     let path = Path::new(program);
     let path = path.canonicalize().given(format!("find the program {program}"))?;
-    let kind = check(&path, program, arch)?;
+    let kind = check(&path, program, arch, root)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let share = path.parent().unwrap_or(Path::new("/")).to_owned();
     let spec = SuiteSpec {
@@ -44,6 +44,7 @@ pub fn suite(command: &[String], arch: Arch) -> Result<Suite> {
         deadline: None,
         memory: None,
         cpus: None,
+        root,
     };
     Ok(Suite {
         spec,
@@ -64,38 +65,85 @@ fn suite_name(file: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// By itself.
-    Elf,
+    Direct,
     /// By busybox's shell.
     Script,
 }
 
-/// Whether a program can run in a guest of an architecture: a static ELF file for it, or a script for `sh`. The guest has
-/// no libraries, and no interpreter but busybox.
+/// Whether a program can run in a guest of an architecture: a static ELF file for it, or a script for `sh`. A guest without
+/// a root has no libraries, and no interpreter but busybox; with one, whatever is in it will do.
 ///
 /// # Errors
 /// The caller's: it cannot.
-pub fn check(path: &Path, shown: &str, arch: Arch) -> Result<Kind> {
+pub fn check(path: &Path, shown: &str, arch: Arch, root: Root) -> Result<Kind> {
     use std::os::unix::fs::PermissionsExt;
     let metadata = path.metadata().given(format!("read {shown}"))?;
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return Err(Error::caller(format!("{shown} is not an executable file")));
     }
-    let mut head = Vec::new();
-    let file = File::open(path).given(format!("read {shown}"))?;
-    (&file).take(MAX_SHEBANG).read_to_end(&mut head).given(format!("read {shown}"))?;
-    if head.starts_with(&object::elf::ELFMAG) {
-        check_elf(file, shown, arch)?;
-        return Ok(Kind::Elf);
-    }
-    let first = head.split(|&b| b == b'\n').next().unwrap_or_default();
-    match String::from_utf8_lossy(first).strip_prefix("#!").map(str::trim) {
-        Some(interpreter) if is_plain_shell(interpreter) => Ok(Kind::Script),
-        Some(interpreter) => Err(Error::caller(format!(
+    let form = form(path, shown)?;
+    match &form {
+        Form::Elf => {
+            let elf = Elf::read(path, shown, arch)?;
+            if elf.interpreter.is_some() && root == Root::None {
+                return Err(Error::caller(format!(
+                    "{shown} is dynamically linked, and the guest has no libraries"
+                ))
+                .hint(
+                    "--root userland has the C library; or link it with -static (Rust: -C \
+                           target-feature=+crt-static)",
+                ));
+            }
+            Ok(Kind::Direct)
+        }
+        Form::Script(interpreter) if root != Root::None => {
+            if !interpreter.starts_with('/') {
+                return Err(Error::caller(format!(
+                    "{shown} is a script for '{interpreter}', which is no absolute path"
+                )));
+            }
+            Ok(Kind::Direct)
+        }
+        Form::Script(interpreter) if is_plain_shell(interpreter) => Ok(Kind::Script),
+        Form::Script(interpreter) => Err(Error::caller(format!(
             "{shown} is a script for '{interpreter}', and the guest has only busybox's sh"
         ))
-        .hint("write it for #!/bin/sh, or use a static program")),
-        None => Err(Error::caller(format!("{shown} is neither an ELF program nor a script"))),
+        .hint("--root userland has bash; or write it for #!/bin/sh, or use a static program")),
+        Form::Other => Err(Error::caller(format!("{shown} is neither an ELF program nor a script"))),
     }
+}
+
+/// What the kernel runs a program by: the interpreter of a script, or the dynamic linker.
+///
+/// # Errors
+/// The caller's: the program is not there or damaged.
+pub fn interpreter(path: &Path) -> Result<Option<String>> {
+    let shown = path.display().to_string();
+    match form(path, &shown)? {
+        Form::Elf => Ok(Elf::open(path, &shown)?.interpreter),
+        Form::Script(line) => Ok(line.split_whitespace().next().map(str::to_owned)),
+        Form::Other => Ok(None),
+    }
+}
+
+/// What a file is to the kernel.
+enum Form {
+    Elf,
+    /// What stands behind `#!`.
+    Script(String),
+    Other,
+}
+
+fn form(path: &Path, shown: &str) -> Result<Form> {
+    let mut head = Vec::new();
+    let file = File::open(path).given(format!("read {shown}"))?;
+    file.take(MAX_SHEBANG).read_to_end(&mut head).given(format!("read {shown}"))?;
+    if head.starts_with(&object::elf::ELFMAG) {
+        return Ok(Form::Elf);
+    }
+    let first = head.split(|&b| b == b'\n').next().unwrap_or_default();
+    let script = String::from_utf8_lossy(first).strip_prefix("#!").map(|line| line.trim().to_owned());
+    Ok(script.map_or(Form::Other, Form::Script))
 }
 
 /// Longest first line of a script that is looked at, as in the kernel (BINPRM_BUF_SIZE).
@@ -111,23 +159,38 @@ fn is_plain_shell(interpreter: &str) -> bool {
     program == "sh" || program == "ash"
 }
 
-fn check_elf(file: File, shown: &str, arch: Arch) -> Result<()> {
-    let cache = ReadCache::new(BufReader::new(file));
-    let wrong = |e: object::Error| Error::caller(format!("{shown} is no ELF program for {arch}: {e}"));
-    let header = FileHeader64::<Endianness>::parse(&cache).map_err(wrong)?;
-    let endian = header.endian().map_err(wrong)?;
-    if header.e_machine(endian).0 != arch.elf_machine() {
-        return Err(Error::caller(format!(
-            "{shown} is built for {}, the guest is {arch}",
-            machine_name(header.e_machine(endian).0)
-        )));
+/// What matters of an ELF program.
+struct Elf {
+    machine: u16,
+    /// PT_INTERP: the dynamic linker.
+    interpreter: Option<String>,
+}
+
+impl Elf {
+    fn open(path: &Path, shown: &str) -> Result<Self> {
+        let file = File::open(path).given(format!("read {shown}"))?;
+        let cache = ReadCache::new(BufReader::new(file));
+        let wrong = |e: object::Error| Error::caller(format!("{shown} is no 64-bit ELF program")).because(e);
+        let header = FileHeader64::<Endianness>::parse(&cache).map_err(wrong)?;
+        let endian = header.endian().map_err(wrong)?;
+        let mut interpreter = None;
+        for segment in header.program_headers(endian, &cache).map_err(wrong)? {
+            if let Some(name) = segment.interpreter(endian, &cache).map_err(wrong)? {
+                interpreter = Some(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+        Ok(Self { machine: header.e_machine(endian).0, interpreter })
     }
-    let segments = header.program_headers(endian, &cache).map_err(wrong)?;
-    if segments.iter().any(|s| s.p_type(endian) == object::elf::PT_INTERP) {
-        return Err(Error::caller(format!("{shown} is dynamically linked, and the guest has no libraries"))
-            .hint("link it with -static (Rust: -C target-feature=+crt-static)"));
+
+    /// Of a program that is for `arch`.
+    fn read(path: &Path, shown: &str, arch: Arch) -> Result<Self> {
+        let elf = Self::open(path, shown)?;
+        if elf.machine != arch.elf_machine() {
+            let built = machine_name(elf.machine);
+            return Err(Error::caller(format!("{shown} is built for {built}, the guest is {arch}")));
+        }
+        Ok(elf)
     }
-    Ok(())
 }
 
 fn machine_name(machine: u16) -> String {
@@ -152,24 +215,46 @@ mod tests {
     #[test]
     fn what_cannot_run_in_a_guest_is_refused_with_the_reason() {
         let bash = file(b"#!/bin/bash -e\n", 0o755);
-        let e = check(bash.path(), "./t.sh", Arch::X86_64).unwrap_err();
+        let e = check(bash.path(), "./t.sh", Arch::X86_64, Root::None).unwrap_err();
         assert!(e.to_string().contains("'/bin/bash -e'"), "{e}");
         let text = file(b"hello\n", 0o755);
-        let e = check(text.path(), "./text", Arch::X86_64).unwrap_err();
+        let e = check(text.path(), "./text", Arch::X86_64, Root::None).unwrap_err();
         assert!(e.to_string().contains("neither"), "{e}");
         let plain = file(b"\x7fELF", 0o644);
         assert!(
-            check(plain.path(), "x", Arch::X86_64).unwrap_err().to_string().contains("not an executable")
+            check(plain.path(), "x", Arch::X86_64, Root::None)
+                .unwrap_err()
+                .to_string()
+                .contains("not an executable")
         );
         let cut = file(b"\x7fELF\x02\x01", 0o755);
-        assert!(check(cut.path(), "./cut", Arch::X86_64).unwrap_err().to_string().contains("./cut"));
+        assert!(
+            check(cut.path(), "./cut", Arch::X86_64, Root::None).unwrap_err().to_string().contains("./cut")
+        );
         let me = std::env::current_exe().unwrap();
         let host = Arch::host().unwrap();
-        let e = check(&me, "me", host).unwrap_err();
+        let e = check(&me, "me", host, Root::None).unwrap_err();
         assert!(e.to_string().contains("dynamically linked"), "{e}");
         let other = Arch::ALL.into_iter().find(|a| *a != host).unwrap();
-        let e = check(&me, "me", other).unwrap_err().to_string();
+        let e = check(&me, "me", other, Root::None).unwrap_err().to_string();
         assert!(e.contains(host.name()) && e.contains(other.name()), "{e}");
+    }
+
+    #[test]
+    fn with_a_root_whatever_is_in_it_will_do() {
+        let host = Arch::host().unwrap();
+        let me = std::env::current_exe().unwrap();
+        assert_eq!(check(&me, "me", host, Root::Userland).unwrap(), Kind::Direct);
+        let linker = interpreter(&me).unwrap().unwrap();
+        assert!(linker.starts_with('/') && linker.contains("ld-linux"), "{linker}");
+        let bash = file(b"#! /bin/bash -e\n", 0o755);
+        assert_eq!(check(bash.path(), "x", host, Root::Host).unwrap(), Kind::Direct);
+        assert_eq!(interpreter(bash.path()).unwrap().as_deref(), Some("/bin/bash"));
+        let near = file(b"#!bash\n", 0o755);
+        let e = check(near.path(), "x", host, Root::Userland).unwrap_err().to_string();
+        assert!(e.contains("'bash', which is no absolute path"), "{e}");
+        let other = Arch::ALL.into_iter().find(|a| *a != host).unwrap();
+        assert!(check(&me, "me", other, Root::Userland).is_err(), "for another architecture");
     }
 
     #[test]
@@ -177,7 +262,7 @@ mod tests {
         for first in ["#!/bin/sh\n", "#! /bin/sh -eu\necho", "#!/usr/bin/env sh\n", "#!/bin/busybox ash\n"] {
             let script = file(first.as_bytes(), 0o755);
             for arch in Arch::ALL {
-                assert_eq!(check(script.path(), "x", arch).unwrap(), Kind::Script, "{first}");
+                assert_eq!(check(script.path(), "x", arch, Root::None).unwrap(), Kind::Script, "{first}");
             }
         }
     }
@@ -185,6 +270,6 @@ mod tests {
     #[test]
     fn names_are_safe() {
         assert_eq!(suite_name("my test.bin"), "my_test_bin");
-        assert!(suite(&[], Arch::X86_64).is_err());
+        assert!(suite(&[], Arch::X86_64, Root::None).is_err());
     }
 }

@@ -71,6 +71,22 @@ pub struct SuiteSpec {
     /// The guest's CPUs.
     #[serde(default)]
     pub cpus: Option<u32>,
+    /// What the program has as its root.
+    #[serde(default)]
+    pub root: Root,
+}
+
+/// What a job has as its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// The initramfs: static programs only.
+    #[default]
+    None,
+    /// kvet's userland: a small Debian with bash, iproute2 and the C library (images/userland.yaml).
+    Userland,
+    /// This machine's /, read-only; for guests of its architecture.
+    Host,
 }
 
 /// How a suite is built.

@@ -42,6 +42,18 @@ pub struct HostShare {
     pub dir: PathBuf,
     /// Whether QEMU refuses writes.
     pub readonly: bool,
+    /// Whose its files are for the guest.
+    pub owners: Owners,
+}
+
+/// Whose the files of a share are for the guest, and what modes and types they have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Those of the host's file system (QEMU's model `none`).
+    Real,
+    /// Those that are written down in files beside them (`mapped-file`). What a guest writes keeps its owner and mode
+    /// there, so that no guest can make a set-uid file, a device or a symbolic link on the host.
+    WrittenDown,
 }
 
 /// Descriptors of connected sockets that QEMU inherits. Sockets without a name leave nothing behind in the file
@@ -104,14 +116,12 @@ fn push_channels(argv: &mut Argv, sockets: Sockets) {
 fn push_share(argv: &mut Argv, index: usize, share: &HostShare) {
     let mut fsdev = OsString::from(format!("local,id=share{index},path="));
     fsdev.push(escape_commas(share.dir.as_os_str()));
-    // A folder may span file systems; inode numbers are made unique then. What a guest writes keeps its owner and
-    // mode in files beside it (mapped-file), so that no guest can make a set-uid file, a device or a symbolic link
-    // on the host.
-    fsdev.push(if share.readonly {
-        ",security_model=none,readonly=on,multidevs=remap"
-    } else {
-        ",security_model=mapped-file,multidevs=remap"
+    fsdev.push(match share.owners {
+        Owners::Real => ",security_model=none",
+        Owners::WrittenDown => ",security_model=mapped-file",
     });
+    // A folder may span file systems; inode numbers are made unique then.
+    fsdev.push(if share.readonly { ",readonly=on,multidevs=remap" } else { ",multidevs=remap" });
     argv.option("-fsdev", fsdev);
     argv.option("-device", format!("virtio-9p-pci,fsdev=share{index},mount_tag={}", share.tag));
 }
@@ -142,6 +152,10 @@ impl Argv {
 mod tests {
     use super::*;
 
+    fn share(tag: &str, dir: &str, readonly: bool, owners: Owners) -> HostShare {
+        HostShare { tag: tag.into(), dir: dir.into(), readonly, owners }
+    }
+
     fn machine() -> Machine {
         Machine {
             qemu: "qemu-system-x86_64".into(),
@@ -154,8 +168,9 @@ mod tests {
             initrd: "/cache/init.cpio".into(),
             cmdline: vec!["console=ttyS0".into(), "panic=-1".into()],
             shares: vec![
-                HostShare { tag: "kvet.tests".into(), dir: "/a,b".into(), readonly: true },
-                HostShare { tag: "kvet.results".into(), dir: "/r".into(), readonly: false },
+                share("kvet.tests", "/a,b", true, Owners::Real),
+                share("kvet.results", "/r", false, Owners::WrittenDown),
+                share("kvet.root", "/u", true, Owners::WrittenDown),
             ],
         }
     }
@@ -176,7 +191,9 @@ mod tests {
              -fsdev local,id=share0,path=/a,,b,security_model=none,readonly=on,multidevs=remap \
              -device virtio-9p-pci,fsdev=share0,mount_tag=kvet.tests \
              -fsdev local,id=share1,path=/r,security_model=mapped-file,multidevs=remap \
-             -device virtio-9p-pci,fsdev=share1,mount_tag=kvet.results"
+             -device virtio-9p-pci,fsdev=share1,mount_tag=kvet.results \
+             -fsdev local,id=share2,path=/u,security_model=mapped-file,readonly=on,multidevs=remap \
+             -device virtio-9p-pci,fsdev=share2,mount_tag=kvet.root"
         );
     }
 }

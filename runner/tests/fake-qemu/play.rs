@@ -142,6 +142,7 @@ pub fn job() -> Job {
         seed: String::new(),
         tty: None,
         stdin: false,
+        root: None,
     }
 }
 

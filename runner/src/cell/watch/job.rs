@@ -102,7 +102,8 @@ impl Watch<'_> {
     /// without a config. Everything else is trouble of ours.
     pub(super) fn not_started(&mut self, reason: &str, stage: &str, error: &str) {
         if stage.starts_with("mount ") && error.starts_with("ENODEV") {
-            self.unbootable(format!("the kernel has no 9p, and no modules for it were given: {reason}"));
+            let what = if stage.contains("overlay") { "overlayfs" } else { "9p" };
+            self.unbootable(format!("the kernel has no {what}, and no modules for it were given: {reason}"));
         } else {
             self.lost(CellEnd::Infra { reason: reason.to_owned() });
         }
