@@ -21,7 +21,7 @@ use crate::event::{CellEnd, CellReport, Counts, Event, Phase, PhaseTime, Progres
 use crate::kernel::{self, Cache, Kernel, Progress, Sources};
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
-use crate::plan::expectations::{Config, Expected};
+use crate::plan::expectations::{Expected, Subject};
 use crate::quote;
 use crate::vm::accel;
 use boots::Guest;
@@ -122,7 +122,7 @@ impl Running<'_> {
         let watched = self.boots(&guest, chosen)?;
         remove_if_empty(&results);
         report::conclude(&mut self.report, self.plan, watched);
-        report::name_what_was_skipped(&mut self.report, self.plan, &expected);
+        report::apply_expectations(&mut self.report, self.plan, &expected);
         Ok(())
     }
 
@@ -210,8 +210,9 @@ impl Running<'_> {
 fn expected(plan: &CellPlan, kernel: &Kernel) -> Expected {
     let version = kernel.facts.version.parse().ok();
     let has = |option: &str| kernel.config.as_ref().is_some_and(|config| config.get(option).is_some());
-    let config: Config<'_> = if kernel.config.is_some() { Some(&has) } else { None };
-    Expected::new(&plan.expectations, version, plan.arch, config)
+    let config: Option<&dyn Fn(&str) -> bool> = if kernel.config.is_some() { Some(&has) } else { None };
+    let to = Subject { kernel: version, selftests: version, arch: plan.arch, config };
+    Expected::new(&plan.expectations, &to)
 }
 
 /// QEMU's binary, as a path.
