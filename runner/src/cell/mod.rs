@@ -19,10 +19,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::event::{CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
-use crate::kernel::{self, Cache, Kernel, Progress, Sources};
+use crate::kernel::{self, Cache, Kernel, KernelVersion, Progress, Sources};
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
-use crate::plan::expectations::{Config, Expected};
+use crate::plan::expectations::{Expected, Subject};
 use crate::quote;
 use crate::spec::home::Home;
 use crate::upstream::{self, BuiltSuite, Means};
@@ -114,7 +114,7 @@ impl Running<'_> {
         self.enter(Phase::Fetch);
         let kernel = self.acquire()?;
         // The selftests stay locked in the cache until the guest is gone.
-        let _built = self.build(&kernel)?;
+        let built = self.build(&kernel)?;
         let tools = self.acquire_tools()?;
         let root = self.acquire_root()?;
         self.enter(Phase::Prepare);
@@ -129,12 +129,12 @@ impl Running<'_> {
         }
         self.note_programs()?;
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
-        let expected = expected(&self.plan, &kernel);
+        let expected = expected(&self.plan, &kernel, built.as_ref().map(|built| built.version));
         let guest = Guest { kernel: &kernel, prepared: &prepared, qemu: &qemu, expected: &expected };
         let watched = self.boots(&guest, chosen)?;
         remove_if_empty(&results);
         report::conclude(&mut self.report, &self.plan, watched);
-        report::name_what_was_skipped(&mut self.report, &self.plan, &expected);
+        report::apply_expectations(&mut self.report, &self.plan, &expected);
         Ok(())
     }
 
@@ -250,11 +250,12 @@ impl Running<'_> {
 }
 
 /// The expectations that apply to a kernel.
-fn expected(plan: &CellPlan, kernel: &Kernel) -> Expected {
+fn expected(plan: &CellPlan, kernel: &Kernel, selftests: Option<KernelVersion>) -> Expected {
     let version = kernel.facts.version.parse().ok();
     let has = |option: &str| kernel.config.as_ref().is_some_and(|config| config.get(option).is_some());
-    let config: Config<'_> = if kernel.config.is_some() { Some(&has) } else { None };
-    Expected::new(&plan.expectations, version, plan.arch, config)
+    let config: Option<&dyn Fn(&str) -> bool> = if kernel.config.is_some() { Some(&has) } else { None };
+    let to = Subject { kernel: version, selftests: selftests.or(version), arch: plan.arch, config };
+    Expected::new(&plan.expectations, &to)
 }
 
 /// QEMU's binary, as a path.
@@ -318,7 +319,8 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         plan.limits.boot, plan.limits.test, plan.limits.cell
     );
     if foreseen.as_ref().is_none_or(|foreseen| foreseen.built) {
-        let command = command::command(plan, &command::left_out(plan, &expected(plan, &kernel), &[]))?;
+        let expected = expected(plan, &kernel, foreseen.as_ref().map(|foreseen| foreseen.version));
+        let command = command::command(plan, &command::left_out(plan, &expected, &[]))?;
         let command = prepare::job(plan, command)?;
         text += &format!("job        {}\n", quote::command(&command.argv));
     } else {

@@ -56,8 +56,10 @@ fn select(report: &mut CellReport, plan: &CellPlan, about_job: &HashSet<String>)
     }
 }
 
-/// A test that was left out because it is expected to be skipped is in the report, with the reason.
-pub fn name_what_was_skipped(report: &mut CellReport, plan: &CellPlan, expected: &Expected) {
+/// A test that was left out because it is expected to be skipped is in the report, with the reason, and so is an
+/// expectation that is no longer true.
+pub fn apply_expectations(report: &mut CellReport, plan: &CellPlan, expected: &Expected) {
+    report.cases.extend(expected.stale(&report.cases));
     let known: Vec<&String> = plan.selected.iter().flatten().collect();
     for entry in expected.skipped() {
         let listed: Vec<&String> = known.iter().copied().filter(|name| entry.names(name)).collect();

@@ -21,10 +21,10 @@ pub struct Expectation {
     /// The tests: a glob over whole names, as for `-t`.
     pub test: String,
     matcher: GlobMatcher,
-    /// From this release on.
-    pub since: Option<KernelVersion>,
-    /// Before this release.
-    pub until: Option<KernelVersion>,
+    /// Only on these kernels.
+    pub kernel: Range,
+    /// Only with the tests of these releases, which may be others than the kernel's.
+    pub selftests: Range,
     /// Only on these architectures; none named: on all.
     pub arch: Vec<Arch>,
     /// Only where the kernel has one of these options neither built in nor as a module.
@@ -35,6 +35,44 @@ pub struct Expectation {
     pub message: Option<String>,
     /// Why.
     pub reason: String,
+}
+
+/// Releases from one to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// From this release on.
+    #[serde(default)]
+    pub since: Option<KernelVersion>,
+    /// Before this release.
+    #[serde(default)]
+    pub until: Option<KernelVersion>,
+}
+
+impl Range {
+    /// Whether a release is in it. One that is not known is only in a range without ends.
+    fn has(self, version: Option<KernelVersion>) -> bool {
+        if self == Self::default() {
+            return true;
+        }
+        // What changes in a release has changed in its candidates.
+        version.map(|version| KernelVersion { rc: None, ..version }).is_some_and(|version| {
+            self.since.is_none_or(|since| version >= since) && self.until.is_none_or(|until| version < until)
+        })
+    }
+}
+
+/// What is run on what.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The kernel's release, where it is known.
+    pub kernel: Option<KernelVersion>,
+    /// The release that the tests were made for, where it is known.
+    pub selftests: Option<KernelVersion>,
+    /// The architecture.
+    pub arch: Arch,
+    /// Tells whether an option is built in or a module; none where the kernel's config is not known.
+    pub config: Option<&'a dyn Fn(&str) -> bool>,
 }
 
 /// What becomes of a test that an entry names.
@@ -64,9 +102,9 @@ pub enum Applies {
 struct Entry {
     test: String,
     #[serde(default)]
-    since: Option<KernelVersion>,
+    kernel: Range,
     #[serde(default)]
-    until: Option<KernelVersion>,
+    selftests: Range,
     #[serde(default)]
     arch: Vec<Arch>,
     #[serde(default)]
@@ -96,10 +134,12 @@ impl Entry {
         if let Some(bad) = self.lacks.iter().find(|option| !option.starts_with("CONFIG_")) {
             return wrong(format!("kconfig option '{bad}' should begin with CONFIG_"));
         }
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since >= until
-        {
-            return wrong(format!("since {since} is not before until {until}"));
+        for range in [self.kernel, self.selftests] {
+            if let (Some(since), Some(until)) = (range.since, range.until)
+                && since >= until
+            {
+                return wrong(format!("since {since} is not before until {until}"));
+            }
         }
         if self.outcome == As::Skip && self.message.is_some() {
             return wrong("`message` makes no sense with `as: skip`: the test does not run".into());
@@ -108,8 +148,8 @@ impl Entry {
             Ok(glob) => glob.compile_matcher(),
             Err(e) => return wrong(format!("no glob: {}", e.kind())),
         };
-        let Entry { test, since, until, arch, lacks, outcome, message, reason } = self;
-        Ok(Expectation { test, matcher, since, until, arch, lacks, outcome, message, reason })
+        let Entry { test, kernel, selftests, arch, lacks, outcome, message, reason } = self;
+        Ok(Expectation { test, matcher, kernel, selftests, arch, lacks, outcome, message, reason })
     }
 }
 
@@ -124,20 +164,12 @@ impl Expectation {
         !self.test.contains(['*', '?', '[', '{', '\\'])
     }
 
-    fn applies(&self, version: Option<KernelVersion>, arch: Arch, config: Config<'_>) -> Applies {
-        if !self.arch.is_empty() && !self.arch.contains(&arch) {
+    fn applies(&self, to: &Subject<'_>) -> Applies {
+        let elsewhere = !self.arch.is_empty() && !self.arch.contains(&to.arch);
+        if elsewhere || !self.kernel.has(to.kernel) || !self.selftests.has(to.selftests) {
             return Applies::No;
         }
-        if (self.since, self.until) != (None, None) {
-            let Some(version) = version else { return Applies::No };
-            // What changes in a release has changed in its candidates.
-            let version = KernelVersion { rc: None, ..version };
-            let before = self.since.is_some_and(|since| version < since);
-            if before || self.until.is_some_and(|until| version >= until) {
-                return Applies::No;
-            }
-        }
-        match config {
+        match to.config {
             _ if self.lacks.is_empty() => Applies::Yes,
             None => Applies::Perhaps,
             Some(has) if self.lacks.iter().any(|option| !has(option)) => Applies::Yes,
@@ -146,9 +178,6 @@ impl Expectation {
     }
 }
 
-/// Tells whether an option is built in or a module; none where the kernel's config is not known.
-pub type Config<'a> = Option<&'a dyn Fn(&str) -> bool>;
-
 /// The entries that apply to one kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
@@ -156,10 +185,9 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Those of the entries that apply, or may. `version` is none where the kernel's release is not known, and then
-    /// nothing that depends on it applies.
-    pub fn new(all: &[Expectation], version: Option<KernelVersion>, arch: Arch, config: Config<'_>) -> Self {
-        let judged = all.iter().map(|entry| (entry.clone(), entry.applies(version, arch, config)));
+    /// Those of the entries that apply, or may.
+    pub fn new(all: &[Expectation], to: &Subject<'_>) -> Self {
+        let judged = all.iter().map(|entry| (entry.clone(), entry.applies(to)));
         Self { entries: judged.filter(|(_, applies)| *applies != Applies::No).collect() }
     }
 
@@ -185,7 +213,10 @@ impl Expected {
                     case.message = format!("{} ({})", entry.reason, case.message);
                     return;
                 }
-                (Outcome::Pass, As::Xfail) if *applies == Applies::Yes => passed_against = Some(entry),
+                // Of several tests some may pass: see `stale`.
+                (Outcome::Pass, As::Xfail) if *applies == Applies::Yes && entry.is_one() => {
+                    passed_against = Some(entry);
+                }
                 _ => {}
             }
         }
@@ -196,6 +227,28 @@ impl Expected {
                 entry.test, entry.reason
             );
         }
+    }
+}
+
+impl Expected {
+    /// Entries for several tests, some of which passed while none failed as expected: a failure each.
+    pub fn stale(&self, cases: &[TestCase]) -> Vec<TestCase> {
+        let certain =
+            self.entries.iter().filter(|(_, applies)| *applies == Applies::Yes).map(|(entry, _)| entry);
+        let several = certain.filter(|entry| entry.outcome == As::Xfail && !entry.is_one());
+        let any = |entry: &Expectation, outcome| {
+            cases.iter().any(|case| case.outcome == outcome && entry.names(&case.name))
+        };
+        several
+            .filter(|entry| any(entry, Outcome::Pass) && !any(entry, Outcome::Xfail))
+            .map(|entry| TestCase {
+                name: format!("expectation/{}", entry.test),
+                outcome: Outcome::Fail,
+                duration: None,
+                message: format!("none of these tests failed as it is expected here: {}", entry.reason),
+                detail: String::new(),
+            })
+            .collect()
     }
 }
 
@@ -216,7 +269,7 @@ mod tests {
         load(file.path())
     }
 
-    const GOOD: &str = "- test: dynptr/test_copy_*\n  since: 6.16\n  until: 7.1\n  arch: [x86_64]\n  \
+    const GOOD: &str = "- test: dynptr/test_copy_*\n  kernel: {since: 6.16, until: 7.1}\n  arch: [x86_64]\n  \
                         lacks: [CONFIG_A, CONFIG_B]\n  as: xfail\n  message: is not sleepable\n  reason: because\n";
 
     #[test]
@@ -226,6 +279,7 @@ mod tests {
         let version = |text: &str| Some(text.parse::<KernelVersion>().unwrap());
         let has = |options: &'static [&'static str]| move |name: &str| options.contains(&name);
         let (all, some) = (has(&["CONFIG_A", "CONFIG_B"]), has(&["CONFIG_A"]));
+        type Config<'a> = Option<&'a dyn Fn(&str) -> bool>;
         let table: [(_, _, Config<'_>, _); 9] = [
             (version("6.16"), Arch::X86_64, Some(&some), Applies::Yes),
             (version("6.16-rc3"), Arch::X86_64, Some(&some), Applies::Yes),
@@ -237,8 +291,16 @@ mod tests {
             (version("6.16"), Arch::X86_64, None, Applies::Perhaps),
             (None, Arch::X86_64, Some(&some), Applies::No),
         ];
-        for (number, (version, arch, config, expected)) in table.into_iter().enumerate() {
-            assert_eq!(entry.applies(version, arch, config), expected, "row {number}");
+        for (number, (kernel, arch, config, expected)) in table.into_iter().enumerate() {
+            let to = Subject { kernel, selftests: None, arch, config };
+            assert_eq!(entry.applies(&to), expected, "row {number}");
+        }
+        let entry = parse("- {test: x, selftests: {since: 6.16}, as: skip, reason: r}").unwrap().remove(0);
+        for (selftests, expected) in
+            [(version("6.12"), Applies::No), (None, Applies::No), (version("7.2"), Applies::Yes)]
+        {
+            let to = Subject { kernel: version("7.2"), selftests, arch: Arch::Arm64, config: None };
+            assert_eq!(entry.applies(&to), expected, "{selftests:?}");
         }
     }
 
@@ -257,10 +319,12 @@ mod tests {
             detail: String::new(),
         };
         let none = |_: &str| false;
-        let known = Expected::new(&entries, None, Arch::X86_64, Some(&none));
-        let unknown = Expected::new(&entries, None, Arch::X86_64, None);
         let all = |_: &str| true;
-        let not = Expected::new(&entries, None, Arch::X86_64, Some(&all));
+        let with = |config| {
+            Expected::new(&entries, &Subject { kernel: None, selftests: None, arch: Arch::X86_64, config })
+        };
+        let (known, unknown, not) =
+            (with(Some(&none as &dyn Fn(&str) -> bool)), with(None), with(Some(&all)));
         use Outcome::*;
         let table = [
             (&known, case("a/b", Fail, "x is not sleepable"), Xfail, "needs A (x is not sleepable)"),
@@ -289,9 +353,34 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_for_several_tests_is_stale_when_none_of_them_fails() {
+        let entries = parse("- {test: 'a/*', as: xfail, message: m, reason: r}").unwrap();
+        let to = Subject { kernel: None, selftests: None, arch: Arch::X86_64, config: None };
+        let expected = Expected::new(&entries, &to);
+        let case = |name: &str, outcome, message: &str| {
+            let (name, message) = (name.to_owned(), message.to_owned());
+            let mut case = TestCase { name, outcome, duration: None, message, detail: String::new() };
+            expected.adjust(&mut case);
+            case
+        };
+        let (pass, excused) = (case("a/x", Outcome::Pass, ""), case("a/y", Outcome::Fail, "m"));
+        assert_eq!((pass.outcome, excused.outcome), (Outcome::Pass, Outcome::Xfail));
+        let other = case("b", Outcome::Pass, "");
+        assert!(expected.stale(&[pass.clone(), excused.clone(), other.clone()]).is_empty());
+        assert!(expected.stale(&[excused, other]).is_empty());
+        assert_eq!(expected.stale(&[pass])[0].name, "expectation/a/*");
+    }
+
+    #[test]
+    fn the_shipped_file_is_right() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../selftests/upstream/expectations.yaml");
+        assert!(!load(Path::new(path)).unwrap().is_empty());
+    }
+
+    #[test]
     fn releases_are_text_and_10_is_not_1() {
-        let entry = parse("- {test: x, since: 6.10, as: skip, reason: r}").unwrap().remove(0);
-        assert_eq!(entry.since, Some(KernelVersion::new(6, 10, 0)));
+        let entry = parse("- {test: x, kernel: {since: 6.10}, as: skip, reason: r}").unwrap().remove(0);
+        assert_eq!(entry.kernel.since, Some(KernelVersion::new(6, 10, 0)));
     }
 
     #[test]

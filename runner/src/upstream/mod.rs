@@ -27,7 +27,9 @@ use std::path::{Path, PathBuf};
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::kernel::source::{self, SourceSpec, SourceTree};
-use crate::kernel::{self, Btf, Cache, Entry, Kernel, KernelSpec, Progress, Sha256Hex, Sources, Workshop};
+use crate::kernel::{
+    self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Sources, Workshop,
+};
 use bpftool::Bpftool;
 use make::{Made, Make};
 use manifest::{Manifest, Slices};
@@ -66,6 +68,8 @@ pub struct BuiltSuite {
     pub program: PathBuf,
     /// The names of its tests, without those of their subtests, which only a run tells.
     pub tests: Vec<String>,
+    /// The release that they are of.
+    pub version: KernelVersion,
     /// How many steps make took; 0 when everything was in the cache.
     pub steps: u64,
     /// What belongs into a report: `selftests_source`, `selftests_slices`, …
@@ -92,6 +96,8 @@ pub struct Means<'a> {
 pub struct Foreseen {
     /// The folder for the guest, which may not be there yet.
     pub share: PathBuf,
+    /// The release that the tests are of.
+    pub version: KernelVersion,
     /// Whether it is.
     pub built: bool,
     /// Lines for people.
@@ -225,6 +231,7 @@ impl<'a> Build<'a> {
             share: entry.dir.join(collect::SHARE),
             program: PathBuf::from(PROGRAM),
             tests: collected.tests,
+            version: self.source.version,
             steps,
             facts,
             notes: self.notes,
@@ -246,7 +253,7 @@ impl<'a> Build<'a> {
             text += &format!("note       {note}\n");
         }
         let share = self.means.cache.suite_dir(&id).join(collect::SHARE);
-        Ok(Foreseen { share, built: found.is_some(), text })
+        Ok(Foreseen { share, version: self.source.version, built: found.is_some(), text })
     }
 
     /// The name of the result in the cache: a hash of everything that goes in.

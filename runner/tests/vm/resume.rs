@@ -91,7 +91,7 @@ fn a_filter_and_expectations_go_to_test_progs() {
     let expectations = "- {test: g/b, as: xfail, message: 'perform:FAIL', reason: it is to fail}\n\
                         - {test: g/c, lacks: [CONFIG_NO_SUCH], as: xfail, reason: needs NO_SUCH}\n\
                         - {test: g/d, as: skip, reason: it crashes}\n\
-                        - {test: i, until: 5.0, as: xfail, reason: long ago}\n";
+                        - {test: i, kernel: {until: 5.0}, as: xfail, reason: long ago}\n";
     let kvet = Kvet::run_on("7.2", "x86_64").test_progs(&steps).file("expected.yaml", expectations);
     let ended = kvet.args(["-t", "g/*", "-t", "i"]).end().code(1);
     assert_eq!(ended.cases(), ["g/a Pass", "g/b Xfail", "g/c Fail", "i Fail", "g/d Skip"]);

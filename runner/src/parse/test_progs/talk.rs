@@ -17,8 +17,19 @@ pub(super) struct Talk {
     load: Option<Load>,
     /// The last thing the verifier said of the program whose log is being read.
     verifier: Option<String>,
-    in_log: bool,
+    log: Log,
     last: Option<String>,
+}
+
+/// In whose frame a log of the verifier stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// None is being read.
+    No,
+    /// libbpf's, which says where it ends.
+    Libbpf,
+    /// That of the selftests' loader: two lines of `=`, so many of which were seen.
+    Loader(u8),
 }
 
 /// A program that did not load.
@@ -39,7 +50,7 @@ impl Talk {
             mismatch: None,
             load: None,
             verifier: None,
-            in_log: false,
+            log: Log::No,
             last: None,
         }
     }
@@ -77,31 +88,41 @@ impl Talk {
 
     /// Whether a line is the verifier's, as libbpf or the selftests' own loader frame its log.
     fn log(&mut self, text: &str) -> bool {
-        if text.ends_with("-- BEGIN PROG LOAD LOG --") || text == "VERIFIER LOG:" {
-            self.in_log = true;
+        let begins = match text {
+            "VERIFIER LOG:" => Some(Log::Loader(0)),
+            _ if text.ends_with("-- BEGIN PROG LOAD LOG --") => Some(Log::Libbpf),
+            _ => None,
+        };
+        if let Some(log) = begins {
+            self.log = log;
             self.verifier = None;
             return true;
         }
-        if !self.in_log {
-            return false;
-        }
-        let frame = text.len() >= 8 && text.bytes().all(|b| b == b'=');
-        if text.ends_with("-- END PROG LOAD LOG --") || frame && self.verifier.is_some() {
-            self.in_log = false;
-        } else if text.starts_with("libbpf: ") {
+        let line = text.len() >= 8 && text.bytes().all(|b| b == b'=');
+        self.log = match self.log {
+            Log::No => return false,
+            Log::Libbpf if text.ends_with("-- END PROG LOAD LOG --") => Log::No,
+            Log::Loader(0) if line => Log::Loader(1),
+            Log::Loader(_) if line => Log::No,
             // The frame was not closed.
-            self.in_log = false;
-            return false;
-        } else if !frame && !is_statistics(text) {
-            self.verifier = Some(shorten(text, MAX_PART));
-        }
+            _ if text.starts_with("libbpf: ") || text.contains(":FAIL:") => {
+                self.log = Log::No;
+                return false;
+            }
+            log => {
+                if !is_statistics(text) {
+                    self.verifier = Some(shorten(text, MAX_PART));
+                }
+                log
+            }
+        };
         true
     }
 
     pub(super) fn clear(&mut self) {
         self.text.clear();
         (self.failed, self.skipped, self.mismatch, self.load, self.verifier) = (None, None, None, None, None);
-        (self.in_log, self.last) = (false, None);
+        (self.log, self.last) = (Log::No, None);
     }
 
     /// The program that kept a test from being run, unless it is what the test is about.
@@ -121,6 +142,12 @@ impl Talk {
         }
         parts.extend(self.failed.clone());
         parts.extend(self.mismatch.clone());
+        // The selftests' loader shows the verifier's log after it said that a program did not load.
+        if let Some(said) = &self.verifier
+            && !parts.iter().any(|part| part.contains(said.as_str()))
+        {
+            parts.push(format!("the verifier said: {said}"));
+        }
         if parts.is_empty() {
             parts.push(self.last.clone().unwrap_or_else(|| "failed, and nothing was said about it".into()));
         }
@@ -202,7 +229,19 @@ verify_success:FAIL:dynptr_success__load unexpected error: -13 (errno 13)";
              EXPECTED   SUBSTR: 'R2 is wrong'\nvalidate_msgs:FAIL:expect_msg unexpected",
         );
         let message = talk.failure("dynptr/mine");
-        assert_eq!(message, "validate_msgs:FAIL:expect_msg unexpected; EXPECTED   SUBSTR: 'R2 is wrong'");
+        assert_eq!(
+            message,
+            "validate_msgs:FAIL:expect_msg unexpected; EXPECTED   SUBSTR: 'R2 is wrong'; the verifier said: R1 is wrong"
+        );
+    }
+
+    #[test]
+    fn a_log_that_says_nothing_ends_all_the_same() {
+        let talk =
+            after("VERIFIER LOG:\n=============\nprocessed 2 insns (limit 1)\n=============\nx:FAIL:y z");
+        assert_eq!(talk.failure("a/b"), "x:FAIL:y z");
+        let open = after("VERIFIER LOG:\n=============\nR1 is wrong\nx:FAIL:y z");
+        assert_eq!(open.failure("a/b"), "x:FAIL:y z; the verifier said: R1 is wrong");
     }
 
     #[test]

@@ -354,3 +354,111 @@ fn any_cut_of_any_output_is_read_without_a_false_pass() {
         [TestEvent::NoVerdict { fault: Fault::Host, .. }]
     ));
 }
+
+// --- saved outputs ----------------------------------------------------------------------------------------------
+
+/// Name, result and log of a real run. See the README beside the files.
+fn saved(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/test_progs/");
+    std::fs::read_to_string(format!("{path}{name}.txt")).unwrap()
+}
+
+/// What a person reads in the output: the result of each subtest, and of each test without any. Written in another
+/// way than the parser, on purpose.
+fn by_hand(text: &str) -> Vec<(String, Outcome)> {
+    let first = text.split("\nAll error logs:\n").next().unwrap();
+    let pattern = regex::Regex::new(r"(?m)^#(\d+)(/\d+)? +(.+?):(OK|FAIL|SKIP)(?: \(.*\))?$").unwrap();
+    let lines: Vec<regex::Captures<'_>> = pattern.captures_iter(first).collect();
+    let is_group = |c: &regex::Captures<'_>| {
+        c.get(2).is_none() && lines.iter().any(|other| other.get(2).is_some() && other[1] == c[1])
+    };
+    let outcome = |word: &str| match word {
+        "OK" => Outcome::Pass,
+        "FAIL" => Outcome::Fail,
+        _ => Outcome::Skip,
+    };
+    let shown = lines.iter().filter(|c| !is_group(c));
+    shown.map(|c| (c[3].to_owned(), outcome(&c[4]))).collect()
+}
+
+#[test]
+fn saved_outputs_have_the_names_and_results_that_stand_in_them() {
+    for (name, dynptr, failed) in [
+        ("6.1", 31, 1),
+        ("6.1-v", 31, 1),
+        ("6.12", 88, 2),
+        ("6.12-v", 88, 2),
+        ("7.2", 128, 5),
+        ("7.2-v", 128, 5),
+        ("7.3", 129, 5),
+        ("7.3-v", 129, 5),
+        ("6.12-on-7.2", 88, 26),
+    ] {
+        let text = saved(name);
+        let live = name.ends_with("-v");
+        let events = events(&mut TestProgsParser::new("s", live), &text, &FAILED);
+        let plain = |name: &str| match name.rsplit_once('#') {
+            Some((base, _)) => base.to_owned(),
+            None => name.to_owned(),
+        };
+        let cases = finished(&events);
+        let read: Vec<_> = cases.iter().map(|c| (plain(&c.name), c.outcome)).collect();
+        assert_eq!(read, by_hand(&text), "{name}");
+        assert_eq!(read.iter().filter(|(n, _)| n.starts_with("dynptr/")).count(), dynptr, "{name}");
+        assert_eq!(read.iter().filter(|(_, o)| *o == Outcome::Fail).count(), failed, "{name}");
+        let names: std::collections::HashSet<_> = cases.iter().map(|c| &c.name).collect();
+        assert_eq!(names.len(), cases.len(), "{name}: no name twice");
+        assert!(cases.iter().all(|c| c.duration.is_some() || !live), "{name}");
+        assert!(!events.iter().any(|e| matches!(e, TestEvent::NoVerdict { .. })), "{name}");
+        let wordless =
+            cases.iter().find(|c| c.outcome == Outcome::Fail && c.message.contains("nothing was said"));
+        assert_eq!(wordless, None, "{name}");
+    }
+}
+
+#[test]
+fn verbose_and_quiet_runs_of_one_release_tell_the_same() {
+    for release in ["6.1", "6.12", "7.2", "7.3"] {
+        let of = |name: &str, live| {
+            let events = events(&mut TestProgsParser::new("s", live), &saved(name), &FAILED);
+            let mut cases: Vec<_> = finished(&events).iter().map(|c| (c.name.clone(), c.outcome)).collect();
+            cases.sort_by(|a, b| a.0.cmp(&b.0));
+            cases
+        };
+        assert_eq!(of(release, false), of(&format!("{release}-v"), true));
+    }
+}
+
+#[test]
+fn the_words_of_saved_failures() {
+    let events = events(&mut TestProgsParser::new("s", false), &saved("6.12-on-7.2"), &FAILED);
+    let cases = finished(&events);
+    let case = |name: &str| cases.iter().find(|c| c.name == name).unwrap();
+    let refused = case("dynptr/ringbuf_missing_release1");
+    assert_eq!(
+        refused.message,
+        "validate_msgs:FAIL:695 expect_msg; EXPECTED   SUBSTR: 'Unreleased reference id=2'; the verifier said: \
+         BPF_EXIT instruction in main prog would lead to reference leak"
+    );
+    assert!(refused.detail.starts_with("run_subtest:PASS:obj_open_mem"), "{}", refused.detail);
+    assert!(refused.detail.ends_with("EXPECTED   SUBSTR: 'Unreleased reference id=2'"), "{}", refused.detail);
+    assert!(case("dynptr/test_ringbuf").detail.is_empty());
+}
+
+#[test]
+fn every_cut_of_a_saved_output_lacks_what_comes_after_it_and_says_so() {
+    let text = saved("7.2-v");
+    let lines: Vec<&str> = text.lines().collect();
+    let summary = lines.iter().position(|line| line.starts_with("Summary:")).unwrap();
+    for end in (0..summary).step_by(97) {
+        let lost = JobEnd::Lost("kernel panic: x".into());
+        let cut = lines[..end].join("\n");
+        let events = events(&mut TestProgsParser::new("s", true), &cut, &lost);
+        let cases = finished(&events);
+        let results = by_hand(&cut).len();
+        let kept = cases.iter().filter(|c| c.outcome != Outcome::Error).count();
+        // A test that is cut before its own result may look like one without subtests to the hand.
+        assert!(kept == results, "cut at {end}: {kept} of {results}");
+        assert_eq!(cases.iter().filter(|c| c.outcome == Outcome::Error).count(), 1, "cut at {end}");
+    }
+}
