@@ -46,6 +46,9 @@ pub struct Resources {
 /// The folder of a cell that its guest may write to.
 pub const FILES: &str = "files";
 
+/// What the build of the kernel said, in the cell's folder.
+pub const BUILD_LOG: &str = "build.log";
+
 /// A cell that is being run.
 struct Running<'a> {
     index: usize,
@@ -55,6 +58,8 @@ struct Running<'a> {
     emit: &'a mut dyn FnMut(Event),
     phase: Option<(Phase, Instant)>,
     report: CellReport,
+    /// Where the log of the kernel's build is, if it was built.
+    build_log: Option<PathBuf>,
 }
 
 /// Runs a cell. `dir` is its folder in the results. Whatever happens is in the report: the kernel's trouble, the
@@ -82,7 +87,7 @@ pub fn run(
         dir: dir.to_owned(),
         notes: Vec::new(),
     };
-    let mut cell = Running { index, plan, dir, resources, emit, phase: None, report };
+    let mut cell = Running { index, plan, dir, resources, emit, phase: None, report, build_log: None };
     if let Err(error) = cell.run() {
         cell.report.end = end_of(&error);
     }
@@ -98,7 +103,13 @@ fn end_of(error: &Error) -> CellEnd {
     match error.fault() {
         Fault::Caller => CellEnd::Usage { reason },
         Fault::Host => CellEnd::Infra { reason },
-        Fault::Kernel => CellEnd::Unbootable { reason, detail: String::new() },
+        // What comes after the first line is what the compiler had to say.
+        Fault::Kernel => {
+            let message = error.to_string();
+            let (first, detail) = message.split_once('\n').unwrap_or((&message, ""));
+            let hint = error.hint_text().map_or(String::new(), |hint| format!(" (hint: {hint})"));
+            CellEnd::Unbootable { reason: format!("{first}{hint}"), detail: detail.to_owned() }
+        }
         Fault::Interrupted => CellEnd::Interrupted,
     }
 }
@@ -137,7 +148,13 @@ impl Running<'_> {
     fn acquire(&mut self) -> Result<Kernel> {
         let Resources { cache, sources, cancel, .. } = self.resources;
         let (spec, arch) = (&self.plan.kernel, self.plan.arch);
-        let kernel = self.with_progress(|p| kernel::acquire(spec, arch, cache, sources, p, cancel))?;
+        let kernel = self.with_progress(|p| kernel::acquire(spec, arch, cache, sources, p, cancel));
+        if let Some(log) = self.build_log.take() {
+            // The next build begins a new one; this run keeps its own, whatever came of it.
+            let copy = self.dir.join(BUILD_LOG);
+            std::fs::copy(&log, &copy).host(format!("copy {} to {}", log.display(), copy.display()))?;
+        }
+        let kernel = kernel?;
         self.report.kernel = Some(kernel.facts.clone());
         (self.emit)(Event::KernelReady { cell: self.index, kernel: kernel.facts.clone() });
         Ok(kernel)
@@ -167,15 +184,20 @@ impl Running<'_> {
     /// Turns the progress of something into events, and its notes into notes of the report.
     fn with_progress<T>(&mut self, work: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
         let index = self.index;
-        let (emit, notes) = (&mut *self.emit, &mut self.report.notes);
+        let (emit, notes, log) = (&mut *self.emit, &mut self.report.notes, &mut self.build_log);
         work(&mut |progress| match progress {
             Progress::Note(text) => {
                 emit(Event::Note { cell: index, text: text.clone() });
                 notes.push(text);
             }
             Progress::Bytes { what, done, total } => {
-                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Bytes });
+                let (unit, current) = (ProgressUnit::Bytes, String::new());
+                emit(Event::Progress { cell: index, what, done, total, unit, current });
             }
+            Progress::Steps { what, done, total, current } => {
+                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Items, current });
+            }
+            Progress::BuildLog(path) => *log = Some(path),
         })
     }
 

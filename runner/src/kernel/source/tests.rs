@@ -168,7 +168,9 @@ fn what_git_does_not_have_is_the_callers_mistake() {
 #[test]
 fn tarballs_are_unpacked_once_and_checked_before() {
     let mut world = World::new();
-    for (name, filter) in [("a.tar", "--format=gnu"), ("b.tar.gz", "-z"), ("c.tar.xz", "-J"), ("d.tar.zst", "--zstd")] {
+    for (name, filter) in
+        [("a.tar", "--format=gnu"), ("b.tar.gz", "-z"), ("c.tar.xz", "-J"), ("d.tar.zst", "--zstd")]
+    {
         let file = world.tarball(name, filter);
         let tree = world.get(&format!("tar:{}", file.display())).unwrap();
         assert_eq!(tree.version.to_string(), "7.2.1", "{name}");
