@@ -46,9 +46,12 @@ pub struct Resources {
 }
 
 /// What make said while the suite was built, in a cell's folder.
-const BUILD_LOG: &str = "build.log";
+const SUITE_LOG: &str = "selftests.log";
 /// The folder of a cell that its guest may write to.
 pub const FILES: &str = "files";
+
+/// What the build of the kernel said, in the cell's folder.
+pub const BUILD_LOG: &str = "build.log";
 
 /// A cell that is being run.
 struct Running<'a> {
@@ -59,6 +62,8 @@ struct Running<'a> {
     emit: &'a mut dyn FnMut(Event),
     phase: Option<(Phase, Instant)>,
     report: CellReport,
+    /// Where the log of the kernel's build is, if it was built.
+    build_log: Option<PathBuf>,
 }
 
 /// Runs a cell. `dir` is its folder in the results. Whatever happens is in the report: the kernel's trouble, the
@@ -87,7 +92,8 @@ pub fn run(
         boots: 1,
         notes: Vec::new(),
     };
-    let mut cell = Running { index, plan: plan.clone(), dir, resources, emit, phase: None, report };
+    let mut cell =
+        Running { index, plan: plan.clone(), dir, resources, emit, phase: None, report, build_log: None };
     if let Err(error) = cell.run() {
         cell.report.end = end_of(&error);
     }
@@ -103,7 +109,13 @@ fn end_of(error: &Error) -> CellEnd {
     match error.fault() {
         Fault::Caller => CellEnd::Usage { reason },
         Fault::Host => CellEnd::Infra { reason },
-        Fault::Kernel => CellEnd::Unbootable { reason, detail: String::new() },
+        // What comes after the first line is what the compiler had to say.
+        Fault::Kernel => {
+            let message = error.to_string();
+            let (first, detail) = message.split_once('\n').unwrap_or((&message, ""));
+            let hint = error.hint_text().map_or(String::new(), |hint| format!(" (hint: {hint})"));
+            CellEnd::Unbootable { reason: format!("{first}{hint}"), detail: detail.to_owned() }
+        }
         Fault::Interrupted => CellEnd::Interrupted,
     }
 }
@@ -141,7 +153,13 @@ impl Running<'_> {
     fn acquire(&mut self) -> Result<Kernel> {
         let Resources { cache, sources, cancel, .. } = self.resources;
         let (spec, arch) = (self.plan.kernel.clone(), self.plan.arch);
-        let kernel = self.with_progress(|p| kernel::acquire(&spec, arch, cache, sources, p, cancel))?;
+        let kernel = self.with_progress(|p| kernel::acquire(&spec, arch, cache, sources, p, cancel));
+        if let Some(log) = self.build_log.take() {
+            // The next build begins a new one; this run keeps its own, whatever came of it.
+            let copy = self.dir.join(BUILD_LOG);
+            std::fs::copy(&log, &copy).host(format!("copy {} to {}", log.display(), copy.display()))?;
+        }
+        let kernel = kernel?;
         self.report.kernel = Some(kernel.facts.clone());
         (self.emit)(Event::KernelReady { cell: self.index, kernel: kernel.facts.clone() });
         Ok(kernel)
@@ -152,7 +170,7 @@ impl Running<'_> {
         let Some(request) = self.plan.upstream.clone() else { return Ok(None) };
         self.enter(Phase::Build);
         let Resources { cache, sources, cancel, .. } = self.resources;
-        let log = self.dir.join(BUILD_LOG);
+        let log = self.dir.join(SUITE_LOG);
         let means = Means { cache, sources, cancel, log: &log };
         let built = self.with_progress(|p| upstream::ensure(&request, kernel, &means, p))?;
         self.plan.suite.share.clone_from(&built.share);
@@ -199,18 +217,20 @@ impl Running<'_> {
     /// Turns the progress of something into events, and its notes into notes of the report.
     fn with_progress<T>(&mut self, work: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
         let index = self.index;
-        let (emit, notes) = (&mut *self.emit, &mut self.report.notes);
+        let (emit, notes, log) = (&mut *self.emit, &mut self.report.notes, &mut self.build_log);
         work(&mut |progress| match progress {
             Progress::Note(text) => {
                 emit(Event::Note { cell: index, text: text.clone() });
                 notes.push(text);
             }
-            Progress::Steps { what, done, total } => {
-                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Items });
-            }
             Progress::Bytes { what, done, total } => {
-                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Bytes });
+                let (unit, current) = (ProgressUnit::Bytes, String::new());
+                emit(Event::Progress { cell: index, what, done, total, unit, current });
             }
+            Progress::Steps { what, done, total, current } => {
+                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Items, current });
+            }
+            Progress::BuildLog(path) => *log = Some(path),
         })
     }
 
@@ -292,7 +312,7 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     let Resources { home, cache, sources, cancel, .. } = resources;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
     let mut plan = plan.clone();
-    let log = std::env::temp_dir().join(BUILD_LOG);
+    let log = std::env::temp_dir().join(SUITE_LOG);
     let means = Means { cache, sources, cancel, log: &log };
     let foreseen = match &plan.upstream {
         Some(request) => Some(upstream::foresee(request, &kernel, &means, progress)?),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arch::Arch;
+use crate::kernel::{ConfigBase, Toolchain};
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
 use crate::spec::suite::Root;
@@ -34,11 +35,19 @@ Examples:
   kvet run -k 7.2 -t 'dynptr_success/*'     some tests
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
   kvet run -k 7.2 -s upstream               the kernel's own dynptr selftests, built from its source
+  kvet run -k tree:~/linux                  the same of its source: builds what changed
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
   kvet run --root userland -- ./test.sh     a script for bash, a dynamic program: with a small Debian as root
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
 
-/// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  kvet kernel build tree:~/linux                     a tree of your own; nothing is written into it
+  kvet kernel build git:~/linux@v6.12 -a arm64       a revision, without touching the checkout
+  kvet kernel build debian-source:7.2 --config debug the archive's source, with KASAN and lockdep
+  kvet kernel build tar:linux-6.12.30.tar.xz         a tarball; a URL needs #sha256=… or #keyring=FILE";
+
+/// Vets kernels: fetches or builds them, boots them in QEMU, runs selftests over 9p and writes JUnit.
 #[derive(Debug, Parser)]
 #[command(name = "kvet", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
@@ -92,9 +101,24 @@ pub struct KernelFiles {
     /// The module tree of a file: kernel (lib/modules/<release>)
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
-    /// The .config of a file: kernel
+    /// The .config of a file: kernel; for one that is built a config fragment: a file, `debug`, or tree:PATH below the
+    /// source; repeatable
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub config: Vec<PathBuf>,
+}
+
+/// How kernels are built.
+#[derive(Debug, Args)]
+pub struct BuildFlags {
+    /// The compiler of a kernel that is built: gcc, gcc-12, clang, clang-19
+    #[arg(long, value_name = "WHICH", default_value = "gcc")]
+    pub toolchain: Toolchain,
+    /// What options a kernel that is built has besides those asked for: none, or the architecture's defconfig
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "tiny")]
+    pub base: ConfigBase,
+    /// How many compilers run at once (default: one per CPU)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
 }
 
 /// The guest's hardware.
@@ -114,12 +138,16 @@ pub struct Hardware {
 /// `kvet run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A kernel: debian:7.2, debian:6.12.95, debian:trixie/6.12, 7.2, file:./bzImage; repeatable
+    /// A kernel: debian:7.2, debian:6.12.95, debian:trixie/6.12, 7.2, file:./bzImage, tree:~/linux,
+    /// git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz; repeatable
     #[arg(short, long = "kernel", value_name = "SPEC")]
     pub kernels: Vec<String>,
     #[command(flatten)]
     /// Its files.
     pub files: KernelFiles,
+    #[command(flatten)]
+    /// How it is built.
+    pub build: BuildFlags,
     /// An architecture: x86_64 (amd64) or arm64 (aarch64); repeatable (default: the host's)
     #[arg(short, long = "arch", value_name = "ARCH")]
     pub archs: Vec<Arch>,
@@ -217,11 +245,27 @@ pub enum KernelCommand {
         #[arg(long)]
         refresh: bool,
     },
+    /// Build kernels of source; a second time only what changed
+    #[command(after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES)]
+    Build {
+        /// Sources: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz
+        #[arg(value_name = "SOURCE", required = true)]
+        kernels: Vec<String>,
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// A config fragment: a file, `debug`, or tree:PATH below the source; repeatable
+        #[arg(long, value_name = "FRAGMENT")]
+        config: Vec<PathBuf>,
+        #[command(flatten)]
+        /// How.
+        build: BuildFlags,
+    },
     /// List what is in the cache
     List,
     /// Show everything that is known about a kernel
     Info {
-        /// A kernel: debian:7.2, file:./bzImage
+        /// A kernel: debian:7.2, file:./bzImage, or what was built of tree:~/linux, by its source or its signature
         #[arg(value_name = "SPEC")]
         kernel: String,
         /// Its architecture (default: the host's)
@@ -302,6 +346,9 @@ pub struct ShellArgs {
     #[command(flatten)]
     /// Its files.
     pub files: KernelFiles,
+    #[command(flatten)]
+    /// How it is built.
+    pub build: BuildFlags,
     /// Its architecture (default: the host's)
     #[arg(short, long, value_name = "ARCH")]
     pub arch: Option<Arch>,

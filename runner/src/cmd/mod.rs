@@ -6,6 +6,7 @@ mod image;
 mod kernel;
 mod run;
 mod shell;
+mod steps;
 mod suite;
 
 use std::ffi::OsString;
@@ -18,7 +19,7 @@ use clap::{CommandFactory, Parser};
 use crate::cancel::Cancel;
 use crate::cell::Resources;
 use crate::error::{Error, Fault, Result, exit};
-use crate::kernel::{Cache, Sources};
+use crate::kernel::{Cache, Sources, Workshop};
 use crate::parse::splat::{Allowlist, Patterns, Scanner};
 use crate::plan::config::KernelsConfig;
 use crate::report::term::ColorChoice;
@@ -121,14 +122,25 @@ impl Setup {
         let patterns = Patterns::load(&home.config("splats.yaml"))?;
         let allowlist = Allowlist::load(&home.config("SPLAT_ALLOWLIST"))?;
         let cancel = Cancel::new()?;
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workshop = Workshop { home: home.clone(), jobs };
         let resources = Resources {
             home: home.clone(),
             cache: Cache::open(Cache::locate(&env)?)?,
-            sources: Sources::new(config.debian.clone()),
+            sources: Sources::new(config.debian.clone()).building(workshop),
             scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),
             cancel,
         };
         Ok(Self { home, config, resources })
+    }
+
+    /// `--jobs`.
+    fn with_jobs(mut self, jobs: Option<u16>) -> Self {
+        if let Some(jobs) = jobs {
+            let workshop = Workshop { home: self.home.clone(), jobs: usize::from(jobs) };
+            self.resources.sources = self.resources.sources.building(workshop);
+        }
+        self
     }
 }
 
@@ -145,21 +157,24 @@ fn env(name: &str) -> Option<OsString> {
 /// A progress printer for verbs without a report: one line for each thing that begins.
 fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
     let mut bar: Option<(String, indicatif::ProgressBar)> = None;
+    let mut steps = steps::Steps::default();
     move |progress| match progress {
         crate::kernel::Progress::Note(text) => {
             if let Some((_, bar)) = bar.take() {
                 bar.finish_and_clear();
             }
-            eprintln!("note: {text}");
+            steps.aside(|| eprintln!("note: {text}"));
         }
-        crate::kernel::Progress::Bytes { ref what, done, total }
-        | crate::kernel::Progress::Steps { ref what, done, total } => {
-            if bar.as_ref().is_none_or(|(name, _)| name != what) {
+        crate::kernel::Progress::BuildLog(path) => eprintln!("build log {}", path.display()),
+        crate::kernel::Progress::Steps { what, done, total, current } => {
+            steps.tell(&what, done, total, &current);
+        }
+        crate::kernel::Progress::Bytes { what, done, total } => {
+            if bar.as_ref().is_none_or(|(name, _)| *name != what) {
                 if let Some((_, old)) = bar.take() {
                     old.finish_and_clear();
                 }
-                let bytes = matches!(progress, crate::kernel::Progress::Bytes { .. });
-                bar = Some((what.clone(), new_bar(what, total, bytes)));
+                bar = Some((what.clone(), new_bar(&what, total)));
             }
             if let Some((_, bar)) = &bar {
                 bar.set_length(total);
@@ -172,18 +187,12 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
     }
 }
 
-fn new_bar(what: &str, total: u64, bytes: bool) -> indicatif::ProgressBar {
+fn new_bar(what: &str, total: u64) -> indicatif::ProgressBar {
     if !std::io::stderr().is_terminal() {
-        match bytes {
-            true => eprintln!("{what} ({})", indicatif::HumanBytes(total)),
-            false => eprintln!("{what}"),
-        }
+        eprintln!("{what} ({})", indicatif::HumanBytes(total));
     }
     let bar = indicatif::ProgressBar::new(total).with_message(what.to_owned());
-    let template = match bytes {
-        true => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        false => "{msg} {bar:30} {pos}/{len} {eta}",
-    };
+    let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

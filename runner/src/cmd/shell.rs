@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Boots a kernel and connects the terminal with a shell in it. The exit code is 0 if the shell's was.
 pub fn run(args: &ShellArgs) -> Result<u8> {
-    let setup = Setup::new()?;
+    let setup = Setup::new()?.with_jobs(args.build.jobs);
     setup.resources.cancel.on_signals()?;
     let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
@@ -69,6 +69,8 @@ fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
         kernels: args.kernel.iter().cloned().collect(),
         modules: args.files.modules.clone(),
         config: args.files.config.clone(),
+        toolchain: args.build.toolchain,
+        base: args.build.base,
         archs: args.arch.into_iter().collect(),
         suite: args.suite.clone(),
         accel: args.hardware.accel,

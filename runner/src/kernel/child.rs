@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -24,8 +24,12 @@ pub(super) struct Output {
     pub stderr: String,
 }
 
-/// A program in a process group of its own, which is killed when this is dropped before its end, and by the kernel when
-/// our thread ends (prctl(2), PR_SET_PDEATHSIG).
+/// How long a program may take to tidy up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A program in a process group of its own, which is killed when this is dropped before its end. When our thread ends, however
+/// that comes, the kernel asks it to end (prctl(2), PR_SET_PDEATHSIG): make then removes what is half made, and its
+/// children go with it.
 pub(crate) struct Group {
     child: Child,
     over: bool,
@@ -38,7 +42,7 @@ impl Group {
         // SAFETY: prctl(2) is async-signal-safe, and nothing else is called between fork and exec.
         unsafe {
             command
-                .pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+                .pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from));
         }
         let child = command.spawn().map_err(|e| {
             let program = command.get_program().to_string_lossy();
@@ -60,6 +64,15 @@ impl Group {
             self.child.try_wait().map_err(|e| Error::host("cannot wait for a program").because(e))?;
         self.over |= status.is_some();
         Ok(status)
+    }
+
+    /// Asks all of it to end, and waits until it has, or for some seconds.
+    pub fn terminate(&mut self) {
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && matches!(self.poll(), Ok(None)) {
+            std::thread::sleep(TICK);
+        }
     }
 
     /// Waits for its end. A cancel kills it.
@@ -116,7 +129,6 @@ fn read(pipe: Option<impl Read>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn output_and_status_are_kept_and_what_is_missing_is_named() {

@@ -22,7 +22,7 @@ pub struct Entry {
 
 /// A folder to build in, held alone.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct Shop {
     /// The folder. What is in it stays for the next time.
     pub dir: PathBuf,
     _lock: Lock,
@@ -103,14 +103,14 @@ impl Cache {
         waiting_for: &str,
         progress: &mut dyn FnMut(Progress),
         cancel: &Cancel,
-    ) -> Result<Workshop> {
+    ) -> Result<Shop> {
         let lock = Lock::take(&self.lock_path(id), Mode::Exclusive, waiting_for, progress, cancel)?;
         lock.touch();
         if !self.is_whole(Kind::Slices, id) {
             let scratch = self.scratch()?;
             self.commit(&scratch, Kind::Slices, id, &Described { format: FORMAT, id: id.to_owned() })?;
         }
-        Ok(Workshop { dir: self.entry_dir(Kind::Slices, id), _lock: lock })
+        Ok(Shop { dir: self.entry_dir(Kind::Slices, id), _lock: lock })
     }
 
     fn is_whole(&self, kind: Kind, id: &str) -> bool {
@@ -118,7 +118,7 @@ impl Cache {
     }
 }
 
-impl Workshop {
+impl Shop {
     /// Empties it, for a fresh start.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::arch::Arch;
 use crate::error::{Error, Result};
 use crate::event::CellId;
-use crate::kernel::KernelSpec;
+use crate::kernel::{ConfigBase, KernelSpec, Toolchain};
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
 use crate::spec::suite::{self, Root, Suite};
@@ -30,8 +30,12 @@ pub struct Request {
     pub kernels: Vec<String>,
     /// `--modules`, for a `file:` kernel.
     pub modules: Option<PathBuf>,
-    /// `--config`, for a `file:` kernel.
-    pub config: Option<PathBuf>,
+    /// `--config`: of a `file:` kernel, or fragments for one that is built.
+    pub config: Vec<PathBuf>,
+    /// `--toolchain`, for kernels that are built.
+    pub toolchain: Toolchain,
+    /// `--base`, for kernels that are built.
+    pub base: ConfigBase,
     /// `-a`; empty: the host's.
     pub archs: Vec<Arch>,
     /// `--suite`.
@@ -178,10 +182,16 @@ impl Plan {
 }
 
 fn with_files(kernels: Vec<KernelSpec>, request: &Request) -> Result<Vec<KernelSpec>> {
-    if kernels.len() > 1 && (request.modules.is_some() || request.config.is_some()) {
+    let built = |k: &KernelSpec| matches!(k, KernelSpec::Source { .. });
+    let files = request.modules.is_some() || (!request.config.is_empty() && !kernels.iter().all(built));
+    if kernels.len() > 1 && files {
         return Err(Error::caller("--modules and --config go with one kernel, and several were given"));
     }
-    kernels.into_iter().map(|k| k.with_files(request.modules.clone(), request.config.clone())).collect()
+    kernels
+        .into_iter()
+        .map(|k| k.with_files(request.modules.clone(), request.config.clone()))
+        .map(|k| Ok(k?.with_recipe(request.toolchain, request.base)))
+        .collect()
 }
 
 fn plan_cell(

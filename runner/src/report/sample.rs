@@ -37,6 +37,7 @@ pub(crate) fn kernel() -> KernelFacts {
             sha256: "cd".repeat(32),
         }],
         config: [("CONFIG_BPF_SYSCALL".to_owned(), "y".to_owned())].into(),
+        built: None,
     }
 }
 
@@ -98,6 +99,7 @@ pub(crate) fn events() -> Vec<Event> {
             done: 0,
             total: 2_000_000,
             unit: ProgressUnit::Bytes,
+            current: String::new(),
         },
         Event::Progress {
             cell,
@@ -105,6 +107,7 @@ pub(crate) fn events() -> Vec<Event> {
             done: 1_000_000,
             total: 2_000_000,
             unit: ProgressUnit::Bytes,
+            current: String::new(),
         },
         Event::Progress {
             cell,
@@ -112,6 +115,7 @@ pub(crate) fn events() -> Vec<Event> {
             done: 2_000_000,
             total: 2_000_000,
             unit: ProgressUnit::Bytes,
+            current: String::new(),
         },
         Event::KernelReady { cell, kernel: kernel() },
         Event::PhaseStarted { cell, phase: Phase::Boot },

@@ -125,7 +125,12 @@ impl Make<'_> {
             made.steps += 1;
             // An estimate that was too low is not exceeded: 105 of 100 helps nobody.
             let total = if self.expected == 0 { 0 } else { self.expected.max(made.steps) };
-            progress(Progress::Steps { what: self.what.to_owned(), done: made.steps, total });
+            progress(Progress::Steps {
+                what: self.what.to_owned(),
+                done: made.steps,
+                total,
+                current: step_of(line).to_owned(),
+            });
         }
     }
 }
@@ -164,6 +169,11 @@ fn is_step(line: &str) -> bool {
     let word = line.strip_prefix("  ").and_then(|line| line.split_whitespace().next()).unwrap_or_default();
     let capital = |c: char| c.is_ascii_uppercase() || c == '-';
     word.len() >= 2 && word.chars().all(capital) && !["INSTALL", "MKDIR", "SKIP-BPF"].contains(&word)
+}
+
+/// What a step makes: `dynptr_fail.bpf.o`.
+fn step_of(line: &str) -> &str {
+    line.rsplit([' ', '/']).next().unwrap_or_default()
 }
 
 /// The objects that could not be made, by name: `dynptr_fail.bpf.o`.
@@ -234,7 +244,10 @@ mod tests {
         let mut told = Vec::new();
         let made = make(dir.path(), &log, &variables).run(&mut |p| told.push(p), &cancel).unwrap();
         assert!(made.succeeded && made.steps == 1);
-        assert_eq!(told, [Progress::Steps { what: "building".into(), done: 1, total: 1 }]);
+        assert_eq!(
+            told,
+            [Progress::Steps { what: "building".into(), done: 1, total: 1, current: "x.o".into() }]
+        );
         let log_text = std::fs::read_to_string(&log).unwrap();
         assert!(log_text.starts_with("make -j") && log_text.contains("me you"), "{log_text}");
         let variables = [("END".to_owned(), "1".to_owned())].into();

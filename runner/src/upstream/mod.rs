@@ -28,7 +28,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::kernel::source::{self, SourceSpec, SourceTree};
 use crate::kernel::{
-    self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Sources, Workshop,
+    self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
 };
 use bpftool::Bpftool;
 use make::{Made, Make};
@@ -115,6 +115,7 @@ pub fn source_of(kernel: &Kernel, means: &Means, progress: &mut dyn FnMut(Progre
             let Means { cache, sources, cancel, .. } = means;
             source::nearest_debian(kernel.version, cache, sources, progress, cancel)
         }
+        KernelSpec::Source { source, .. } => Ok(source.clone()),
         KernelSpec::File { image, .. } => Err(Error::caller(format!(
             "file:{}: what this kernel was built from is not known, nor are its selftests",
             image.display()
@@ -268,7 +269,7 @@ impl<'a> Build<'a> {
     }
 
     /// The folder to build in: the same for every state of a source.
-    fn workshop(&self, progress: &mut dyn FnMut(Progress)) -> Result<Workshop> {
+    fn workshop(&self, progress: &mut dyn FnMut(Progress)) -> Result<Shop> {
         let Means { cache, cancel, .. } = self.means;
         let lineage = match self.source.is_cached() {
             true => format!("{:?}", self.source.version.series()),
@@ -291,7 +292,7 @@ impl<'a> Build<'a> {
     /// Builds, and where that is allowed leaves out what does not compile.
     fn build(
         &self,
-        shop: &Workshop,
+        shop: &Shop,
         mut selection: Selection,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Finished> {
@@ -308,7 +309,7 @@ impl<'a> Build<'a> {
 
     fn rounds(
         &self,
-        shop: &Workshop,
+        shop: &Shop,
         selection: &mut Selection,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(u64, BTreeSet<String>)> {
@@ -337,12 +338,7 @@ impl<'a> Build<'a> {
     }
 
     /// One call of make.
-    fn round(
-        &self,
-        shop: &Workshop,
-        selection: &Selection,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Made> {
+    fn round(&self, shop: &Shop, selection: &Selection, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
         let cancel = self.means.cancel;
         let bpftool = Bpftool::ensure(
             &selection.files,

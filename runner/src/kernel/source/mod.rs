@@ -11,7 +11,7 @@ mod tar;
 pub(super) mod tests;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
 use crate::error::{Fault, Result};
@@ -72,6 +72,14 @@ pub fn ensure(
         Fault::Interrupted => e,
         _ => e.context(format_args!("source {spec}")),
     })
+}
+
+/// The version that a tree's Makefile states.
+///
+/// # Errors
+/// The caller's: the folder is no kernel's source.
+pub(super) fn version_of_tree(path: &Path) -> Result<KernelVersion> {
+    tree::version(path)
 }
 
 /// The archive's source of a release: its own, else the nearest one of the same series. What is returned names exactly one.
