@@ -20,6 +20,8 @@ parts=(one "two three"); [[ ${#parts[@]} == 2 && ${parts[1]} == "two three" ]]
 # It is root's, and new.
 [[ $(id -u) == 0 ]]
 for file in / /usr/bin/bash /usr/bin/sh /etc/passwd; do [[ $(stat -c %u:%g $file) == 0:0 ]]; done
+[[ $(stat -c %a /usr/bin/bash) == 755 && $(stat -c %a /etc/passwd) == 644 && $(stat -c %a /var/tmp) == 1777 ]]
+[[ $(setpriv --reuid 65534 --regid 65534 --clear-groups id -un) == nobody ]]
 [[ ! -e /etc/written ]]
 # What is mounted.
 for type in proc sysfs devtmpfs devpts bpf tracefs debugfs securityfs cgroup2 tmpfs; do grep -q " $type " /proc/mounts; done

@@ -38,6 +38,11 @@ fn show(home: &Home, name: &str) -> Result<String> {
     if spec.build == Some(Build::Upstream) {
         text += &slices(&Manifest::load(home)?);
     }
+    match spec.root {
+        suite::Root::None => {}
+        suite::Root::Userland => text.push_str("root      userland\n"),
+        suite::Root::Host => text.push_str("root      host\n"),
+    }
     if !spec.modules.is_empty() {
         let _ = writeln!(text, "modules   {}", spec.modules.join(" "));
     }

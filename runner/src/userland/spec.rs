@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::spec::{self, home::Home};
 
 /// Changes when the same specification is made into something else.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The file, below `images/`.
 const FILE: &str = "userland.yaml";
 

@@ -93,8 +93,16 @@ fn packages_come_with_what_they_need_as_one_tree() {
             .join(Path::new(path).file_name().unwrap());
         assert_eq!(text(note.to_str().unwrap()), "virtfs.uid=0\nvirtfs.gid=0\nvirtfs.mode=41471\n");
     }
-    assert_eq!(text("usr/bin/.virtfs_metadata/tool"), "virtfs.uid=0\nvirtfs.gid=0\n");
-    assert_eq!(text(".virtfs_metadata_root"), "virtfs.uid=0\nvirtfs.gid=0\n");
+    // S_IFREG, S_IFDIR and the mode, in decimal.
+    for (note, mode) in [
+        ("usr/bin/.virtfs_metadata/tool", 0o100_755),
+        ("etc/.virtfs_metadata/passwd", 0o100_644),
+        (".virtfs_metadata/usr", 0o040_755),
+        (".virtfs_metadata/tmp", 0o041_777),
+        (".virtfs_metadata_root", 0o040_755),
+    ] {
+        assert_eq!(text(note), format!("virtfs.uid=0\nvirtfs.gid=0\nvirtfs.mode={mode}\n"), "{note}");
+    }
     let mode = fs::metadata(root.join("usr/bin/tool")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o755);
     assert_no_links(root);
