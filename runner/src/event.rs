@@ -92,6 +92,8 @@ pub enum Stream {
 pub enum Phase {
     /// Getting the kernel: index, download, unpack, or a look into the cache.
     Fetch,
+    /// Building the suite, where it is built from a kernel's source.
+    Build,
     /// Preflight checks and the initramfs.
     Prepare,
     /// From the start of QEMU to init's Ready.
@@ -139,7 +141,7 @@ impl std::fmt::Display for Accel {
 }
 
 /// What is known about the kernel of a cell once it is there. Goes into `run.yaml` and every report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelFacts {
     /// The spec that named it.
     pub spec: String,
@@ -157,6 +159,50 @@ pub struct KernelFacts {
     /// Some kconfig options that matter to a reader of the report, `CONFIG_X` → value.
     #[serde(default)]
     pub config: std::collections::BTreeMap<String, String>,
+    /// How it was built, where kvet built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Box<BuiltFacts>>,
+}
+
+/// How a kernel was built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuiltFacts {
+    /// The source as it was asked for, `tree:/home/you/linux`.
+    pub source: String,
+    /// Which state of it: the nearest tag and the commit, or the package.
+    pub describe: Option<String>,
+    /// Whether there were changes that are not committed.
+    pub dirty: bool,
+    /// Another one when anything in the source is another.
+    pub identity: String,
+    /// The compiler's and pahole's versions.
+    pub toolchain: String,
+    /// Config fragments beside those of every kernel.
+    #[serde(default)]
+    pub fragments: Vec<String>,
+    /// SHA-256 of the config and of vmlinux without debug information and build id: the same for the same kernel.
+    pub signature: String,
+    /// Its BTF.
+    pub btf: BtfFacts,
+    /// How many objects the build compiled, after what was there already.
+    pub objects: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Bytes of vmlinux with its debug information.
+    pub vmlinux_bytes: u64,
+    /// Where it was built, with the log.
+    pub folder: PathBuf,
+}
+
+/// What is known of a kernel's BTF.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BtfFacts {
+    /// Bytes of all of it; 0 where there is none.
+    pub bytes: u64,
+    /// How many types there are of each kind.
+    pub kinds: std::collections::BTreeMap<String, u64>,
+    /// Whether kernel functions for BPF are marked as such, which needs pahole 1.26 or later.
+    pub kfuncs_marked: bool,
 }
 
 /// One package a kernel was unpacked from.
@@ -239,8 +285,15 @@ pub struct CellReport {
     pub started_unix: f64,
     /// Its folder, with console.log and the rest.
     pub dir: PathBuf,
+    /// How many guests ran its tests; more than one after a crash with `--resume`.
+    #[serde(default = "one")]
+    pub boots: u32,
     /// Remarks that belong into the report ("KVM died early, TCG used").
     pub notes: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One phase and its wall time.
@@ -341,7 +394,7 @@ pub enum Event {
         /// Which phase.
         phase: Phase,
     },
-    /// Something with a known extent goes on: a download, an unpacking.
+    /// Something with a known extent goes on: a download, an unpacking, a build.
     Progress {
         /// Which cell.
         cell: usize,
@@ -353,6 +406,9 @@ pub enum Event {
         total: u64,
         /// What is counted.
         unit: ProgressUnit,
+        /// What of it is at hand: the file that is compiled. Empty where there is no such thing.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        current: String,
     },
     /// Something the user should know and nothing has to be done about.
     Note {
@@ -378,6 +434,16 @@ pub enum Event {
         reason: String,
         /// The exact command line.
         argv: Vec<String>,
+    },
+    /// After a crash or a hang the cell goes on in another guest, with the tests that are left (`--resume`). What follows
+    /// until the next of these belongs to that guest; a [`Phase::Boot`] comes next.
+    Rebooted {
+        /// Which cell.
+        cell: usize,
+        /// Which guest of the cell begins: 2 for the second.
+        boot: u32,
+        /// What ended the one before, in one line.
+        reason: String,
     },
     /// Init announced itself.
     GuestReady {

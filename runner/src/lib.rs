@@ -18,6 +18,7 @@ pub mod quote;
 pub mod report;
 pub mod schedule;
 pub mod spec;
+pub mod upstream;
 pub mod userland;
 pub mod version;
 pub mod vm;

@@ -3,6 +3,10 @@
 
 #[path = "vm/kvet.rs"]
 mod kvet_command;
+#[path = "vm/resume.rs"]
+mod resume;
+#[path = "vm/upstream.rs"]
+mod upstream;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,11 @@
 //! One kernel × arch × suite, from its plan to its report.
 
+mod boots;
 mod budget;
+pub mod command;
 pub mod prepare;
 mod report;
+mod resume;
 pub mod root;
 pub mod slots;
 mod timeline;
@@ -11,30 +14,24 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::LineWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{Accel, CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
-use crate::guest::Session;
-use crate::kernel::{self, Cache, Kernel, Progress, Sources};
-use crate::parse::OutputParser;
-use crate::parse::exit::ExitParser;
-use crate::parse::ktap::KtapParser;
+use crate::event::{CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
+use crate::kernel::{self, Cache, Kernel, KernelVersion, Progress, Sources};
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
+use crate::plan::expectations::{Expected, Subject};
 use crate::quote;
 use crate::spec::home::Home;
-use crate::spec::suite::Format;
-use crate::vm::Vm;
-use crate::vm::accel::{self, AccelChoice, Chosen};
-use prepare::Prepared;
+use crate::upstream::{self, BuiltSuite, Means};
+use crate::vm::accel;
+use boots::Guest;
 use root::GuestRoot;
-use slots::{Share, Slots};
+use slots::Slots;
 use tools::Tools;
-use watch::{Watch, Watched};
 
 /// What cells share.
 pub struct Resources {
@@ -52,18 +49,25 @@ pub struct Resources {
     pub cancel: Cancel,
 }
 
+/// What make said while the suite was built, in a cell's folder.
+const SUITE_LOG: &str = "selftests.log";
 /// The folder of a cell that its guest may write to.
 pub const FILES: &str = "files";
+
+/// What the build of the kernel said, in the cell's folder.
+pub const BUILD_LOG: &str = "build.log";
 
 /// A cell that is being run.
 struct Running<'a> {
     index: usize,
-    plan: &'a CellPlan,
+    plan: CellPlan,
     dir: &'a Path,
     resources: &'a Resources,
     emit: &'a mut dyn FnMut(Event),
     phase: Option<(Phase, Instant)>,
     report: CellReport,
+    /// Where the log of the kernel's build is, if it was built.
+    build_log: Option<PathBuf>,
 }
 
 /// Runs a cell. `dir` is its folder in the results. Whatever happens is in the report: the kernel's trouble, the
@@ -76,7 +80,8 @@ pub fn run(
     emit: &mut dyn FnMut(Event),
 ) -> CellReport {
     let report = blank(plan, dir, CellEnd::Completed);
-    let mut cell = Running { index, plan, dir, resources, emit, phase: None, report };
+    let mut cell =
+        Running { index, plan: plan.clone(), dir, resources, emit, phase: None, report, build_log: None };
     if let Err(error) = cell.run() {
         cell.report.end = end_of(&error);
     }
@@ -105,6 +110,7 @@ fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
         times: Vec::new(),
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()),
         dir: dir.to_owned(),
+        boots: 1,
         notes: Vec::new(),
     }
 }
@@ -118,7 +124,13 @@ fn end_of(error: &Error) -> CellEnd {
     match error.fault() {
         Fault::Caller => CellEnd::Usage { reason },
         Fault::Host => CellEnd::Infra { reason },
-        Fault::Kernel => CellEnd::Unbootable { reason, detail: String::new() },
+        // What comes after the first line is what the compiler had to say.
+        Fault::Kernel => {
+            let message = error.to_string();
+            let (first, detail) = message.split_once('\n').unwrap_or((&message, ""));
+            let hint = error.hint_text().map_or(String::new(), |hint| format!(" (hint: {hint})"));
+            CellEnd::Unbootable { reason: format!("{first}{hint}"), detail: detail.to_owned() }
+        }
         Fault::Interrupted => CellEnd::Interrupted,
     }
 }
@@ -128,6 +140,8 @@ impl Running<'_> {
         self.resources.cancel.check()?;
         self.enter(Phase::Fetch);
         let kernel = self.acquire()?;
+        // The selftests stay locked in the cache until the guest is gone.
+        let built = self.build(&kernel)?;
         let tools = self.acquire_tools()?;
         let root = self.acquire_root()?;
         self.enter(Phase::Prepare);
@@ -136,33 +150,51 @@ impl Running<'_> {
         std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
         let mut further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
         further.extend(root.iter().map(GuestRoot::share));
-        let prepared = prepare::prepare(self.plan, &kernel, &self.resources.cache, &results, &further)?;
+        let prepared = prepare::prepare(&self.plan, &kernel, &self.resources.cache, &results, &further)?;
         for note in prepared.notes.clone() {
             self.note(note);
         }
         self.note_programs()?;
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
-        let watched = self.boot(&kernel, &prepared, &chosen, &qemu)?;
-        let watched =
-            if watched.stillborn && chosen.accel == Accel::Kvm && self.plan.accel == AccelChoice::Auto {
-                self.note("QEMU died under KVM before the kernel said a word; once more with TCG".into());
-                let reason = "QEMU died early under KVM".to_owned();
-                self.boot(&kernel, &prepared, &Chosen { accel: Accel::Tcg, reason }, &qemu)?
-            } else {
-                watched
-            };
+        let expected = expected(&self.plan, &kernel, built.as_ref().map(|built| built.version));
+        let guest = Guest { kernel: &kernel, prepared: &prepared, qemu: &qemu, expected: &expected };
+        let watched = self.boots(&guest, chosen)?;
         remove_if_empty(&results);
-        report::conclude(&mut self.report, self.plan, watched);
+        report::conclude(&mut self.report, &self.plan, watched);
+        report::apply_expectations(&mut self.report, &self.plan, &expected);
         Ok(())
     }
 
     fn acquire(&mut self) -> Result<Kernel> {
         let Resources { cache, sources, cancel, .. } = self.resources;
-        let (spec, arch) = (&self.plan.kernel, self.plan.arch);
-        let kernel = self.with_progress(|p| kernel::acquire(spec, arch, cache, sources, p, cancel))?;
+        let (spec, arch) = (self.plan.kernel.clone(), self.plan.arch);
+        let kernel = self.with_progress(|p| kernel::acquire(&spec, arch, cache, sources, p, cancel));
+        if let Some(log) = self.build_log.take() {
+            // The next build begins a new one; this run keeps its own, whatever came of it.
+            let copy = self.dir.join(BUILD_LOG);
+            std::fs::copy(&log, &copy).host(format!("copy {} to {}", log.display(), copy.display()))?;
+        }
+        let kernel = kernel?;
         self.report.kernel = Some(kernel.facts.clone());
         (self.emit)(Event::KernelReady { cell: self.index, kernel: kernel.facts.clone() });
         Ok(kernel)
+    }
+
+    /// Builds the suite, where it is built from the kernel's source. From then on the plan names what came of it.
+    fn build(&mut self, kernel: &Kernel) -> Result<Option<BuiltSuite>> {
+        let Some(request) = self.plan.upstream.clone() else { return Ok(None) };
+        self.enter(Phase::Build);
+        let Resources { cache, sources, cancel, .. } = self.resources;
+        let log = self.dir.join(SUITE_LOG);
+        let means = Means { cache, sources, cancel, log: &log };
+        let built = self.with_progress(|p| upstream::ensure(&request, kernel, &means, p))?;
+        self.plan.suite.share.clone_from(&built.share);
+        self.plan.suite.program.clone_from(&built.program);
+        self.report.provenance.extend(built.facts.clone());
+        for note in built.notes.clone() {
+            self.note(note);
+        }
+        Ok(Some(built))
     }
 
     /// Which programs of ours ran in the guest.
@@ -189,8 +221,8 @@ impl Running<'_> {
     /// What the job has as its root, where it wants one.
     fn acquire_root(&mut self) -> Result<Option<GuestRoot>> {
         let Resources { home, cache, sources, cancel, .. } = self.resources;
-        let plan = self.plan;
-        let root = self.with_progress(|p| GuestRoot::acquire(plan, home, cache, sources, p, cancel))?;
+        let plan = self.plan.clone();
+        let root = self.with_progress(|p| GuestRoot::acquire(&plan, home, cache, sources, p, cancel))?;
         if let Some(root) = &root {
             self.report.provenance.insert("root".to_owned(), root.name());
         }
@@ -200,88 +232,21 @@ impl Running<'_> {
     /// Turns the progress of something into events, and its notes into notes of the report.
     fn with_progress<T>(&mut self, work: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
         let index = self.index;
-        let (emit, notes) = (&mut *self.emit, &mut self.report.notes);
+        let (emit, notes, log) = (&mut *self.emit, &mut self.report.notes, &mut self.build_log);
         work(&mut |progress| match progress {
             Progress::Note(text) => {
                 emit(Event::Note { cell: index, text: text.clone() });
                 notes.push(text);
             }
             Progress::Bytes { what, done, total } => {
-                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Bytes });
+                let (unit, current) = (ProgressUnit::Bytes, String::new());
+                emit(Event::Progress { cell: index, what, done, total, unit, current });
             }
+            Progress::Steps { what, done, total, current } => {
+                emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Items, current });
+            }
+            Progress::BuildLog(path) => *log = Some(path),
         })
-    }
-
-    /// One guest, from power-on to power-off.
-    fn boot(
-        &mut self,
-        kernel: &Kernel,
-        prepared: &Prepared,
-        chosen: &Chosen,
-        qemu: &Path,
-    ) -> Result<Watched> {
-        self.report.accel = Some(chosen.accel);
-        self.report.accel_reason.clone_from(&chosen.reason);
-        let machine =
-            prepare::machine(self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
-        let log = self.dir.join("wire.jsonl");
-        let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-        let wanted = Share { cpus: self.plan.cpus, memory_mib: self.plan.memory_mib.into() };
-        let _slot = self.resources.slots.take(wanted, &self.resources.cancel)?;
-        // Not before: the job holds the time of day.
-        let job = prepare::job(self.plan)?;
-        self.enter(Phase::Boot);
-        let started = Instant::now();
-        let vm = Vm::start(&machine, &self.resources.cancel)?;
-        (self.emit)(Event::VmStarted {
-            cell: self.index,
-            accel: chosen.accel,
-            reason: chosen.reason.clone(),
-            argv: vm.argv().iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-        });
-        let mut session = Session::new(vm, log);
-        let parser = parser(self.plan);
-        let scanner = (self.resources.scanner)();
-        let watch = Watch::new(self.index, job, self.plan.limits, parser, scanner, &mut *self.emit)
-            .telling(&self.plan.filter);
-        let watch = watch.writing_to(&self.dir.join(FILES));
-        let watched = watch.run(&mut session);
-        self.phase = None;
-        self.times(started, &watched);
-        self.note_guest(kernel, &watched, session.vm().qemu_version());
-        if let Err(error) = session.end() {
-            self.note(format!("QEMU could not be ended in good order: {error}"));
-        }
-        self.add_time(Phase::Teardown, watched.done.unwrap_or_else(Instant::now));
-        Ok(watched)
-    }
-
-    /// What the guest and QEMU said of themselves. That the kernel that ran is the one that was meant is not taken for
-    /// granted.
-    fn note_guest(&mut self, kernel: &Kernel, watched: &Watched, qemu: Option<&str>) {
-        let mut add = |name: &str, value: &str| {
-            self.report.provenance.insert(name.to_owned(), value.to_owned());
-        };
-        if let Some(version) = qemu {
-            add("qemu", version);
-        }
-        let Some(release) = &watched.guest_release else { return };
-        add("guest_release", release);
-        if *release != kernel.facts.release {
-            let said = &kernel.facts.release;
-            self.note(format!("the guest calls itself {release}, its image {said}"));
-        }
-    }
-
-    /// The phases that the watch went through by itself.
-    fn times(&mut self, started: Instant, watched: &Watched) {
-        let now = Instant::now();
-        let ready = watched.ready.unwrap_or(now);
-        self.report.times.push(PhaseTime { phase: Phase::Boot, wall: ready - started });
-        if watched.ready.is_some() {
-            let done = watched.done.unwrap_or(now);
-            self.report.times.push(PhaseTime { phase: Phase::Tests, wall: done - ready });
-        }
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -305,7 +270,7 @@ impl Running<'_> {
         if let Some((phase, since)) = self.phase.take() {
             self.add_time(phase, since);
         }
-        report::name_what_never_ran(&mut self.report, self.plan);
+        report::name_what_never_ran(&mut self.report, &self.plan);
         self.report.counts = Counts::of(&self.report.cases);
         // What was told as passed, and is not, is told again before the cell is.
         for splat in &self.report.splats {
@@ -319,12 +284,13 @@ impl Running<'_> {
     }
 }
 
-/// What reads the output of a cell's job.
-fn parser(plan: &CellPlan) -> Box<dyn OutputParser> {
-    match plan.suite.spec.format {
-        Format::Ktap => Box::new(KtapParser::new(&plan.suite.spec.name)),
-        Format::Exit => Box::new(ExitParser::new(&plan.suite.spec.name)),
-    }
+/// The expectations that apply to a kernel.
+fn expected(plan: &CellPlan, kernel: &Kernel, selftests: Option<KernelVersion>) -> Expected {
+    let version = kernel.facts.version.parse().ok();
+    let has = |option: &str| kernel.config.as_ref().is_some_and(|config| config.get(option).is_some());
+    let config: Option<&dyn Fn(&str) -> bool> = if kernel.config.is_some() { Some(&has) } else { None };
+    let to = Subject { kernel: version, selftests: selftests.or(version), arch: plan.arch, config };
+    Expected::new(&plan.expectations, &to)
 }
 
 /// QEMU's binary, as a path.
@@ -360,6 +326,17 @@ fn remove_if_empty(dir: &Path) {
 pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
     let Resources { home, cache, sources, cancel, .. } = resources;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
+    let mut plan = plan.clone();
+    let log = std::env::temp_dir().join(SUITE_LOG);
+    let means = Means { cache, sources, cancel, log: &log };
+    let foreseen = match &plan.upstream {
+        Some(request) => Some(upstream::foresee(request, &kernel, &means, progress)?),
+        None => None,
+    };
+    if let Some(foreseen) = &foreseen {
+        plan.suite.share.clone_from(&foreseen.share);
+    }
+    let plan = &plan;
     let root = GuestRoot::acquire(plan, home, cache, sources, progress, cancel)?;
     let further: Vec<_> = root.iter().map(GuestRoot::share).collect();
     let qemu = find_qemu(&plan.facts)?;
@@ -376,7 +353,18 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         "limits     boot {:?}, test {:?}, cell {:?}\n",
         plan.limits.boot, plan.limits.test, plan.limits.cell
     );
-    text += &format!("job        {}\n", quote::command(&prepare::job(plan)?.argv));
+    if foreseen.as_ref().is_none_or(|foreseen| foreseen.built) {
+        let expected = expected(plan, &kernel, foreseen.as_ref().map(|foreseen| foreseen.version));
+        let command = command::command(plan, &command::left_out(plan, &expected, &[]))?;
+        let command = prepare::job(plan, command)?;
+        text += &format!("job        {}\n", quote::command(&command.argv));
+    } else {
+        // Which arguments it takes shows when it is there.
+        text += &format!("job        {}, with arguments that suit it\n", plan.suite.spec.program);
+    }
+    if let Some(foreseen) = foreseen {
+        text += &foreseen.text;
+    }
     if let Some(selected) = &plan.selected {
         text += &format!("tests      {}\n", selected.len());
     }

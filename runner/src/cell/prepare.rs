@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kvet_wire::{Job, JobRoot, MAX_PAYLOAD, Share, modindex, paths};
+use kvet_wire::{Job, JobRoot, Share, modindex, paths};
 use sha2::{Digest, Sha256};
 
+use crate::cell::command::Command;
 use crate::cell::tools;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Accel;
@@ -272,26 +273,12 @@ fn cmdline(facts: &ArchFacts) -> Vec<String> {
     arguments
 }
 
-/// The job that runs the suite.
+/// The job that runs the suite, with its command line.
 ///
 /// # Errors
 /// The host's: it has no randomness.
-pub fn job(plan: &CellPlan) -> Result<Job> {
-    let program = format!("{}/{}", paths::TESTS, plan.suite.program.display());
-    let mut argv = vec![program];
-    argv.extend(plan.suite.spec.args.iter().cloned());
-    if plan.strict {
-        argv.extend(plan.suite.spec.strict.clone());
-    }
-    if let (Some(flag), Some(selected), false) =
-        (&plan.suite.spec.select, &plan.selected, plan.filter.is_all())
-    {
-        let selection: Vec<String> = selected.iter().flat_map(|name| [flag.clone(), name.clone()]).collect();
-        // One message carries the whole job. Where it would not fit, all tests run, and only those asked for count.
-        if selection.iter().map(|arg| arg.len() + 8).sum::<usize>() <= MAX_PAYLOAD / 2 {
-            argv.extend(selection);
-        }
-    }
+pub fn job(plan: &CellPlan, command: Command) -> Result<Job> {
+    let Command { argv, tty, .. } = command;
     let mut job = Job {
         id: 0,
         shares: match plan.share {
@@ -309,7 +296,7 @@ pub fn job(plan: &CellPlan) -> Result<Job> {
         deadline_ms: plan.limits.cell.as_millis() as u64,
         unix_time_ns: unix_time_ns(),
         seed: seed()?,
-        tty: None,
+        tty,
         stdin: false,
         root: (plan.root != Root::None).then(|| JobRoot { tag: paths::ROOT_TAG.into() }),
     };

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::cell::watch::Watched;
 use crate::event::{CellEnd, CellReport, Outcome, Splat, TestCase};
 use crate::plan::CellPlan;
+use crate::plan::expectations::Expected;
 
 /// Puts what was watched into the report.
 pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
@@ -52,6 +53,34 @@ fn select(report: &mut CellReport, plan: &CellPlan, about_job: &HashSet<String>)
     if report.cases.is_empty() && before > 0 && report.end == CellEnd::Completed {
         let error = plan.filter.nothing(&plan.id.suite, &names);
         report.end = CellEnd::Usage { reason: error.to_string() };
+    }
+}
+
+/// A test that was left out because it is expected to be skipped is in the report, with the reason, and so is an
+/// expectation that is no longer true.
+pub fn apply_expectations(report: &mut CellReport, plan: &CellPlan, expected: &Expected) {
+    report.cases.extend(expected.stale(&report.cases));
+    let known: Vec<&String> = plan.selected.iter().flatten().collect();
+    for entry in expected.skipped() {
+        let listed: Vec<&String> = known.iter().copied().filter(|name| entry.names(name)).collect();
+        // What is not listed is called as the entry calls it.
+        let names = if listed.is_empty() && plan.filter.matches(&entry.test) && known.is_empty() {
+            if report.cases.iter().any(|case| entry.names(&case.name)) { vec![] } else { vec![&entry.test] }
+        } else {
+            listed
+        };
+        for name in names {
+            if report.cases.iter().any(|case| case.name == *name) {
+                continue;
+            }
+            report.cases.push(TestCase {
+                name: name.clone(),
+                outcome: Outcome::Skip,
+                duration: None,
+                message: entry.reason.clone(),
+                detail: String::new(),
+            });
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which test was running when the kernel said something.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kvet_wire::{RUN_MARK, SYNC_MARK};
@@ -16,6 +17,8 @@ pub struct Timeline {
     /// Printk time minus boottime, in microseconds.
     offset_us: Option<i64>,
     marked: Vec<(Duration, String)>,
+    /// How often each name was marked.
+    times: HashMap<String, u32>,
     announced: Vec<(Duration, String)>,
     ended: Option<Duration>,
 }
@@ -26,17 +29,32 @@ const MAX_STARTS: usize = 200_000;
 const MAX_NAME: usize = 256;
 
 impl Timeline {
-    /// Takes a line of the console.
-    pub fn console_line(&mut self, line: &str) {
-        let (Some(at), text) = strip_prefix(line) else { return };
+    /// Takes a line of the console. Gives the name of the test that it says starts.
+    pub fn console_line(&mut self, line: &str) -> Option<String> {
+        let (Some(at), text) = strip_prefix(line) else { return None };
         if let Some(name) = text.strip_prefix(RUN_MARK) {
-            push(&mut self.marked, at, name.trim());
-        } else if self.offset_us.is_none()
+            let name = name.trim();
+            let nth = self.nth(name);
+            push(&mut self.marked, at, &nth);
+            return Some(name.chars().take(MAX_NAME).collect());
+        }
+        if self.offset_us.is_none()
             && let Some(boottime) = text.strip_prefix(SYNC_MARK).and_then(|t| t.trim().parse::<i64>().ok())
         {
             // Only the first: init says it before any test could.
             self.offset_us = (at.as_micros() as i64).checked_sub(boottime);
         }
+        None
+    }
+
+    /// A name that was marked before is another test's: `x#2`, as the parsers call it.
+    fn nth(&mut self, name: &str) -> String {
+        if self.marked.len() >= MAX_STARTS {
+            return name.to_owned();
+        }
+        let times = self.times.entry(name.chars().take(MAX_NAME).collect()).or_insert(0);
+        *times += 1;
+        if *times > 1 { format!("{name}#{times}") } else { name.to_owned() }
     }
 
     /// A test's start was seen in the output, with init's stamp.

@@ -24,6 +24,7 @@ use crate::parse::clean::LineSplitter;
 use crate::parse::splat::Scanner;
 use crate::parse::{JobEnd, OutputParser, TestEvent};
 use crate::plan::Limits;
+use crate::plan::expectations::Expected;
 use crate::plan::filter::Filter;
 use crate::vm::PAUSED;
 
@@ -72,6 +73,9 @@ pub struct Watched {
     pub ready: Option<Instant>,
     /// When the job was over.
     pub done: Option<Instant>,
+    /// Why the job ended before its tests were over, if they may go on in another boot: a crash, a limit of one test, a
+    /// signal.
+    pub cut: Option<String>,
     /// Remarks for the report.
     pub notes: Vec<String>,
 }
@@ -97,6 +101,7 @@ pub struct Watch<'a> {
     bye_heard: bool,
     files: Option<PathBuf>,
     filter: Option<&'a Filter>,
+    expected: Option<&'a Expected>,
     stopped: Option<String>,
     out: Watched,
 }
@@ -170,6 +175,7 @@ impl<'a> Watch<'a> {
             bye_heard: false,
             files: None,
             filter: None,
+            expected: None,
             stopped: None,
             out: Watched {
                 end: CellEnd::Completed,
@@ -180,6 +186,7 @@ impl<'a> Watch<'a> {
                 stillborn: false,
                 ready: None,
                 done: None,
+                cut: None,
                 notes: Vec::new(),
             },
         }
@@ -189,6 +196,13 @@ impl<'a> Watch<'a> {
     #[must_use]
     pub fn telling(mut self, filter: &'a Filter) -> Self {
         self.filter = Some(filter);
+        self
+    }
+
+    /// Gives failures that are expected, and passes that are not, the outcome that they have.
+    #[must_use]
+    pub fn expecting(mut self, expected: &'a Expected) -> Self {
+        self.expected = Some(expected);
         self
     }
 
@@ -212,6 +226,7 @@ impl<'a> Watch<'a> {
             }
         }
         self.console_ended();
+        self.place_splats();
         if let Some(error) = session.log_error() {
             self.note(error.to_string());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arch::Arch;
+use crate::kernel::{ConfigBase, Toolchain};
 use crate::plan::ShareMode;
 use crate::report::term::ColorChoice;
 use crate::schedule::shard::Shard;
@@ -34,6 +35,8 @@ Examples:
   kvet run -k 6.12 -k 7.2 -a arm64          two kernels, arm64
   kvet run -k 7.2 -t 'dynptr_success/*'     some tests
   kvet run -k file:./bzImage --modules DIR  a kernel of your own
+  kvet run -k 7.2 -s upstream               the kernel's own dynptr selftests, built from its source
+  kvet run -k tree:~/linux                  the same of its source: builds what changed
   kvet run -k 7.2 -- ./my_static_test a b   any program; its exit status is the verdict
   kvet run --root userland -- ./test.sh     a script for bash, a dynamic program: with a small Debian as root
   git bisect run kvet run -k file:./bzImage --git-bisect -t dynptr_success/test_adjust";
@@ -60,7 +63,14 @@ Examples:
   kvet report --diff results/BEFORE results/AFTER   exits 1 if something newly fails
   kvet report --merge shard1 shard2 --into results/all";
 
-/// Vets kernels: fetches them, boots them in QEMU, runs selftests over 9p and writes JUnit.
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  kvet kernel build tree:~/linux                     a tree of your own; nothing is written into it
+  kvet kernel build git:~/linux@v6.12 -a arm64       a revision, without touching the checkout
+  kvet kernel build debian-source:7.2 --config debug the archive's source, with KASAN and lockdep
+  kvet kernel build tar:linux-6.12.30.tar.xz         a tarball; a URL needs #sha256=… or #keyring=FILE";
+
+/// Vets kernels: fetches or builds them, boots them in QEMU, runs selftests over 9p and writes JUnit.
 #[derive(Debug, Parser)]
 #[command(name = "kvet", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
@@ -123,9 +133,24 @@ pub struct KernelFiles {
     /// The module tree of a file: kernel (lib/modules/<release>)
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
-    /// The .config of a file: kernel
+    /// The .config of a file: kernel; for one that is built a config fragment: a file, `debug`, or tree:PATH below the
+    /// source; repeatable
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub config: Vec<PathBuf>,
+}
+
+/// How kernels are built.
+#[derive(Debug, Args)]
+pub struct BuildFlags {
+    /// The compiler of a kernel that is built: gcc, gcc-12, clang, clang-19
+    #[arg(long, value_name = "WHICH", default_value = "gcc")]
+    pub toolchain: Toolchain,
+    /// What options a kernel that is built has besides those asked for: none, or the architecture's defconfig
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "tiny")]
+    pub base: ConfigBase,
+    /// How many compilers run at once (default: one per CPU)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
 }
 
 /// The guest's hardware.
@@ -145,18 +170,30 @@ pub struct Hardware {
 /// `kvet run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A kernel: debian:7.2, debian:6.12.95, debian:trixie/6.12, 7.2, file:./bzImage; repeatable
+    /// A kernel: debian:7.2, debian:6.12.95, debian:trixie/6.12, 7.2, file:./bzImage, tree:~/linux,
+    /// git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz; repeatable
     #[arg(short, long = "kernel", value_name = "SPEC")]
     pub kernels: Vec<String>,
     #[command(flatten)]
     /// Its files.
     pub files: KernelFiles,
+    #[command(flatten)]
+    /// How it is built.
+    pub build: BuildFlags,
     /// An architecture: x86_64 (amd64) or arm64 (aarch64); repeatable (default: the host's)
     #[arg(short, long = "arch", value_name = "ARCH")]
     pub archs: Vec<Arch>,
     /// A suite, by name or by the path of its suite.yaml (default: dynptr)
     #[arg(short, long, value_name = "SUITE")]
     pub suite: Option<String>,
+    /// What of the kernel's own selftests is built for -s upstream: a slice by name, NAME=GLOB,… of files in prog_tests/,
+    /// or all; repeatable (default: `kvet suite show upstream` says)
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of -s upstream come from: tree:~/linux, git:~/linux@v6.12, debian-source:7.2 (default: the
+    /// source of each kernel)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
     /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
     #[arg(short, long = "test", value_name = "GLOB")]
     pub tests: Vec<String>,
@@ -169,6 +206,10 @@ pub struct RunArgs {
     /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
     #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
     pub share: ShareMode,
+    /// After a crash or a hang boot again and run the rest, without what is done and what crashed; at most N times
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub resume: Option<u32>,
     /// What the program has as its root (default: the suite's, else none)
     #[arg(long, value_enum, value_name = "ROOT")]
     pub root: Option<Root>,
@@ -312,11 +353,27 @@ pub enum KernelCommand {
         #[arg(long)]
         refresh: bool,
     },
+    /// Build kernels of source; a second time only what changed
+    #[command(after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES)]
+    Build {
+        /// Sources: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz
+        #[arg(value_name = "SOURCE", required = true)]
+        kernels: Vec<String>,
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// A config fragment: a file, `debug`, or tree:PATH below the source; repeatable
+        #[arg(long, value_name = "FRAGMENT")]
+        config: Vec<PathBuf>,
+        #[command(flatten)]
+        /// How.
+        build: BuildFlags,
+    },
     /// List what is in the cache
     List,
     /// Show everything that is known about a kernel
     Info {
-        /// A kernel: debian:7.2, file:./bzImage
+        /// A kernel: debian:7.2, file:./bzImage, or what was built of tree:~/linux, by its source or its signature
         #[arg(value_name = "SPEC")]
         kernel: String,
         /// Its architecture (default: the host's)
@@ -503,6 +560,9 @@ pub struct ShellArgs {
     #[command(flatten)]
     /// Its files.
     pub files: KernelFiles,
+    #[command(flatten)]
+    /// How it is built.
+    pub build: BuildFlags,
     /// Its architecture (default: the host's)
     #[arg(short, long, value_name = "ARCH")]
     pub arch: Option<Arch>,

@@ -1,34 +1,79 @@
 //! `kvet kernel`.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{HumanBytes, HumanDuration};
 
 use crate::arch::Arch;
-use crate::cmd::args::{KernelCommand, KernelFiles};
+use crate::cmd::args::{BuildFlags, KernelCommand, KernelFiles};
 use crate::cmd::{Setup, plain_progress, print};
 use crate::error::{Result, exit};
-use crate::kernel::{self, Kernel, KernelSpec, Listed, Prune, Pruned};
+use crate::event::BuiltFacts;
+use crate::kernel::source::SourceSpec;
+use crate::kernel::{self, Cache, Kernel, KernelSpec, Prune, Pruned, Recipe};
 
 /// Fetches, lists, shows or prunes.
 pub fn run(command: KernelCommand) -> Result<u8> {
     let setup = Setup::new()?;
     match command {
         KernelCommand::Fetch { kernels, archs, refresh } => fetch(setup, &kernels, &archs, refresh),
-        KernelCommand::List => print(&list(&setup.resources.cache.list()?)),
-        KernelCommand::Info { kernel, arch, files } => {
-            let arch = arch.map_or_else(Arch::host, Ok)?;
-            print(&info(&acquire(&setup, &spec(&kernel, files)?, arch)?))
+        KernelCommand::Build { kernels, archs, config, build } => {
+            let setup = setup.with_jobs(build.jobs);
+            self::build(&setup, &kernels, &archs, &config, &build)
         }
+        KernelCommand::List => print(&list(&setup.resources.cache)?),
+        KernelCommand::Info { kernel, arch, files } => print(&info(&find(&setup, &kernel, arch, files)?)),
         KernelCommand::Prune { all, unused_for, keep } => {
             print(&pruned(&setup.resources.cache.prune(what_to_prune(all, unused_for, keep))?))
         }
     }
 }
 
-fn spec(text: &str, files: KernelFiles) -> Result<KernelSpec> {
-    text.parse::<KernelSpec>()?.with_files(files.modules, files.config)
+/// The kernel that `info` is asked about. One that has to be built first is not built for that.
+fn find(setup: &Setup, text: &str, arch: Option<Arch>, files: KernelFiles) -> Result<Kernel> {
+    match text.parse::<KernelSpec>() {
+        Ok(KernelSpec::Source { .. }) => kernel::find_built(text, arch, &setup.resources.cache),
+        Err(wrong) => kernel::find_built(text, arch, &setup.resources.cache).map_err(|_| wrong),
+        Ok(spec) => {
+            let arch = arch.map_or_else(Arch::host, Ok)?;
+            acquire(setup, &spec.with_files(files.modules, files.config)?, arch)
+        }
+    }
+}
+
+/// Builds, and says what came of it. What is no source is refused before anything is built.
+fn build(
+    setup: &Setup,
+    sources: &[String],
+    archs: &[Arch],
+    config: &[PathBuf],
+    how: &BuildFlags,
+) -> Result<u8> {
+    let archs = if archs.is_empty() { vec![Arch::host()?] } else { archs.to_vec() };
+    let source = |text: &String| {
+        let source: SourceSpec = text.parse()?;
+        let recipe = Recipe { base: how.base, fragments: config.to_vec(), toolchain: how.toolchain };
+        Ok(KernelSpec::Source { source, recipe })
+    };
+    let specs = sources.iter().map(source).collect::<Result<Vec<KernelSpec>>>()?;
+    for spec in &specs {
+        for &arch in &archs {
+            let started = Instant::now();
+            let kernel = acquire(setup, spec, arch)?;
+            let facts = &kernel.facts;
+            let signature = facts.built.as_ref().map_or("", |b| b.signature.get(..12).unwrap_or_default());
+            print(&format!(
+                "{spec} {arch}: {} in {:.1}s, signature {signature}\n  {}\n  {}\n",
+                facts.release,
+                started.elapsed().as_secs_f64(),
+                facts.origin,
+                kernel.image.display(),
+            ))?;
+        }
+    }
+    Ok(exit::PASSED)
 }
 
 fn acquire(setup: &Setup, spec: &KernelSpec, arch: Arch) -> Result<Kernel> {
@@ -52,22 +97,28 @@ fn fetch(mut setup: Setup, kernels: &[String], archs: &[Arch], refresh: bool) ->
     Ok(exit::PASSED)
 }
 
-fn list(entries: &[Listed]) -> String {
+fn list(cache: &Cache) -> Result<String> {
     let mut text = String::new();
-    for entry in entries {
+    for entry in cache.list()? {
         let used = age(entry.last_used_unix);
         let _ = writeln!(
             text,
-            "{:<10} {:<7} {:<28} {:>10}  used {} ago{}",
+            "{:<10} {:<7} {:<28} {:>10}  used {} ago{}{}",
             entry.info.version.to_string(),
             entry.info.arch,
             entry.info.release,
             HumanBytes(entry.info.size_bytes).to_string(),
             HumanDuration(used),
             if entry.in_use { ", in use" } else { "" },
+            entry.info.built.map_or(String::new(), |built| format!(", built of {}", built.source)),
         );
     }
-    text
+    for work in cache.list_work()? {
+        let in_use = if work.in_use { ", in use" } else { "" };
+        let size = HumanBytes(work.size_bytes).to_string();
+        let _ = writeln!(text, "{:<18} {:<28} {size:>10}  {}{in_use}", work.kind, work.id, work.what);
+    }
+    Ok(text)
 }
 
 fn info(kernel: &Kernel) -> String {
@@ -84,6 +135,9 @@ fn info(kernel: &Kernel) -> String {
     );
     let modules = kernel.modules.as_ref().map_or("none".to_owned(), |dir| dir.display().to_string());
     let _ = writeln!(text, "modules   {modules}");
+    if let Some(built) = &facts.built {
+        text.push_str(&info_built(built));
+    }
     for package in &facts.packages {
         let _ = writeln!(text, "package   {} {} ({})", package.name, package.version, package.suite);
         let _ = writeln!(text, "          sha256 {}", package.sha256);
@@ -97,6 +151,33 @@ fn info(kernel: &Kernel) -> String {
         }
         None => text.push_str("config    unknown\n"),
     }
+    text
+}
+
+fn info_built(built: &BuiltFacts) -> String {
+    let mut text = format!(
+        "source    {}\ndescribe  {}{}\nidentity  {}\ntoolchain {}\n",
+        built.source,
+        built.describe.as_deref().unwrap_or("unknown"),
+        if built.dirty { " (changes that are not committed)" } else { "" },
+        built.identity,
+        built.toolchain,
+    );
+    let fragments = if built.fragments.is_empty() { "none".to_owned() } else { built.fragments.join(", ") };
+    let _ = writeln!(text, "fragments {fragments}, besides kvet's own");
+    let _ = writeln!(text, "signature {}", built.signature);
+    let kinds: Vec<String> = built.btf.kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let _ = writeln!(text, "btf       {} ({})", HumanBytes(built.btf.bytes), kinds.join(", "));
+    let marked = if built.btf.kfuncs_marked { "marked" } else { "not marked (that needs pahole 1.26)" };
+    let _ = writeln!(text, "          kernel functions for BPF are {marked}");
+    let _ = writeln!(
+        text,
+        "built     {} objects in {:.1}s; vmlinux with debug information {}",
+        built.objects,
+        built.seconds,
+        HumanBytes(built.vmlinux_bytes)
+    );
+    let _ = writeln!(text, "folder    {}", built.folder.display());
     text
 }
 

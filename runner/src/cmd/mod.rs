@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod running;
 mod shell;
+mod steps;
 mod suite;
 
 use std::ffi::OsString;
@@ -23,7 +24,7 @@ use crate::cancel::Cancel;
 use crate::cell::Resources;
 use crate::cell::slots::{Share, Slots};
 use crate::error::{Error, Fault, Result, exit};
-use crate::kernel::{Cache, Sources};
+use crate::kernel::{Cache, Sources, Workshop};
 use crate::parse::splat::{Allowlist, Patterns, Scanner};
 use crate::plan::config::KernelsConfig;
 use crate::report::term::ColorChoice;
@@ -129,15 +130,26 @@ impl Setup {
         let patterns = Patterns::load(&home.config("splats.yaml"))?;
         let allowlist = Allowlist::load(&home.config("SPLAT_ALLOWLIST"))?;
         let cancel = Cancel::new()?;
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workshop = Workshop { home: home.clone(), jobs };
         let resources = Resources {
             home: home.clone(),
             cache: Cache::open(Cache::locate(&env)?)?,
-            sources: Sources::new(config.debian.clone()),
+            sources: Sources::new(config.debian.clone()).building(workshop),
             scanner: Box::new(move || Scanner::new(patterns.clone(), allowlist.clone())),
             slots: Slots::new(Share { cpus: u32::MAX, memory_mib: u64::MAX }),
             cancel,
         };
         Ok(Self { home, config, resources })
+    }
+
+    /// `--jobs`.
+    fn with_jobs(mut self, jobs: Option<u16>) -> Self {
+        if let Some(jobs) = jobs {
+            let workshop = Workshop { home: self.home.clone(), jobs: usize::from(jobs) };
+            self.resources.sources = self.resources.sources.building(workshop);
+        }
+        self
     }
 }
 
@@ -154,12 +166,17 @@ fn env(name: &str) -> Option<OsString> {
 /// A progress printer for verbs without a report: one line for each thing that begins.
 fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
     let mut bar: Option<(String, indicatif::ProgressBar)> = None;
+    let mut steps = steps::Steps::default();
     move |progress| match progress {
         crate::kernel::Progress::Note(text) => {
             if let Some((_, bar)) = bar.take() {
                 bar.finish_and_clear();
             }
-            eprintln!("note: {text}");
+            steps.aside(|| eprintln!("note: {text}"));
+        }
+        crate::kernel::Progress::BuildLog(path) => eprintln!("build log {}", path.display()),
+        crate::kernel::Progress::Steps { what, done, total, current } => {
+            steps.tell(&what, done, total, &current);
         }
         crate::kernel::Progress::Bytes { what, done, total } => {
             if bar.as_ref().is_none_or(|(name, _)| *name != what) {
@@ -171,7 +188,7 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
             if let Some((_, bar)) = &bar {
                 bar.set_length(total);
                 bar.set_position(done);
-                if done >= total {
+                if total > 0 && done >= total {
                     bar.finish_and_clear();
                 }
             }

@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs, color: ColorChoice) -> Result<u8> {
 
 /// The run's report, if it was not a dry one, and whether all of it could be written.
 fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunReport>, Result<()>)> {
-    let setup = Setup::new()?;
+    let setup = Setup::new()?.with_jobs(args.build.jobs);
     let plan = Plan::new(&request(args), &setup.home, &setup.config)?;
     setup.resources.cancel.on_signals()?;
     if args.dry_run {
@@ -52,6 +52,8 @@ fn request(args: &RunArgs) -> Request {
         kernels: args.kernels.clone(),
         modules: args.files.modules.clone(),
         config: args.files.config.clone(),
+        toolchain: args.build.toolchain,
+        base: args.build.base,
         archs: args.archs.clone(),
         suite: args.suite.clone(),
         command: args.command.clone(),
@@ -63,6 +65,9 @@ fn request(args: &RunArgs) -> Request {
         cpus: args.hardware.cpus,
         strict: args.strict,
         share: args.share,
+        slices: args.slices.clone(),
+        selftests: args.selftests.clone(),
+        resume: args.resume,
         root: args.root,
     }
 }

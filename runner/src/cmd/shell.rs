@@ -13,6 +13,7 @@ use vmm_sys_util::signal::register_signal_handler;
 use vmm_sys_util::terminal::Terminal;
 
 use crate::cancel::restore_terminal_at_exit;
+use crate::cell::command::Command;
 use crate::cell::root::GuestRoot;
 use crate::cell::tools::{self, Tools};
 use crate::cell::{self, Resources, prepare};
@@ -42,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Boots a kernel and connects the terminal with a shell in it. The exit code is 0 if the shell's was.
 pub fn run(args: &ShellArgs) -> Result<u8> {
-    let setup = Setup::new()?;
+    let setup = Setup::new()?.with_jobs(args.build.jobs);
     setup.resources.cancel.on_signals()?;
     let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
@@ -68,6 +69,8 @@ fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
         kernels: args.kernel.iter().cloned().collect(),
         modules: args.files.modules.clone(),
         config: args.files.config.clone(),
+        toolchain: args.build.toolchain,
+        base: args.build.base,
         archs: args.arch.into_iter().collect(),
         suite: args.suite.clone(),
         accel: args.hardware.accel,
@@ -127,7 +130,7 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
 }
 
 fn job(plan: &CellPlan, command: Option<&str>) -> Result<Job> {
-    let mut job = prepare::job(plan)?;
+    let mut job = prepare::job(plan, Command::default())?;
     let line = command.map_or_else(Vec::new, |line| vec!["-c".to_owned(), line.to_owned()]);
     match plan.root {
         Root::None => tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line)),

@@ -7,7 +7,8 @@ use crate::cmd::args::SuiteCommand;
 use crate::cmd::{find_home, print};
 use crate::error::Result;
 use crate::spec::home::Home;
-use crate::spec::suite::{self, Need};
+use crate::spec::suite::{self, Build, Need};
+use crate::upstream::manifest::Manifest;
 
 /// Lists suites, or shows one.
 pub fn run(command: SuiteCommand) -> Result<u8> {
@@ -27,11 +28,16 @@ fn show(home: &Home, name: &str) -> Result<String> {
     let (manifest, spec) = suite::find(home, name)?;
     let mut text =
         format!("name      {}\ntitle     {}\nmanifest  {}\n", spec.name, spec.title, manifest.display());
-    let format = match spec.format {
-        suite::Format::Ktap => "ktap",
-        suite::Format::Exit => "exit",
-    };
-    let _ = writeln!(text, "format    {format}\nprogram   {} {}", spec.program, spec.args.join(" "));
+    let _ = writeln!(
+        text,
+        "format    {}\nprogram   {} {}",
+        spec.format.name(),
+        spec.program,
+        spec.args.join(" ")
+    );
+    if spec.build == Some(Build::Upstream) {
+        text += &slices(&Manifest::load(home)?);
+    }
     match spec.root {
         suite::Root::None => {}
         suite::Root::Userland => text.push_str("root      userland\n"),
@@ -59,4 +65,15 @@ fn show(home: &Home, name: &str) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// The slices of the kernel's own selftests.
+fn slices(manifest: &Manifest) -> String {
+    let mut text = format!("default   --slice {}\n", manifest.default.join(" --slice "));
+    let width = manifest.slices.keys().map(String::len).max().unwrap_or(0);
+    for (name, slice) in &manifest.slices {
+        let tests: Vec<&str> = slice.tests.iter().map(|test| test.name.as_str()).collect();
+        let _ = writeln!(text, "slice     {name:width$}  {} ({})", slice.title, tests.join(", "));
+    }
+    text
 }

@@ -4,6 +4,10 @@
 //! <root>/
 //!   kernels/<id>/            a kernel: entry.json, image, config, lib/modules/<release>/…
 //!   packages/<id>/           any other package: entry.json, root/…
+//!   sources/<id>/            a kernel's source: entry.json, tree/…
+//!   builds/<id>/             where a kernel is built, again and again: entry.json, out/… (make's O=)
+//!   slices/<id>/             where selftests are built, again and again: entry.json, tree/…
+//!   suites/<id>/             what came of that: entry.json, share/…
 //!   images/<id>/             what guests have as their root: entry.json, root/…
 //!   initramfs/<hash>.cpio    an initramfs, and indexes of module trees that are not ours
 //!   index/<suite>-<arch>-<format>.json  what a suite's signed index says of kernels and what else was asked for
@@ -27,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::error::{Error, IoContext, Result};
-use crate::event::PackageFacts;
+use crate::event::{BuiltFacts, PackageFacts};
 
 use super::hash::Sha256Hex;
 use super::image::ImageKind;
@@ -49,7 +53,7 @@ pub struct Cache {
 }
 
 /// What a kernel in the cache is: the content of its `entry.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EntryInfo {
     /// The format of this description.
     pub format: u32,
@@ -61,7 +65,7 @@ pub struct EntryInfo {
     pub arch: Arch,
     /// `uname -r`, read from the image.
     pub release: String,
-    /// The suite it was found in.
+    /// The suite it was found in; empty for what was built here.
     pub suite: String,
     /// Where it came from, in one line.
     pub origin: String,
@@ -77,12 +81,18 @@ pub struct EntryInfo {
     pub modules: u64,
     /// Bytes of all its files.
     pub size_bytes: u64,
-    /// When it was unpacked, seconds since the epoch.
+    /// When it was unpacked or built, seconds since the epoch.
     pub created_unix: u64,
+    /// What it was built of: names of source, config and toolchain. Empty for what was not built here.
+    #[serde(default)]
+    pub build_keys: Vec<String>,
+    /// How it was built, where it was built here.
+    #[serde(default)]
+    pub built: Option<BuiltFacts>,
 }
 
 /// A kernel in the cache, and what only the disk knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Listed {
     /// The kernel.
     #[serde(flatten)]
@@ -95,12 +105,27 @@ pub struct Listed {
     pub in_use: bool,
 }
 
+/// A source or a build folder in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedWork {
+    /// `source` or `build`.
+    pub kind: &'static str,
+    /// Its name in the cache.
+    pub id: String,
+    /// What it is of, for people.
+    pub what: String,
+    /// Bytes of all its files.
+    pub size_bytes: u64,
+    /// Whether some kvet uses it right now.
+    pub in_use: bool,
+}
+
 /// What [`Cache::prune`] removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prune {
     /// Everything, indexes and broken-off downloads too.
     All,
-    /// Kernels and packages that were not used for so long.
+    /// Entries of every kind that were not used for so long.
     UnusedFor(Duration),
     /// All but so many, the most recently used ones.
     KeepNewest(usize),
@@ -122,14 +147,35 @@ pub struct Pruned {
 pub(super) enum Kind {
     Kernels,
     Packages,
+    Sources,
+    Builds,
+    Slices,
+    Suites,
     Images,
 }
 
 impl Kind {
+    const ALL: [Kind; 7] = [
+        Kind::Kernels,
+        Kind::Packages,
+        Kind::Sources,
+        Kind::Builds,
+        Kind::Slices,
+        Kind::Suites,
+        Kind::Images,
+    ];
+    /// What [`Cache::prune`] looks at; images have a verb of their own.
+    const OWN: [Kind; 6] =
+        [Kind::Kernels, Kind::Packages, Kind::Sources, Kind::Builds, Kind::Slices, Kind::Suites];
+
     fn dir(self) -> &'static str {
         match self {
             Kind::Kernels => "kernels",
             Kind::Packages => "packages",
+            Kind::Sources => "sources",
+            Kind::Builds => "builds",
+            Kind::Slices => "slices",
+            Kind::Suites => "suites",
             Kind::Images => "images",
         }
     }
@@ -161,7 +207,8 @@ impl Cache {
     /// The host's: the folder cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = std::path::absolute(root.into()).host("find the current directory")?;
-        for dir in ["kernels", "packages", "images", "index", "initramfs", "partial", "tmp", "locks"] {
+        let plain = ["index", "initramfs", "partial", "tmp", "locks"];
+        for dir in Kind::ALL.map(Kind::dir).into_iter().chain(plain) {
             let dir = root.join(dir);
             if !dir.is_dir() {
                 fs::create_dir_all(&dir)
@@ -200,12 +247,33 @@ impl Cache {
         Ok(all)
     }
 
-    /// Removes kernels and packages that are not in use, and broken entries.
+    /// The sources and build folders in it. Measuring them takes a moment: a source has 90,000 files.
+    ///
+    /// # Errors
+    /// The host's: the cache cannot be read.
+    pub fn list_work(&self) -> Result<Vec<ListedWork>> {
+        let mut all = Vec::new();
+        for (kind, word) in [(Kind::Sources, "source"), (Kind::Builds, "build")] {
+            for id in self.ids(kind)? {
+                let entry: serde_json::Value = self.read_entry(kind, &id).unwrap_or_default();
+                // A build and a checkout name their source, a tarball its place, a package itself.
+                let named = ["/source", "/repository", "/place", "/package/name"].iter();
+                let what =
+                    named.filter_map(|at| entry.pointer(at)?.as_str()).next().unwrap_or("?").to_owned();
+                let in_use = Lock::try_take(&self.lock_path(&id), Mode::Exclusive)?.is_none();
+                let size_bytes = tree_size(&self.entry_dir(kind, &id));
+                all.push(ListedWork { kind: word, id, what, size_bytes, in_use });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes entries that are not in use, and broken ones; images have a verb of their own.
     ///
     /// # Errors
     /// The host's: something cannot be removed.
     pub fn prune(&self, what: Prune) -> Result<Pruned> {
-        let mut done = self.prune_entries(&[Kind::Kernels, Kind::Packages], what)?;
+        let mut done = self.prune_entries(&Kind::OWN, what)?;
         // They are made again in milliseconds.
         done.freed_bytes += self.prune_files("initramfs", "")?;
         if what == Prune::All {
@@ -500,6 +568,8 @@ mod tests {
             modules: 0,
             size_bytes: 5,
             created_unix: 1,
+            build_keys: vec![],
+            built: None,
         };
         let scratch = cache.scratch().unwrap();
         fs::write(scratch.path().join("image"), b"12345").unwrap();

@@ -54,7 +54,7 @@ pub(super) fn unpack(
     let file = File::open(deb).map_err(|e| space::explain(e, deb, "open"))?;
     let total = file.metadata().map_err(|e| space::explain(e, deb, "stat"))?.len();
     let what = format!("unpacking {name}");
-    let watched = Watched { inner: file, done: 0, total, what, progress, cancel, said: None };
+    let watched = Watched::file(file, total, what, progress, cancel);
     let unpacked = (|| {
         let mut archive = ar::Archive::new(watched);
         while let Some(member) = archive.next_entry() {
@@ -62,8 +62,9 @@ pub(super) fn unpack(
             let id = String::from_utf8_lossy(member.header().identifier()).trim_end_matches('/').to_string();
             if let Some(suffix) = id.strip_prefix("data.tar") {
                 let tar = decoder(member, suffix).map_err(|e| damaged("cannot be unpacked").because(e))?;
-                let mut target = Target { dest, name, known: HashSet::new(), done: Unpacked::default() };
-                target.all(tar.take(MAX_BYTES), select)?;
+                let whole = format!("package {name}");
+                let mut target = Target::new(dest, &whole);
+                target.all(tar, select)?;
                 return Ok(target.done);
             }
         }
@@ -74,7 +75,8 @@ pub(super) fn unpack(
     unpacked
 }
 
-fn decoder<'a>(member: impl Read + 'a, suffix: &str) -> io::Result<Box<dyn Read + 'a>> {
+/// The uncompressed bytes of something whose name ends so.
+pub(super) fn decoder<'a>(member: impl Read + 'a, suffix: &str) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match suffix {
         "" => Box::new(member),
         ".gz" => Box::new(flate2::read::MultiGzDecoder::new(member)),
@@ -87,11 +89,12 @@ fn decoder<'a>(member: impl Read + 'a, suffix: &str) -> io::Result<Box<dyn Read 
             decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
         }
-        other => return Err(io::Error::other(format!("data.tar{other} is of an unknown compression"))),
+        other => return Err(io::Error::other(format!("its tar{other} is of an unknown compression"))),
     })
 }
 
-struct Target<'a> {
+/// Where a tar is unpacked, and what it is called in messages.
+pub(super) struct Target<'a> {
     dest: &'a Path,
     name: &'a str,
     /// Folders below `dest` that are known to be real ones.
@@ -99,17 +102,25 @@ struct Target<'a> {
     done: Unpacked,
 }
 
+impl<'a> Target<'a> {
+    /// `name` begins a sentence: `package linux-image-…`.
+    pub fn new(dest: &'a Path, name: &'a str) -> Self {
+        Self { dest, name, known: HashSet::new(), done: Unpacked::default() }
+    }
+}
+
 impl Target<'_> {
     fn refuse(&self, path: &Path, why: &str) -> Error {
-        Error::host(format!("package {} is refused: its file '{}' {why}", self.name, path.display()))
+        Error::host(format!("{} is refused: its file '{}' {why}", self.name, path.display()))
     }
 
     fn damaged(&self, e: io::Error) -> Error {
-        Error::host(format!("package {} is damaged", self.name)).because(e)
+        Error::host(format!("{} is damaged", self.name)).because(e)
     }
 
-    fn all(&mut self, tar: impl Read, select: &dyn Fn(&Path) -> Option<PathBuf>) -> Result<()> {
-        let mut archive = tar::Archive::new(tar);
+    /// Unpacks what `select` wants of an uncompressed tar.
+    pub fn all(&mut self, tar: impl Read, select: &dyn Fn(&Path) -> Option<PathBuf>) -> Result<()> {
+        let mut archive = tar::Archive::new(tar.take(MAX_BYTES));
         let mut seen = 0;
         for entry in archive.entries().map_err(|e| self.damaged(e))? {
             let mut entry = entry.map_err(|e| self.damaged(e))?;
@@ -120,6 +131,10 @@ impl Target<'_> {
             let raw = entry.path().map_err(|e| self.damaged(e))?.into_owned();
             let path = clean(&raw).ok_or_else(|| self.refuse(&raw, "leads out of the package"))?;
             if path.as_os_str().is_empty() {
+                continue;
+            }
+            // `git archive` begins with one: the commit, as a comment.
+            if entry.header().entry_type() == EntryType::XGlobalHeader {
                 continue;
             }
             if let Some(to) = select(&path) {
@@ -242,7 +257,7 @@ fn inside(at: &Path, link: &Path) -> Option<PathBuf> {
 }
 
 /// A reader that tells how far it got and stops when cancelled.
-struct Watched<'a, R> {
+pub(super) struct Watched<'a, R> {
     inner: R,
     done: u64,
     total: u64,
@@ -250,6 +265,19 @@ struct Watched<'a, R> {
     progress: &'a mut dyn FnMut(Progress),
     cancel: &'a Cancel,
     said: Option<Instant>,
+}
+
+impl<'a> Watched<'a, File> {
+    /// Watches the reading of a file.
+    pub fn file(
+        file: File,
+        total: u64,
+        what: String,
+        progress: &'a mut dyn FnMut(Progress),
+        cancel: &'a Cancel,
+    ) -> Self {
+        Self { inner: file, done: 0, total, what, progress, cancel, said: None }
+    }
 }
 
 impl<R: Read> Read for Watched<'_, R> {
@@ -360,7 +388,7 @@ mod tests {
         let mut odd = ar::Builder::new(Vec::new());
         odd.append(&ar::Header::new(b"data.tar.lz4".to_vec(), 1), &b"x"[..]).unwrap();
         let (_dir, done) = unpacked(&odd.into_inner().unwrap());
-        assert!(done.unwrap_err().to_string().contains("data.tar.lz4"));
+        assert!(done.unwrap_err().to_string().contains("tar.lz4"));
     }
 
     #[test]

@@ -90,7 +90,10 @@ pub(super) fn check_available(
 impl Work<'_> {
     fn is_cached(&self, suite: Option<&str>, pattern: VersionPattern) -> Result<bool> {
         let fits = |e: &EntryInfo| {
-            e.arch == self.arch && pattern.matches(e.version) && suite.is_none_or(|s| s == e.suite)
+            e.arch == self.arch
+                && e.built.is_none()
+                && pattern.matches(e.version)
+                && suite.is_none_or(|s| s == e.suite)
         };
         let ids = self.cache.ids(Kind::Kernels)?;
         Ok(ids
@@ -112,6 +115,7 @@ impl Work<'_> {
                 e.id == id
                     && e.format == FORMAT
                     && e.arch == self.arch
+                    && e.built.is_none()
                     && pattern.matches(e.version)
                     && suite.is_none_or(|s| s == e.suite)
             }));
@@ -151,36 +155,8 @@ impl Work<'_> {
         self.open(spec, &id, lock)?.ok_or_else(|| Error::host(format!("the cache entry {id} vanished")))
     }
 
-    /// A kernel of the cache, by its lock. None where it is not there.
     fn open(&self, spec: &KernelSpec, id: &str, lock: Lock) -> Result<Option<Kernel>> {
-        let dir = self.cache.entry_dir(Kind::Kernels, id);
-        let image = dir.join("image");
-        let entry = match self.cache.read_entry::<EntryInfo>(Kind::Kernels, id) {
-            Some(entry) if entry.format == FORMAT && image.is_file() => entry,
-            _ => return Ok(None),
-        };
-        let config = read_config(&dir.join("config"))?;
-        let modules = dir.join("lib/modules").join(&entry.release);
-        lock.touch();
-        Ok(Some(Kernel {
-            spec: spec.clone(),
-            facts: KernelFacts {
-                spec: spec.to_string(),
-                release: entry.release,
-                version: entry.version.to_string(),
-                origin: entry.origin,
-                image_sha256: entry.image_sha256.to_string(),
-                packages: entry.packages,
-                config: config.as_ref().map(KernelConfig::telling).unwrap_or_default(),
-            },
-            version: entry.version,
-            arch: entry.arch,
-            image_kind: entry.image_kind,
-            image,
-            modules: (entry.modules > 0).then_some(modules),
-            config,
-            lock: Some(lock),
-        }))
+        open(self.cache, spec, id, lock)
     }
 
     /// Downloads and unpacks. The entry's lock is held alone.
@@ -225,9 +201,46 @@ impl Work<'_> {
             modules,
             size_bytes: tree_size(scratch.path()),
             created_unix: unix(SystemTime::now()),
+            build_keys: Vec::new(),
+            built: None,
         };
         self.cache.commit(&scratch, Kind::Kernels, id, &entry)
     }
+}
+
+/// A kernel of the cache, by its lock. None where it is not there.
+pub(super) fn open(cache: &Cache, spec: &KernelSpec, id: &str, lock: Lock) -> Result<Option<Kernel>> {
+    let dir = cache.entry_dir(Kind::Kernels, id);
+    let image = dir.join("image");
+    let entry = match cache.read_entry::<EntryInfo>(Kind::Kernels, id) {
+        Some(entry) if entry.format == FORMAT && image.is_file() => entry,
+        _ => return Ok(None),
+    };
+    let config = read_config(&dir.join("config"))?;
+    let modules = dir.join("lib/modules").join(&entry.release);
+    let modules_known = entry.built.is_some();
+    lock.touch();
+    Ok(Some(Kernel {
+        spec: spec.clone(),
+        facts: KernelFacts {
+            spec: spec.to_string(),
+            release: entry.release,
+            version: entry.version.to_string(),
+            origin: entry.origin,
+            image_sha256: entry.image_sha256.to_string(),
+            packages: entry.packages,
+            config: config.as_ref().map(KernelConfig::telling).unwrap_or_default(),
+            built: entry.built.map(Box::new),
+        },
+        version: entry.version,
+        arch: entry.arch,
+        image_kind: entry.image_kind,
+        image,
+        // What we built without modules has the list of what is built in.
+        modules: (entry.modules > 0 || modules_known).then_some(modules),
+        config,
+        lock: Some(lock),
+    }))
 }
 
 /// Where a file of a kernel package goes: the image, the config and the modules are kept, with the same names
@@ -267,7 +280,8 @@ fn read_config(path: &Path) -> Result<Option<KernelConfig>> {
     Ok(Some(KernelConfig::parse(&text)))
 }
 
-fn count_modules(dir: &Path) -> u64 {
+/// How many module files a tree has.
+pub(super) fn count_modules(dir: &Path) -> u64 {
     let mut count = 0;
     let mut open = vec![dir.to_path_buf()];
     while let Some(dir) = open.pop() {

@@ -195,6 +195,57 @@ impl Fetcher {
         }
     }
 
+    /// A file of unknown length into an empty `file`, at most `max` bytes. Nothing says what it should be: the caller
+    /// checks it.
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
+    pub fn whole(
+        &self,
+        base: &Base,
+        path: &str,
+        file: &mut File,
+        at: &Path,
+        max: u64,
+        progress: &mut dyn FnMut(Progress),
+        cancel: &Cancel,
+    ) -> std::result::Result<(), Trouble> {
+        let place = place(base, path);
+        let what = format!("downloading {}", path.rsplit('/').next().unwrap_or(path));
+        let (mut have, mut tries, mut said) = (0, 0, None::<Instant>);
+        loop {
+            tries += 1;
+            let before = have;
+            let ended = self.once(base, path, have, cancel, &mut |offset, data| {
+                if offset == 0 && have > 0 {
+                    // The server does not resume and sends everything again.
+                    file.set_len(0)
+                        .and_then(|()| file.rewind())
+                        .host(format_args!("empty {}", at.display()))?;
+                    have = 0;
+                }
+                have += data.len() as u64;
+                if have > max {
+                    return Err(Trouble::Fatal(Error::host(format!(
+                        "{place} is larger than {max} bytes: refused"
+                    ))));
+                }
+                file.write_all(data).map_err(|e| space::explain(e, at, "write"))?;
+                if said.is_none_or(|said| said.elapsed() >= TICK) {
+                    said = Some(Instant::now());
+                    progress(Progress::Bytes { what: what.clone(), done: have, total: 0 });
+                }
+                Ok(())
+            })?;
+            let Err(why) = ended else { return Ok(()) };
+            if have > before {
+                tries = 1;
+            }
+            if tries >= TRIES {
+                return Err(Trouble::Away(Error::host(format!("cannot fetch {place}: {why}"))));
+            }
+            self.rest(tries, cancel)?;
+        }
+    }
+
     fn rest(&self, tries: u32, cancel: &Cancel) -> Result<()> {
         let until = Instant::now() + self.pause * tries;
         while Instant::now() < until {

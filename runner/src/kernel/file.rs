@@ -55,6 +55,7 @@ pub(super) fn acquire(
             image_sha256: facts.sha256.to_string(),
             packages: Vec::new(),
             config: config.as_ref().map(KernelConfig::telling).unwrap_or_default(),
+            built: None,
         },
         version,
         arch,
@@ -68,7 +69,7 @@ pub(super) fn acquire(
 
 /// QEMU enters an x86 vmlinux where its PVH note says, and cannot load one of arm64 at all: its segments name virtual
 /// addresses.
-fn check_bootable(image: &Path, facts: &ImageFacts) -> Result<()> {
+pub(super) fn check_bootable(image: &Path, facts: &ImageFacts) -> Result<()> {
     if facts.kind != ImageKind::Vmlinux {
         return Ok(());
     }

@@ -197,6 +197,56 @@ fn make_the_archive() {
     maker.suite("expired", &key, dates, false, &maker.parts("7.2.20+deb13-amd64", "7.2.20-1", true));
 }
 
+/// A tar of a kernel's source tree, such as it is, in a folder of its own as the archive has it.
+fn source(version: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("linux-source-{version}");
+    super::source::tests::tree(&dir.path().join(&name), version);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.mode(tar::HeaderMode::Deterministic);
+    tar.append_dir_all(&name, dir.path().join(&name)).unwrap();
+    tar.into_inner().unwrap()
+}
+
+/// `cargo test -p kvet --lib -- --ignored make_the_sources`
+#[test]
+#[ignore = "makes the test data anew, with new keys; needs gpg"]
+fn make_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sources");
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(root.join("pool")).unwrap();
+    let key = Key::new("kvet test sources", &root.join("archive.gpg"));
+    let _stranger = Key::new("kvet test stranger", &root.join("stranger.gpg"));
+    let maker = Maker { root: root.clone() };
+    let package = |series: &str, version: &str, debian: &str| {
+        maker.package((&format!("linux-source-{series}"), debian, "amd64"), 20, ".xz", |tar| {
+            let packed = xz(&source(version));
+            tar.file(&format!("./usr/src/linux-source-{series}.tar.xz"), &packed, 0o644);
+            tar.file("./usr/share/doc/linux-source/copyright", b"not here", 0o644);
+        })
+    };
+    let packages = [
+        package("7.2", "7.2.11", "7.2.11-1"),
+        package("7.2", "7.2.12", "7.2.12-1"),
+        package("7.3", "7.3.0", "7.3~rc7-1~exp1"),
+    ];
+    maker.suite("main", &key, "Date: Sat, 12 Sep 2026 07:55:41 UTC\n", false, &packages);
+    let (plain, signed) = (root.join("linux.tar"), root.join("linux.tar.sign"));
+    fs::write(&plain, source("7.2.1")).unwrap();
+    let names = [signed.to_str().unwrap(), plain.to_str().unwrap()];
+    key.gpg(&[
+        "--yes",
+        "--digest-algo",
+        "SHA512",
+        "--armor",
+        "--output",
+        names[0],
+        "--detach-sign",
+        names[1],
+    ]);
+    assert!(Command::new("gzip").arg("-n").arg(&plain).status().unwrap().success());
+}
+
 #[test]
 #[ignore = "makes the test data anew, with new keys; needs gpg"]
 fn make_the_userland() {

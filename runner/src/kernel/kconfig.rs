@@ -86,7 +86,8 @@ impl KernelConfig {
     }
 }
 
-fn unquote(value: &str) -> String {
+/// A value as it is meant: strings without their quotes and escapes.
+pub(super) fn unquote(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else {
         return value.to_string();
     };

@@ -1,11 +1,15 @@
 //! Kernels: from the way a person names one to an image, its modules and its config on disk.
 //!
 //! [`acquire`] is the door. A `debian:` kernel is looked up in signed indexes, downloaded, checked and unpacked
-//! into the [`Cache`], once; a `file:` kernel is looked at where it is. Nothing here boots anything.
+//! into the [`Cache`], once; a `file:` kernel is looked at where it is; one that is named by its [`source`] is built. Nothing here
+//! boots anything.
 
 mod apt;
 mod archive;
+mod btf;
+mod build;
 mod cache;
+pub(crate) mod child;
 mod deb;
 mod debian;
 mod depends;
@@ -23,6 +27,8 @@ mod package;
 mod release;
 mod releases;
 mod resolve;
+mod shelf;
+pub mod source;
 mod space;
 mod spec;
 mod suites;
@@ -42,12 +48,15 @@ use crate::error::Result;
 use crate::event::KernelFacts;
 
 pub use apt::{Archive, Base, Mirrors};
-pub use cache::{Cache, EntryInfo, Held, Listed, Prune, Pruned, tree_size};
+pub use btf::{Btf, ensure_btf};
+pub use build::{Base as ConfigBase, Recipe, Toolchain, Workshop, find_built};
+pub use cache::{Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, tree_size};
 pub use hash::{Sha256Hex, sha256};
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
 pub use package::{Package, acquire_packages};
 pub use releases::{Release, releases};
+pub use shelf::{Entry, Shop};
 pub use spec::{KernelSpec, VersionPattern};
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
 pub use tree::{ListedTree, Tree, TreeInfo, TreePackage, TreeSpec, acquire_tree};
@@ -96,9 +105,22 @@ pub enum Progress {
         what: String,
         /// So far.
         done: u64,
-        /// In the end.
+        /// In the end; 0 where unknown.
         total: u64,
     },
+    /// Something that is done in steps: a build, object by object.
+    Steps {
+        /// `building 7.2.12 x86_64`.
+        what: String,
+        /// So far.
+        done: u64,
+        /// In the end; 0 where unknown.
+        total: u64,
+        /// The file at hand.
+        current: String,
+    },
+    /// A build begins, and everything that it says goes into this file.
+    BuildLog(PathBuf),
 }
 
 /// Whether a kernel can be had, as far as that shows without fetching it: it is in the cache, some suite offers it, or the
@@ -120,6 +142,9 @@ pub fn check_available(
         }
         KernelSpec::File { image, modules, config } => {
             file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, &mut |_| {}).map(drop)
+        }
+        KernelSpec::Source { source, recipe } => {
+            build::check_available(source, recipe, arch, sources, cancel)
         }
     }
     .map_err(|e| e.context(format_args!("kernel {spec}")))
@@ -153,6 +178,14 @@ pub fn acquire(
         // Its messages name the file.
         KernelSpec::File { image, modules, config } => {
             file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, progress)
+        }
+        KernelSpec::Source { source, recipe } => {
+            build::acquire(spec, source, recipe, arch, cache, sources, progress, cancel).map_err(|e| match e
+                .fault()
+            {
+                crate::error::Fault::Interrupted => e,
+                _ => e.context(format_args!("kernel {spec}")),
+            })
         }
     }
 }

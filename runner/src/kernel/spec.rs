@@ -6,10 +6,13 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
+use super::build::{Base, Recipe, Toolchain};
+use super::source::{SCHEMES, SourceSpec};
 use super::version::KernelVersion;
 
 const FORMS: &str = "known forms: debian:7.2, debian:6.12.95, debian:trixie/6.12, debian:7.3-rc7, a bare 7.2, \
-                     file:./bzImage, a bare ./bzImage";
+                     file:./bzImage, a bare ./bzImage, tree:~/linux, git:~/linux@v6.12, debian-source:7.2, \
+                     tar:linux-6.12.30.tar.xz";
 
 /// A kernel as it was asked for. Printed, it reads back as the same spec.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,24 +33,52 @@ pub enum KernelSpec {
         /// Its `.config`, where it cannot be found by itself.
         config: Option<PathBuf>,
     },
+    /// One that is built here.
+    Source {
+        /// Of what.
+        source: SourceSpec,
+        /// And how.
+        recipe: Recipe,
+    },
 }
 
 impl KernelSpec {
     /// Adds what `--modules` and `--config` say.
     ///
     /// # Errors
-    /// The caller's, when the kernel is not a `file:`: a Debian kernel brings its own.
-    pub fn with_files(self, modules: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self> {
+    /// The caller's, when the kernel is neither a `file:` nor built: a Debian kernel brings its own.
+    pub fn with_files(self, modules: Option<PathBuf>, mut configs: Vec<PathBuf>) -> Result<Self> {
         match self {
-            Self::File { image, modules: m, config: c } => {
-                Ok(Self::File { image, modules: modules.or(m), config: config.or(c) })
+            Self::File { image, .. } if configs.len() > 1 => {
+                Err(Error::caller(format!("file:{} has one config, and several were given", image.display())))
             }
-            other if modules.is_none() && config.is_none() => Ok(other),
+            Self::File { image, modules: m, config: c } => {
+                Ok(Self::File { image, modules: modules.or(m), config: configs.pop().or(c) })
+            }
+            Self::Source { source, .. } if modules.is_some() => Err(Error::caller(format!(
+                "--modules cannot be given for {source}: it is built with its own"
+            ))),
+            Self::Source { source, recipe } => {
+                let fragments = recipe.fragments.into_iter().chain(configs).collect();
+                Ok(Self::Source { source, recipe: Recipe { fragments, ..recipe } })
+            }
+            other if modules.is_none() && configs.is_empty() => Ok(other),
             other => {
                 let what = if modules.is_some() { "modules" } else { "a config" };
                 Err(Error::caller(format!("{what} cannot be given for {other}: it brings its own"))
                     .hint("they go with file:<image>"))
             }
+        }
+    }
+
+    /// Adds what `--toolchain` and `--base` say; for kernels that are not built they say nothing.
+    #[must_use]
+    pub fn with_recipe(self, toolchain: Toolchain, base: Base) -> Self {
+        match self {
+            Self::Source { source, recipe } => {
+                Self::Source { source, recipe: Recipe { toolchain, base, ..recipe } }
+            }
+            other => other,
         }
     }
 }
@@ -63,8 +94,12 @@ impl FromStr for KernelSpec {
             Some(("debian", rest)) => debian(text, rest),
             Some(("file", "")) => Err(Error::caller(format!("kernel '{text}' names no file; {FORMS}"))),
             Some(("file", rest)) => Ok(file(rest)),
+            Some((scheme, rest)) if SCHEMES.contains(&scheme) => {
+                let source = SourceSpec::of_scheme(scheme, rest, text)?;
+                Ok(KernelSpec::Source { source, recipe: Recipe::default() })
+            }
             Some((other, _)) => Err(Error::caller(format!(
-                "unknown kernel source '{other}:' in '{text}'; known: debian:, file:"
+                "unknown kernel source '{other}:' in '{text}'; known: debian:, file:, tree:, git:, debian-source:, tar:"
             ))
             .hint("a file with a colon in its name is written file:<path>")),
             None if text.starts_with('.') || text.contains('/') => Ok(file(text)),
@@ -78,6 +113,13 @@ fn file(path: &str) -> KernelSpec {
 }
 
 fn debian(whole: &str, rest: &str) -> Result<KernelSpec> {
+    let (suite, version) =
+        suite_and_version(rest).map_err(|why| Error::caller(format!("kernel '{whole}': {why}; {FORMS}")))?;
+    Ok(KernelSpec::Debian { suite, version })
+}
+
+/// Reads `7.2` or `trixie/6.12`. The error is a fragment that names what is wrong.
+pub(super) fn suite_and_version(rest: &str) -> std::result::Result<(Option<String>, VersionPattern), String> {
     let (suite, version) = match rest.split_once('/') {
         Some((suite, version)) => (Some(suite), version),
         None => (None, rest),
@@ -86,12 +128,10 @@ fn debian(whole: &str, rest: &str) -> Result<KernelSpec> {
         && (suite.is_empty()
             || !suite.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'))
     {
-        return Err(Error::caller(format!("kernel '{whole}': '{suite}' cannot be a suite's name; {FORMS}")));
+        return Err(format!("'{suite}' cannot be a suite's name"));
     }
-    let version = version
-        .parse()
-        .map_err(|()| Error::caller(format!("kernel '{whole}': '{version}' is not a version; {FORMS}")))?;
-    Ok(KernelSpec::Debian { suite: suite.map(String::from), version })
+    let version = version.parse().map_err(|()| format!("'{version}' is not a version"))?;
+    Ok((suite.map(String::from), version))
 }
 
 impl fmt::Display for KernelSpec {
@@ -100,6 +140,7 @@ impl fmt::Display for KernelSpec {
             Self::Debian { suite: Some(suite), version } => write!(f, "debian:{suite}/{version}"),
             Self::Debian { suite: None, version } => write!(f, "debian:{version}"),
             Self::File { image, .. } => write!(f, "file:{}", image.display()),
+            Self::Source { source, .. } => source.fmt(f),
         }
     }
 }
@@ -194,6 +235,8 @@ mod tests {
             ("7.3~rc7", "debian:7.3-rc7"),
             ("7.3-rc", "debian:7.3-rc"),
             ("7.2.0", "debian:7.2.0"),
+            ("tree:/src/linux", "tree:/src/linux"),
+            ("git:/src/linux@v6.12", "git:/src/linux@v6.12"),
             ("file:bzImage", "file:bzImage"),
             ("./bzImage", "file:./bzImage"),
             ("/boot/vmlinuz-6.1", "file:/boot/vmlinuz-6.1"),
@@ -208,7 +251,8 @@ mod tests {
     #[test]
     fn what_is_not_a_kernel_says_what_would_be() {
         for (typed, said) in [
-            ("git:~/linux@v6.12", "unknown kernel source 'git:'"),
+            ("svn:~/linux@v6.12", "unknown kernel source 'svn:'"),
+            ("git:~/linux", "no @revision"),
             ("debian:seven", "'seven' is not a version"),
             ("debian:7.2/trixie", "cannot be a suite's name"),
             ("debian:", "'' is not a version"),
@@ -222,7 +266,7 @@ mod tests {
             assert_eq!(error.fault(), crate::error::Fault::Caller);
             let text = error.to_string();
             assert!(
-                text.contains(said) && text.contains("debian:") && text.contains("file:"),
+                text.contains(said) && text.contains("debian") && text.contains("tree:"),
                 "{typed}: {text}"
             );
         }
@@ -231,9 +275,9 @@ mod tests {
     #[test]
     fn modules_are_for_files_only() {
         let dir = Some(PathBuf::from("m"));
-        let spec = "./Image".parse::<KernelSpec>().unwrap().with_files(dir.clone(), None).unwrap();
+        let spec = "./Image".parse::<KernelSpec>().unwrap().with_files(dir.clone(), vec![]).unwrap();
         assert!(matches!(spec, KernelSpec::File { modules: Some(m), .. } if m.as_os_str() == "m"));
-        let error = "7.2".parse::<KernelSpec>().unwrap().with_files(dir, None).unwrap_err().to_string();
+        let error = "7.2".parse::<KernelSpec>().unwrap().with_files(dir, vec![]).unwrap_err().to_string();
         assert!(error.contains("debian:7.2"), "{error}");
     }
 }

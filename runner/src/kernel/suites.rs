@@ -11,6 +11,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
 use super::apt::{Archive, Base, Mirrors};
+use super::build::Workshop;
 use super::cache::unix;
 use super::download::{Fetcher, Trouble};
 use super::index::Index;
@@ -111,6 +112,8 @@ pub struct Sources {
     started_unix: u64,
     mirrors: OnceLock<Mirrors>,
     fetcher: OnceLock<Fetcher>,
+    plain: OnceLock<Fetcher>,
+    workshop: Option<Workshop>,
     /// Archives that could not be reached: one wait for a time-out is enough.
     pub(super) down: Mutex<HashSet<String>>,
 }
@@ -127,6 +130,8 @@ impl Sources {
             started_unix: unix(SystemTime::now()),
             mirrors: OnceLock::new(),
             fetcher: OnceLock::new(),
+            plain: OnceLock::new(),
+            workshop: None,
             down: Mutex::new(HashSet::new()),
         }
     }
@@ -136,6 +141,17 @@ impl Sources {
         let sources = Self::new(config);
         let _ = sources.mirrors.set(mirrors);
         sources
+    }
+
+    /// Lets kernels be built, too.
+    #[must_use]
+    pub fn building(mut self, workshop: Workshop) -> Self {
+        self.workshop = Some(workshop);
+        self
+    }
+
+    pub(super) fn workshop(&self) -> Result<&Workshop> {
+        self.workshop.as_ref().ok_or_else(|| Error::caller("no kernels are built here"))
     }
 
     /// Asks the archive anew even where a fresh index is in the cache, once per suite.
@@ -177,6 +193,11 @@ impl Sources {
     pub(super) fn fetcher(&self) -> Result<&Fetcher> {
         let proxy = self.mirrors()?.proxy.clone();
         Ok(self.fetcher.get_or_init(|| Fetcher::new(proxy)))
+    }
+
+    /// For places that the caller names: no mirror is needed to get there.
+    pub(super) fn plain_fetcher(&self) -> &Fetcher {
+        self.plain.get_or_init(|| Fetcher::new(None))
     }
 
     pub(super) fn base(&self, suite: &DebianSuite) -> std::result::Result<&Base, Trouble> {

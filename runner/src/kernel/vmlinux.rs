@@ -20,7 +20,7 @@ use super::{Cache, ImageKind, Kernel};
 /// The name in the kernel's cache entry.
 const FILE_NAME: &str = "vmlinux";
 /// Largest kernel that is taken out of a bzImage, in bytes. Debian's has 62 MB.
-const MAX_VMLINUX: u64 = 512 << 20;
+pub(super) const MAX_VMLINUX: u64 = 512 << 20;
 /// XEN_ELFNOTE_PHYS32_ENTRY (xen/include/public/elfnote.h): where a PVH boot begins.
 const PVH_NOTE: u32 = 18;
 
@@ -51,7 +51,7 @@ pub fn ensure_uncompressed(kernel: &Kernel, cache: &Cache) -> Result<Option<Path
 }
 
 /// The compressed kernel of a bzImage as a stream of its bytes, at most one more than [`MAX_VMLINUX`].
-fn open_payload(bzimage: &Path) -> io::Result<Option<Box<dyn Read>>> {
+pub(super) fn open_payload(bzimage: &Path) -> io::Result<Option<Box<dyn Read>>> {
     let mut file = File::open(bzimage)?;
     let mut header = [0; 0x250];
     file.read_exact(&mut header)?;

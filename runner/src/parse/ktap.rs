@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::line::{Line, TestResult};
-use self::talk::{Names, Talk, Voice, or};
+use self::talk::{Talk, Voice, or};
+use super::names::Names;
 use super::text::{MAX_DETAIL_BYTES, shorten};
 use super::{JobEnd, OutputParser, TestEvent};
 use crate::event::{Outcome, Stream, TestCase};
@@ -427,8 +428,9 @@ impl KtapParser {
                 }
                 return;
             };
-            let inner = event.name_mut();
-            *inner = format!("{name}/{inner}");
+            if let Some(inner) = event.name_mut() {
+                *inner = format!("{name}/{inner}");
+            }
         }
         self.names.settle(&mut event);
         out.push(event);
@@ -527,15 +529,6 @@ impl OutputParser for KtapParser {
             out.push(TestEvent::Finished { case, about_job: true, at });
         }
         out
-    }
-}
-
-impl TestEvent {
-    fn name_mut(&mut self) -> &mut String {
-        match self {
-            TestEvent::Started { name, .. } => name,
-            TestEvent::Finished { case, .. } => &mut case.name,
-        }
     }
 }
 

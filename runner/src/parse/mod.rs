@@ -3,12 +3,15 @@
 pub mod clean;
 pub mod exit;
 pub mod ktap;
+mod names;
 pub mod splat;
+pub mod test_progs;
 mod text;
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::error::Fault;
 use crate::event::{Stream, TestCase};
 
 /// What a parser understood.
@@ -31,6 +34,16 @@ pub enum TestEvent {
         /// Guest time since boot.
         at: Duration,
     },
+    /// The job says itself that it could not test anything: nothing was selected, or what it needs is not there. What
+    /// had a result keeps it.
+    NoVerdict {
+        /// Whose fault that is: the caller's or the host's.
+        fault: Fault,
+        /// In one line.
+        reason: String,
+    },
+    /// Something that concerns several tests.
+    Note(String),
 }
 
 /// How a job ended.
@@ -72,6 +85,11 @@ pub trait OutputParser: Send {
     fn start(&mut self, at: Duration) -> Vec<TestEvent>;
     /// Takes one complete line (cleaned, without its newline) and the guest time at which init read it.
     fn line(&mut self, stream: Stream, at: Duration, line: &str) -> Vec<TestEvent>;
+    /// A mark on the console says that a test starts. `at` is the newest guest time that is known. Of use where the
+    /// output itself does not announce tests.
+    fn marked(&mut self, _at: Duration, _name: &str) -> Vec<TestEvent> {
+        Vec::new()
+    }
     /// The output is complete. Whatever was announced and has no result becomes an error here.
     fn finish(&mut self, end: &JobEnd, at: Duration) -> Vec<TestEvent>;
 }

@@ -25,6 +25,16 @@ impl Filter {
         Ok(Self { texts: texts.to_vec(), include, exclude: compile(&excluded, "!")? })
     }
 
+    /// The globs that select.
+    pub fn includes(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(String::as_str).filter(|text| !text.starts_with('!'))
+    }
+
+    /// The globs that leave out, without their `!`.
+    pub fn excludes(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().filter_map(|text| text.strip_prefix('!'))
+    }
+
     /// Whether everything is meant.
     pub fn is_all(&self) -> bool {
         self.texts.is_empty()

@@ -2,6 +2,7 @@
 //! a user typed.
 
 pub mod config;
+pub mod expectations;
 pub mod filter;
 pub mod program;
 
@@ -11,13 +12,16 @@ use std::time::Duration;
 use crate::arch::Arch;
 use crate::error::{Error, Result};
 use crate::event::CellId;
-use crate::kernel::KernelSpec;
+use crate::kernel::{ConfigBase, KernelSpec, Toolchain};
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
 use crate::spec::matrix::{MatrixCell, ShareWay};
 use crate::spec::suite::{self, Root, Suite};
+use crate::upstream;
+use crate::upstream::manifest::Manifest;
 use crate::vm::accel::AccelChoice;
 use config::KernelsConfig;
+use expectations::Expectation;
 use filter::Filter;
 
 /// What the user asked for, each part well-formed by itself.
@@ -27,8 +31,12 @@ pub struct Request {
     pub kernels: Vec<String>,
     /// `--modules`, for a `file:` kernel.
     pub modules: Option<PathBuf>,
-    /// `--config`, for a `file:` kernel.
-    pub config: Option<PathBuf>,
+    /// `--config`: of a `file:` kernel, or fragments for one that is built.
+    pub config: Vec<PathBuf>,
+    /// `--toolchain`, for kernels that are built.
+    pub toolchain: Toolchain,
+    /// `--base`, for kernels that are built.
+    pub base: ConfigBase,
     /// `-a`; empty: the host's.
     pub archs: Vec<Arch>,
     /// `--suite`.
@@ -51,6 +59,12 @@ pub struct Request {
     pub strict: bool,
     /// `--share`.
     pub share: ShareMode,
+    /// `--slice`, as typed.
+    pub slices: Vec<String>,
+    /// `--selftests`, as typed.
+    pub selftests: Option<String>,
+    /// `--resume`: how often a crash may be followed by another boot.
+    pub resume: Option<u32>,
     /// `--root`; none: what the suite says.
     pub root: Option<Root>,
 }
@@ -90,12 +104,18 @@ pub struct CellPlan {
     pub init: PathBuf,
     /// The suite.
     pub suite: Suite,
+    /// What of the kernel's own selftests is built for it, if it is that suite.
+    pub upstream: Option<upstream::Request>,
     /// Which of its tests count.
     pub filter: Filter,
     /// The names of the selected tests, where the suite lists them.
     pub selected: Option<Vec<String>>,
     /// Whether what cannot be tested fails.
     pub strict: bool,
+    /// Which of its tests cannot pass, where, and why.
+    pub expectations: Vec<Expectation>,
+    /// How often a crash may be followed by another boot that runs the rest.
+    pub resume: u32,
     /// How the suite's files get to the guest.
     pub share: ShareMode,
     /// What the job has as its root.
@@ -218,10 +238,16 @@ fn with_settings(cell: &MatrixCell, request: &Request) -> Request {
 }
 
 fn with_files(kernels: Vec<KernelSpec>, request: &Request) -> Result<Vec<KernelSpec>> {
-    if kernels.len() > 1 && (request.modules.is_some() || request.config.is_some()) {
+    let built = |k: &KernelSpec| matches!(k, KernelSpec::Source { .. });
+    let files = request.modules.is_some() || (!request.config.is_empty() && !kernels.iter().all(built));
+    if kernels.len() > 1 && files {
         return Err(Error::caller("--modules and --config go with one kernel, and several were given"));
     }
-    kernels.into_iter().map(|k| k.with_files(request.modules.clone(), request.config.clone())).collect()
+    kernels
+        .into_iter()
+        .map(|k| k.with_files(request.modules.clone(), request.config.clone()))
+        .map(|k| Ok(k?.with_recipe(request.toolchain, request.base)))
+        .collect()
 }
 
 fn plan_cell(
@@ -249,6 +275,15 @@ fn plan_cell(
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
             .hint("its suite.yaml names no `strict` argument"));
     }
+    let upstream = plan_upstream(request, home, &suite)?;
+    if request.resume.is_some() && !can_resume(&suite) {
+        return Err(Error::caller(format!("suite {} cannot be resumed after a crash", spec.name))
+            .hint("its suite.yaml has to name `tests` and `select`, or its format has to be test_progs"));
+    }
+    let expectations = match &suite.expectations {
+        Some(path) => expectations::load(path)?,
+        None => Vec::new(),
+    };
     let test = request.timeout.or(spec.timeout).unwrap_or(TEST_LIMIT);
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
@@ -257,9 +292,12 @@ fn plan_cell(
         arch,
         facts: ArchFacts::load(home, arch)?,
         init: home.init(arch)?,
+        upstream,
         filter: filter.clone(),
         selected,
         strict: request.strict,
+        expectations,
+        resume: request.resume.unwrap_or(0),
         share: request.share,
         root: spec.root,
         accel: request.accel,
@@ -268,6 +306,37 @@ fn plan_cell(
         limits: Limits { boot: BOOT_LIMIT.min(cell), test: test.min(cell), cell, silence: SILENCE_LIMIT },
         suite,
     })
+}
+
+/// What is to be built for a suite; `--slice` and `--selftests` go with no other.
+fn plan_upstream(request: &Request, home: &Home, suite: &Suite) -> Result<Option<upstream::Request>> {
+    match suite.spec.build {
+        Some(suite::Build::Upstream) => {
+            let manifest = Manifest::load(home)?;
+            let slices = manifest.choose(&request.slices)?;
+            let source = request.selftests.as_deref().map(str::parse).transpose();
+            let source = source.map_err(|e: Error| e.context("--selftests"))?;
+            Ok(Some(upstream::Request { manifest, slices, source }))
+        }
+        None if !request.slices.is_empty() || request.selftests.is_some() => {
+            let flag = if request.slices.is_empty() { "--selftests" } else { "--slice" };
+            Err(Error::caller(format!(
+                "{flag} goes with a suite that is built, and {} is not",
+                suite.spec.name
+            ))
+            .hint("-s upstream is the kernel's own selftests"))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Whether a suite can be told to run only some of its tests.
+fn can_resume(suite: &Suite) -> bool {
+    match suite.spec.format {
+        suite::Format::Ktap => suite.tests.is_some() && suite.spec.select.is_some(),
+        suite::Format::TestProgs => true,
+        suite::Format::Exit => false,
+    }
 }
 
 /// Whether a guest can have this root.
@@ -299,6 +368,9 @@ fn find_suite(request: &Request, home: &Home, config: &KernelsConfig, arch: Arch
     spec.root = request.root.unwrap_or(spec.root);
     let root = spec.root;
     let mut suite = spec.resolve(&manifest, home, arch)?;
+    if suite.spec.build.is_some() {
+        return Ok(suite);
+    }
     let kind = program::check(&suite.share.join(&suite.program), &suite.spec.program, arch, root)
         .map_err(|e| e.context(manifest.display()))?;
     suite.script = kind == program::Kind::Script;

@@ -28,6 +28,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
     let spec = SuiteSpec {
         name: suite_name(&name),
         title: command.join(" "),
+        build: None,
         program: program.clone(),
         args: args.to_vec(),
         format: Format::Exit,
@@ -35,6 +36,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         tests: None,
         select: None,
         strict: None,
+        expectations: None,
         env: BTreeMap::new(),
         modules: Vec::new(),
         kconfig: BTreeMap::new(),
@@ -44,7 +46,14 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         cpus: None,
         root,
     };
-    Ok(Suite { spec, share, program: PathBuf::from(name), tests: None, script: kind == Kind::Script })
+    Ok(Suite {
+        spec,
+        share,
+        program: PathBuf::from(name),
+        tests: None,
+        expectations: None,
+        script: kind == Kind::Script,
+    })
 }
 
 /// The name of the suite, which also names a folder of the results.

@@ -65,6 +65,7 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         times: Vec::new(),
         started_unix: 0.0,
         dir: run.dir.clone(),
+        boots: 0,
         notes: Vec::new(),
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn kernel() -> KernelFacts {
             sha256: "cd".repeat(32),
         }],
         config: [("CONFIG_BPF_SYSCALL".to_owned(), "y".to_owned())].into(),
+        built: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn run() -> RunReport {
         times: vec![time(Phase::Fetch, 0), time(Phase::Boot, 3100), time(Phase::Tests, 800)],
         started_unix: 1_795_169_730.0,
         dir: "results/20261120-101530/debian-7.2-x86_64-dynptr".into(),
+        boots: 1,
         notes: vec!["KVM died early, TCG used".into()],
     };
     RunReport {
@@ -103,6 +105,7 @@ pub(crate) fn events() -> Vec<Event> {
             done: 0,
             total: 2_000_000,
             unit: ProgressUnit::Bytes,
+            current: String::new(),
         },
         Event::Progress {
             cell,
@@ -110,6 +113,7 @@ pub(crate) fn events() -> Vec<Event> {
             done: 1_000_000,
             total: 2_000_000,
             unit: ProgressUnit::Bytes,
+            current: String::new(),
         },
         Event::Progress {
             cell,
@@ -117,6 +121,7 @@ pub(crate) fn events() -> Vec<Event> {
             done: 2_000_000,
             total: 2_000_000,
             unit: ProgressUnit::Bytes,
+            current: String::new(),
         },
         Event::KernelReady { cell, kernel: kernel() },
         Event::PhaseStarted { cell, phase: Phase::Boot },

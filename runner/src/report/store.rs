@@ -6,8 +6,8 @@
 //! results/20261120-101530/junit.xml
 //! results/20261120-101530/report.html              tests × kernels
 //! results/20261120-101530/debian-7.2-x86_64-dynptr/
-//!     console.log    the serial console, cleaned of control bytes
-//!     stdout stderr  the job's output
+//!     console.log    the serial console, cleaned of control bytes; console.2.log of the second guest, where there is one
+//!     stdout stderr  the job's output; stdout.2 …
 //!     events.jsonl   the events of the cell, one a line, without the console
 //!     wire.jsonl     the messages between kvet and init, one a line
 //!     qemu.argv      the exact QEMU command, for a shell
@@ -159,6 +159,11 @@ fn point_latest(dir: &Path) -> Result<()> {
         .host(&action)
 }
 
+/// The name of a file that every guest of a cell has: `console.log`, `console.2.log`.
+pub fn numbered(name: &str, boot: u32, ending: &str) -> String {
+    if boot < 2 { format!("{name}{ending}") } else { format!("{name}.{boot}{ending}") }
+}
+
 /// Keeps the files of a run.
 pub struct Store {
     dir: RunDir,
@@ -172,6 +177,8 @@ struct Files {
     stdout: Option<StreamFile>,
     stderr: Option<StreamFile>,
     wire: Option<StreamFile>,
+    /// Which guest of the cell it is; 0 before the first.
+    boot: u32,
     argv: Vec<String>,
 }
 
@@ -187,7 +194,9 @@ impl Store {
             return Err(Error::host(format!("an event is for cell {cell} of {}", self.cells.len())));
         };
         match event {
-            Event::ConsoleLine { line, .. } => return append(&mut files.console, dir, "console.log", line),
+            Event::ConsoleLine { line, .. } => {
+                return append(&mut files.console, dir, &numbered("console", files.boot, ".log"), line);
+            }
             Event::Progress { .. } => return Ok(()),
             Event::CellFinished { report, .. } => {
                 let argv = std::mem::take(&mut files.argv);
@@ -195,10 +204,14 @@ impl Store {
                 return write_whole(&dir.join("run.yaml"), &run_yaml(report, &argv)?);
             }
             Event::OutputLine { stream: Stream::Stdout, line, .. } => {
-                append(&mut files.stdout, dir, "stdout", line)?;
+                append(&mut files.stdout, dir, &numbered("stdout", files.boot, ""), line)?;
             }
             Event::OutputLine { stream: Stream::Stderr, line, .. } => {
-                append(&mut files.stderr, dir, "stderr", line)?;
+                append(&mut files.stderr, dir, &numbered("stderr", files.boot, ""), line)?;
+            }
+            Event::Rebooted { boot, .. } => {
+                files.boot = *boot;
+                (files.console, files.stdout, files.stderr) = (None, None, None);
             }
             Event::VmStarted { argv, .. } => {
                 files.argv.clone_from(argv);
@@ -220,6 +233,7 @@ impl Reporter for Store {
             | Event::Note { cell, .. }
             | Event::KernelReady { cell, .. }
             | Event::VmStarted { cell, .. }
+            | Event::Rebooted { cell, .. }
             | Event::GuestReady { cell, .. }
             | Event::ConsoleLine { cell, .. }
             | Event::OutputLine { cell, .. }

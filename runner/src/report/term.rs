@@ -8,11 +8,11 @@ mod fold;
 mod live;
 mod text;
 
-pub use text::{phase_name, summary};
+pub use text::{phase_name, steps_line, summary};
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fold::Fold;
 use live::Live;
@@ -21,11 +21,13 @@ use text::{Paint, case_line, describe_progress};
 use super::Reporter;
 use super::table::{self, Table};
 use crate::error::{IoContext, Result};
-use crate::event::{CellId, CellReport, Event, Outcome, Phase, RunReport, Stream, TestCase};
+use crate::event::{CellId, CellReport, Event, Outcome, Phase, ProgressUnit, RunReport, Stream, TestCase};
 use crate::parse::clean::one_line;
 
 /// Lines of the console kept for showing after a crash.
 const CONSOLE_TAIL: usize = 30;
+/// How often a plain line tells how far a build is.
+const STEPS_EVERY: Duration = Duration::from_secs(30);
 
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -104,8 +106,10 @@ struct Cell {
     /// What was printed of its tests.
     printed: HashMap<String, Outcome>,
     console: VecDeque<String>,
-    /// What was said of the progress at hand.
+    /// What was said of the progress at hand, since when it goes on, and when it was spoken of last.
     progress: Option<String>,
+    since: Instant,
+    told: Instant,
 }
 
 impl Term<std::io::Stdout, std::io::Stderr> {
@@ -196,12 +200,21 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
     }
 
     fn progress(&mut self, cell: usize, event: &Event) -> Result<()> {
-        let Event::Progress { what, done, total, unit, .. } = event else { return Ok(()) };
+        let Event::Progress { what, done, total, unit, current, .. } = event else { return Ok(()) };
         if let Some(live) = &mut self.live {
-            live.progress(cell, &one_line(what), *done, *total, *unit);
+            live.progress(cell, &one_line(what), *done, *total, *unit, &one_line(current));
         }
         let Some(state) = self.cells.get_mut(cell) else { return Ok(()) };
         let begun = state.progress.as_ref() == Some(what);
+        if !begun {
+            (state.since, state.told) = (Instant::now(), Instant::now());
+        }
+        // A build takes many minutes.
+        if self.live.is_none() && *unit == ProgressUnit::Items && state.told.elapsed() >= STEPS_EVERY {
+            state.told = Instant::now();
+            let line = steps_line(what, *done, *total, state.since.elapsed(), current);
+            return self.say_of(cell, &line);
+        }
         let ended = *total > 0 && done >= total;
         state.progress = (!ended).then(|| what.clone());
         // Live bars go away with their end; one line stays. Plain lines tell the beginning too.
@@ -295,6 +308,9 @@ impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
                 self.say_if_verbose(*cell, &format!("accelerator {accel}: {reason}"))?;
                 self.say_if_verbose(*cell, &format!("qemu: {}", argv.join(" ")))
             }
+            Event::Rebooted { cell, boot, reason } => {
+                self.say_of(*cell, &format!("boot {boot}, for the rest of the tests, after: {reason}"))
+            }
             Event::GuestReady { cell, boottime } => self.say_if_verbose(
                 *cell,
                 &format!("guest ready after {:.2}s of its time", boottime.as_secs_f64()),
@@ -354,7 +370,8 @@ impl<W: Write> Pipe<W> {
 
 impl Cell {
     fn new(id: CellId) -> Self {
-        Self { id, printed: HashMap::new(), console: VecDeque::new(), progress: None }
+        let now = Instant::now();
+        Self { id, printed: HashMap::new(), console: VecDeque::new(), progress: None, since: now, told: now }
     }
 
     fn keep(&mut self, line: &str) {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::arch::Arch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Accel;
 use crate::spec::home::Home;
 
@@ -23,6 +23,52 @@ pub struct ArchFacts {
     pub console: Console,
     /// Additional kernel arguments.
     pub cmdline: Vec<String>,
+    /// How kernels of it are built.
+    pub build: BuildFacts,
+}
+
+/// How kernels of an architecture are built.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildFacts {
+    /// Its folder below `arch/` in the kernel's source.
+    pub source_arch: String,
+    /// What the names of gcc and of binutils begin with on a host of another architecture.
+    pub cross: String,
+    /// The Debian package with them.
+    pub cross_package: String,
+    /// What can be booted, best first.
+    pub images: Vec<BuiltImage>,
+}
+
+/// A form of image that make makes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltImage {
+    /// An option that it needs built in.
+    #[serde(default)]
+    pub needs: Option<String>,
+    /// Make's target.
+    pub target: String,
+    /// The file, in make's output folder.
+    pub image: String,
+}
+
+impl BuildFacts {
+    /// The best image that a config allows.
+    ///
+    /// # Errors
+    /// The caller's: it allows none.
+    pub fn plan(&self, is_builtin: impl Fn(&str) -> bool) -> Result<&BuiltImage> {
+        let fit = self.images.iter().find(|image| image.needs.as_deref().is_none_or(&is_builtin));
+        fit.ok_or_else(|| {
+            let needs: Vec<&str> = self.images.iter().filter_map(|image| image.needs.as_deref()).collect();
+            Error::caller(format!(
+                "this config makes no image that can be booted: {} is needed",
+                needs.join(" or ")
+            ))
+        })
+    }
 }
 
 /// A value for each accelerator.

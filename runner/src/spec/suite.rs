@@ -23,7 +23,10 @@ pub struct SuiteSpec {
     pub name: String,
     /// One line for people.
     pub title: String,
-    /// The program: a path relative to the manifest. `{arch}` is replaced by the guest's architecture, and a path
+    /// What has to be built before the suite can be run; none: nothing.
+    #[serde(default)]
+    pub build: Option<Build>,
+    /// The program: a path relative to the manifest; of a suite that is built, relative to what the build gives. `{arch}` is replaced by the guest's architecture, and a path
     /// that begins with `{guest}/` is below the folder of the guest programs that kvet builds.
     pub program: String,
     /// Its arguments.
@@ -44,6 +47,9 @@ pub struct SuiteSpec {
     /// The argument with which what could not be tested fails instead of being skipped, for `kvet run --strict`.
     #[serde(default)]
     pub strict: Option<String>,
+    /// A file that says which tests cannot pass on which kernels, and why; relative to the manifest.
+    #[serde(default)]
+    pub expectations: Option<String>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -83,6 +89,14 @@ pub enum Root {
     Host,
 }
 
+/// How a suite is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Build {
+    /// From the source of the kernel under test: its own BPF selftests (`selftests/upstream/slices.yaml`).
+    Upstream,
+}
+
 /// How a suite's output is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,6 +105,20 @@ pub enum Format {
     Ktap,
     /// One test; its exit status is the verdict (4 means skipped, as in the kernel's selftests).
     Exit,
+    /// The BPF selftests' own runner, test_progs. kvet gives it its arguments: selection, `-v`, and a watchdog where it
+    /// has one.
+    TestProgs,
+}
+
+impl Format {
+    /// Its name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Ktap => "ktap",
+            Format::Exit => "exit",
+            Format::TestProgs => "test_progs",
+        }
+    }
 }
 
 /// What a suite wants of a kconfig option.
@@ -109,12 +137,14 @@ pub enum Need {
 pub struct Suite {
     /// What the manifest says.
     pub spec: SuiteSpec,
-    /// The folder that the guest sees at [`kvet_wire::paths::TESTS`].
+    /// The folder that the guest sees at [`kvet_wire::paths::TESTS`]; empty until a suite is built.
     pub share: PathBuf,
     /// The program, relative to `share`.
     pub program: PathBuf,
     /// The names of its tests, where it lists them.
     pub tests: Option<Vec<String>>,
+    /// The file with its expectations.
+    pub expectations: Option<PathBuf>,
     /// Whether the program is a shell script, which the guest needs a shell for.
     pub script: bool,
 }
@@ -139,8 +169,20 @@ impl SuiteSpec {
         if spec.cpus == Some(0) {
             return wrong("cpus: 0 is too few".into());
         }
+        if spec.build.is_some()
+            && (spec.share.is_some() || spec.tests.is_some() || spec.program.contains(['{', '/']))
+        {
+            return wrong(
+                "a suite that is built has no `share` and no `tests`, and `program` is a plain name".into(),
+            );
+        }
         if spec.format == Format::Exit && (spec.select.is_some() || spec.tests.is_some()) {
             return wrong("format 'exit' is one test: `select` and `tests` make no sense with it".into());
+        }
+        if spec.format == Format::TestProgs && (spec.select.is_some() || spec.strict.is_some()) {
+            return wrong(
+                "kvet knows the arguments of test_progs: `select` and `strict` make no sense".into(),
+            );
         }
         Ok(spec)
     }
@@ -166,6 +208,12 @@ impl SuiteSpec {
                 if text.starts_with("{guest}/") { error.hint("`make build` makes it") } else { error }
             })
         };
+        let expectations = self.expectations.as_deref().map(|file| find("expectations", file)).transpose()?;
+        if self.build.is_some() {
+            let program = PathBuf::from(&self.program);
+            let share = PathBuf::new();
+            return Ok(Suite { spec: self, share, program, tests: None, expectations, script: false });
+        }
         let program = find("program", &self.program)?;
         let share = match &self.share {
             Some(dir) => find("share", dir)?,
@@ -181,7 +229,7 @@ impl SuiteSpec {
         })?;
         let program = inside.to_owned();
         let tests = self.tests.as_deref().map(|file| read_names(&find("tests", file)?)).transpose()?;
-        Ok(Suite { spec: self, share, program, tests, script: false })
+        Ok(Suite { spec: self, share, program, tests, expectations, script: false })
     }
 }
 

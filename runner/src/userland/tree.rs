@@ -62,6 +62,8 @@ pub(super) fn complete(root: &Path, spec: &UserlandSpec) -> Result<()> {
     }
     for link in &spec.links {
         let path = new_at(root, &link.path)?;
+        // A folder that a package ships for its maintainer script to replace: /var/run.
+        let _ = fs::remove_dir(&path);
         symlink(&link.to, &path).map_err(|e| taken(e, &link.path))?;
     }
     for file in &spec.files {

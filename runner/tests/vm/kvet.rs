@@ -98,6 +98,17 @@ impl Kvet {
         self
     }
 
+    /// A suite of the program kvet-faults that prints as test_progs does: `test/subtest=action`. Its expectations are in
+    /// expected.yaml.
+    pub fn test_progs(self, steps: &[&str]) -> Self {
+        let suite = format!(
+            "name: faults\ntitle: Trouble\nprogram: '{{guest}}/faults/kvet-faults'\n\
+             args: [--test-progs, {}]\nformat: test_progs\nexpectations: expected.yaml\nmemory: 256M\n",
+            steps.join(", ")
+        );
+        self.file("suite.yaml", &suite).file("expected.yaml", "[]\n").args(["--suite", "./suite.yaml"])
+    }
+
     /// A suite of the program kvet-faults, with these tests: `name=action`. They are faults/name.
     pub fn faults(self, steps: &[&str]) -> Self {
         let names: Vec<String> =

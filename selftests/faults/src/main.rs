@@ -5,6 +5,8 @@
 //! kvet-faults ACTION                    does it
 //! kvet-faults --ktap [--no-marks] [--test NAME]… NAME=ACTION…
 //!                                       does one after the other as the tests faults/NAME, in KTAP
+//! kvet-faults --test-progs [--no-marks] [-v] [-a GLOB,…] [-d GLOB,…] NAME=ACTION…
+//!                                       the same as test_progs tells it; a NAME is TEST/SUBTEST or TEST
 //! ```
 //!
 //! `kvet-faults --help` lists the actions. As a test, `fail` and `skip` give these results and everything that comes
@@ -12,6 +14,7 @@
 
 mod action;
 mod ktap;
+mod test_progs;
 
 use std::process::ExitCode;
 
@@ -21,12 +24,13 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--ktap", ..] => ktap::run(&args[1..]),
+        ["--test-progs", ..] => test_progs::run(&args[1..]),
         ["--help"] => {
             println!("{ACTIONS}");
             ExitCode::SUCCESS
         }
         [action] => alone(action),
-        _ => usage("one action, or --ktap and NAME=ACTION…"),
+        _ => usage("one action, or --ktap or --test-progs and NAME=ACTION…"),
     }
 }
 

@@ -15,7 +15,10 @@ impl Watch<'_> {
 
     pub(super) fn console_line(&mut self, line: String) {
         self.console.lines += 1;
-        self.timeline.console_line(&line);
+        if let Some(name) = self.timeline.console_line(&line) {
+            let events = self.parser.marked(self.clock.guest, &name);
+            self.on_tests(events);
+        }
         let splats = self.scanner.line(&line);
         self.on_splats(splats);
         self.on_mark(strip_prefix(&line).1);
@@ -61,6 +64,15 @@ impl Watch<'_> {
                 "the kernel complained {} more times; see console.log",
                 self.scanner.suppressed()
             ));
+        }
+    }
+
+    /// Some formats tell only with its result when a test began: now all is known.
+    pub(super) fn place_splats(&mut self) {
+        for (splat, test) in &mut self.out.splats {
+            if let Some(at) = splat.at {
+                *test = self.timeline.running_at(at).map(Into::into);
+            }
         }
     }
 

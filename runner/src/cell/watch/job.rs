@@ -1,6 +1,7 @@
 //! What the job says: output, results, its end.
 
 use super::*;
+use crate::error::Fault;
 
 impl Watch<'_> {
     pub(super) fn on_ready<W: Write>(&mut self, ready: &Ready, session: &mut Session<W>) -> Result<()> {
@@ -46,8 +47,11 @@ impl Watch<'_> {
                     self.running = Some(name.clone());
                     (self.emit)(Event::TestStarted { cell: self.cell, name });
                 }
-                TestEvent::Finished { case, about_job, .. } => {
+                TestEvent::Finished { mut case, about_job, .. } => {
                     self.running = None;
+                    if let Some(expected) = self.expected {
+                        expected.adjust(&mut case);
+                    }
                     if about_job {
                         self.out.about_job.insert(case.name.clone());
                     }
@@ -59,6 +63,11 @@ impl Watch<'_> {
                     }
                     self.out.cases.push(case);
                 }
+                TestEvent::NoVerdict { fault: Fault::Caller, reason } => {
+                    self.out.end = CellEnd::Usage { reason };
+                }
+                TestEvent::NoVerdict { reason, .. } => self.out.end = CellEnd::Infra { reason },
+                TestEvent::Note(text) => self.note(text),
             }
         }
     }
@@ -107,6 +116,11 @@ impl Watch<'_> {
                 self.output_line(stream, self.clock.guest, line);
             }
         }
+        self.out.cut = match end {
+            JobEnd::Exited(_) => None,
+            JobEnd::Signaled(_) => Some(format!("the job {end}")),
+            JobEnd::TimedOut(why) | JobEnd::Lost(why) => Some(why.clone()),
+        };
         let mut events = self.parser.finish(end, self.clock.guest);
         if let JobEnd::Lost(how) = end {
             self.blame_unheard(how, &mut events);

@@ -1,9 +1,7 @@
-//! What is kept between two results: what was said, and the names that are taken.
+//! What is kept between two results: what was said.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::TestEvent;
 use super::line::{Directive, TestResult, is_meaningful};
 use crate::event::Outcome;
 use crate::parse::text::{HeadTail, shorten};
@@ -16,15 +14,6 @@ pub(super) struct Talk {
     noise: Option<String>,
     stderr: Option<String>,
     pub(super) took: Option<Duration>,
-}
-
-/// Keeps names apart: the second `x` becomes `x#2`.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    used: HashSet<String>,
-    count: HashMap<String, u32>,
-    /// The name an announced test was given, by the one it asked for.
-    open: HashMap<String, String>,
 }
 
 /// Who said a line.
@@ -76,39 +65,6 @@ impl Talk {
             }
             (_, None) => {
                 self.said().or(comment).unwrap_or_else(|| "not ok, and nothing was said about it".into())
-            }
-        }
-    }
-}
-
-impl Names {
-    /// Gives an event the name that its test has here.
-    pub(super) fn settle(&mut self, event: &mut TestEvent) {
-        let wanted = event.name_mut().clone();
-        let name = match event {
-            TestEvent::Started { .. } => {
-                let name = self.fresh(&wanted);
-                self.open.insert(wanted, name.clone());
-                name
-            }
-            TestEvent::Finished { .. } => match self.open.remove(&wanted) {
-                Some(name) => name,
-                None => self.fresh(&wanted),
-            },
-        };
-        *event.name_mut() = name;
-    }
-
-    fn fresh(&mut self, wanted: &str) -> String {
-        if self.used.insert(wanted.to_owned()) {
-            return wanted.to_owned();
-        }
-        let count = self.count.entry(wanted.to_owned()).or_insert(1);
-        loop {
-            *count += 1;
-            let name = format!("{wanted}#{count}");
-            if self.used.insert(name.clone()) {
-                return name;
             }
         }
     }

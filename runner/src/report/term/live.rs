@@ -126,7 +126,15 @@ impl Live {
         }
     }
 
-    pub(super) fn progress(&mut self, cell: usize, what: &str, done: u64, total: u64, unit: ProgressUnit) {
+    pub(super) fn progress(
+        &mut self,
+        cell: usize,
+        what: &str,
+        done: u64,
+        total: u64,
+        unit: ProgressUnit,
+        current: &str,
+    ) {
         let Some(state) = self.cells.get_mut(cell) else { return };
         if total > 0 && done >= total {
             state.end_bar();
@@ -141,14 +149,15 @@ impl Live {
                 (ProgressUnit::Bytes, _) => {
                     "  {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}"
                 }
-                (ProgressUnit::Items, 0) => "  {msg} {pos}",
-                (ProgressUnit::Items, _) => "  {msg} {bar:24} {pos}/{len} eta {eta}",
+                (ProgressUnit::Items, 0) => "  {msg} {pos} {prefix}",
+                (ProgressUnit::Items, _) => "  {msg} {bar:24} {pos}/{len} eta {eta} {prefix}",
             }));
             bar.set_message(what.to_owned());
             state.bar = Some((what.to_owned(), bar));
         }
         if let Some(LiveCell { bar: Some((_, bar)), .. }) = self.cells.get(cell) {
             bar.set_position(done);
+            bar.set_prefix(current.to_owned());
         }
     }
 

@@ -1,0 +1,84 @@
+//! How far a build is, for verbs without a report: a live line on a terminal, else a plain line now and then.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::parse::clean::one_line;
+use crate::report::term::steps_line;
+
+/// How often a plain line is written.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// The progress of one build after the other.
+#[derive(Default)]
+pub(super) struct Steps {
+    at: Option<At>,
+}
+
+struct At {
+    what: String,
+    since: Instant,
+    told: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Steps {
+    /// Tells how far it is.
+    pub(super) fn tell(&mut self, what: &str, done: u64, total: u64, current: &str) {
+        let now = Instant::now();
+        if self.at.as_ref().is_none_or(|at| at.what != what) {
+            self.end();
+            eprintln!("{what}");
+            let bar = std::io::stderr().is_terminal().then(new_bar);
+            self.at = Some(At { what: what.to_owned(), since: now, told: now, bar });
+        }
+        let Some(at) = &mut self.at else { return };
+        let over = total > 0 && done >= total;
+        let line = steps_line(what, done, total, now - at.since, &one_line(current));
+        if let Some(bar) = &at.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(line.clone());
+        }
+        if over || (at.bar.is_none() && now - at.told >= EVERY) {
+            at.told = now;
+            if let Some(bar) = &at.bar {
+                bar.finish_and_clear();
+            }
+            eprintln!("{line}");
+        }
+        if over {
+            self.at = None;
+        }
+    }
+
+    /// Writes something else meanwhile.
+    pub(super) fn aside(&self, write: impl FnOnce()) {
+        match self.at.as_ref().and_then(|at| at.bar.as_ref()) {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.at.take().and_then(|at| at.bar) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,409 @@
+//! Runs kbuild: what it is told, what it says, and how it is stopped.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::cancel::Cancel;
+use crate::error::{Error, IoContext, Result};
+
+use super::super::child::Group;
+use super::super::{Progress, space};
+use super::failure::{Failure, diagnose, headline, is_step};
+
+/// How long a cancel may go unnoticed.
+const TICK: Duration = Duration::from_millis(50);
+/// How often progress is told at most.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// Lines of the log that are looked through for the first error. A build stops soon after it.
+const KEPT_LINES: usize = 20_000;
+/// Longest line that is kept, in bytes: make quotes whole link commands.
+const MAX_LINE: usize = 64 << 10;
+
+/// One tree, one output folder, one toolchain.
+pub(super) struct Make<'a> {
+    /// The program.
+    pub program: &'a Path,
+    pub tree: &'a Path,
+    pub out: &'a Path,
+    /// ARCH=, CROSS_COMPILE=, LLVM=, CC=.
+    pub arguments: Vec<String>,
+    pub jobs: usize,
+    /// Everything that kbuild says goes there, too.
+    pub log: PathBuf,
+    pub cancel: &'a Cancel,
+}
+
+/// What make's output is counted for.
+pub(super) struct Count {
+    /// What people call it.
+    pub what: String,
+    /// Objects in the end; 0 where unknown.
+    pub total: u64,
+    /// Objects so far.
+    pub done: u64,
+}
+
+impl Make<'_> {
+    /// The command line, for showing and for running.
+    pub fn command(&self, targets: &[&str]) -> Command {
+        let mut command = Command::new(self.program);
+        command.arg("-C").arg(self.tree).arg(format!("O={}", self.out.display()));
+        command.args(&self.arguments).arg(format!("-j{}", self.jobs)).args(targets);
+        // What is in our caller's environment must not change the kernel.
+        for name in [
+            "MAKEFLAGS",
+            "MFLAGS",
+            "MAKELEVEL",
+            "ARCH",
+            "CROSS_COMPILE",
+            "CC",
+            "HOSTCC",
+            "LLVM",
+            "KCFLAGS",
+            "KAFLAGS",
+            "KCPPFLAGS",
+            "KBUILD_OUTPUT",
+            "KBUILD_EXTMOD",
+            "KCONFIG_CONFIG",
+            "KCONFIG_ALLCONFIG",
+            "INSTALL_MOD_PATH",
+            "O",
+            "V",
+            "W",
+            "C",
+            "LOCALVERSION",
+        ] {
+            command.env_remove(name);
+        }
+        // Reproducible: the same source and config make the same kernel (Documentation/kbuild/reproducible-builds.rst).
+        command
+            .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
+            .env("KBUILD_BUILD_USER", "kvet")
+            .env("KBUILD_BUILD_HOST", "kvet")
+            .env("KBUILD_BUILD_VERSION", "1")
+            // Set, even empty, it keeps scripts/setlocalversion from adding a `+` for every commit after a tag.
+            .env("LOCALVERSION", "")
+            .env("LC_ALL", "C")
+            .env("CCACHE_NOHASHDIR", "1");
+        command
+    }
+
+    /// Runs it and gives the number of objects that were made.
+    ///
+    /// # Errors
+    /// The kernel's: it cannot be built, with the first error. The host's: the disk is full, make cannot be run. Interrupted.
+    pub fn run(
+        &self,
+        command: &mut Command,
+        mut count: Option<&mut Count>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let mut log = Log::open(&self.log)?;
+        let mut ended = None;
+        let run = self.each_line(command, &mut |line| {
+            log.line(&line)?;
+            let Some(count) = count.as_deref_mut() else { return Ok(()) };
+            if let Some((object, name)) = step(&line) {
+                count.done += u64::from(object);
+                if ended.is_none_or(|last: Instant| last.elapsed() >= REPORT_EVERY) {
+                    ended = Some(Instant::now());
+                    progress(count.now(&name));
+                }
+            }
+            Ok(())
+        });
+        let flushed = log.flush();
+        match run {
+            Err(e) => return Err(e),
+            Ok(false) => return Err(self.failed(&log)),
+            Ok(true) => flushed?,
+        }
+        if let Some(count) = count.filter(|count| count.done > 0) {
+            let (what, done) = (count.what.clone(), count.done);
+            progress(Progress::Steps { what, done, total: done, current: String::new() });
+        }
+        Ok(())
+    }
+
+    /// How many objects a target would compile now. Kbuild's dry run tells once `prepare` has been made.
+    pub fn dry_run(&self, target: &str) -> Result<u64> {
+        let mut command = self.command(&["-n", "-k", target]);
+        let mut objects = 0;
+        // It fails: what it would link is not there. The objects have been named by then.
+        self.each_line(&mut command, &mut |line| {
+            objects +=
+                u64::from(line.contains("echo") && (line.contains("'  CC  ") || line.contains("'  AS  ")));
+            Ok(())
+        })?;
+        Ok(objects)
+    }
+
+    /// Whether it succeeded.
+    fn each_line(&self, command: &mut Command, each: &mut dyn FnMut(String) -> Result<()>) -> Result<bool> {
+        let (reader, writer) = std::io::pipe().host("make a pipe")?;
+        let other = writer.try_clone().host("make a pipe")?;
+        command.stdout(writer).stderr(other);
+        let mut group = Group::start(command, "make")?;
+        // Our own ends of the pipe: the reader must see its end when make is gone.
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let (send, lines) = sync_channel::<String>(1024);
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(reader);
+            let mut line = Vec::new();
+            // A line that cannot be read ends the reading; make's exit status tells the rest.
+            while let Ok(n) = reader.read_until(b'\n', &mut line) {
+                line.truncate(MAX_LINE);
+                if n == 0 || send.send(String::from_utf8_lossy(&line).trim_end().to_string()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        loop {
+            match lines.recv_timeout(TICK) {
+                Ok(line) => each(line)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.cancel.requested() {
+                // Orderly: make removes what is half made.
+                group.terminate();
+                return Err(Error::interrupted());
+            }
+        }
+        Ok(group.wait(self.cancel)?.success())
+    }
+
+    fn failed(&self, log: &Log) -> Error {
+        let place = format!("the whole log is {}", self.log.display());
+        match diagnose(log.kept.iter().map(String::as_str)) {
+            Failure::Host(why) => {
+                let free =
+                    space::free(self.out).map_or(String::new(), |free| format!(" ({} MiB free)", free >> 20));
+                Error::host(format!("the build in {} was broken off: {why}{free}", self.out.display())).hint(
+                    format!("`kvet kernel prune` makes room; the next build goes on from there; {place}"),
+                )
+            }
+            Failure::Source(lines) => {
+                let first = headline(&lines).to_string();
+                let mut text = format!("unbuildable: {first}");
+                for line in lines {
+                    text.push_str("\n  ");
+                    text.push_str(&line);
+                }
+                Error::kernel(text).hint(place)
+            }
+        }
+    }
+}
+
+impl Count {
+    /// How far it is.
+    pub fn now(&self, current: &str) -> Progress {
+        Progress::Steps {
+            what: self.what.clone(),
+            done: self.done,
+            // More is to come until all is done, whatever was counted: linking, BTF.
+            total: if self.total == 0 { 0 } else { self.total.max(self.done + 1) },
+            current: current.to_string(),
+        }
+    }
+}
+
+/// The log on disk, and what of it may be needed.
+struct Log {
+    path: PathBuf,
+    file: BufWriter<File>,
+    kept: VecDeque<String>,
+}
+
+impl Log {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(path);
+        let file = BufWriter::new(file.map_err(|e| space::explain(e, path, "write"))?);
+        Ok(Self { path: path.to_path_buf(), file, kept: VecDeque::new() })
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        // Of compiled files there is nothing to tell.
+        if !is_step(line) {
+            if self.kept.len() == KEPT_LINES {
+                self.kept.pop_front();
+            }
+            self.kept.push_back(line.to_string());
+        } else if self.kept.back().is_some_and(|last| !is_step(last)) {
+            self.kept.push_back(line.to_string());
+        }
+        writeln!(self.file, "{line}").map_err(|e| space::explain(e, &self.path, "write"))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(|e| space::explain(e, &self.path, "write"))
+    }
+}
+
+/// Whether a line tells that an object is compiled, and what kbuild is at.
+fn step(line: &str) -> Option<(bool, String)> {
+    if !is_step(line) {
+        return None;
+    }
+    let mut words = line.split_ascii_whitespace();
+    let tool = words.next()?;
+    let file = words.next_back().unwrap_or("");
+    let object = matches!(tool, "CC" | "AS");
+    Some((object, if object { file.to_string() } else { format!("{tool} {file}") }))
+}
+
+/// Removes what a build that was killed may have left half written: kbuild notes how an object was made (`.x.o.cmd`) after
+/// the object is complete, so one that is younger than its note, or has none, is not to be trusted.
+pub(super) fn remove_unfinished(out: &Path, cancel: &Cancel) -> Result<u64> {
+    let mut removed = 0;
+    let mut open = vec![out.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        cancel.check()?;
+        for entry in std::fs::read_dir(&dir).host(format_args!("read {}", dir.display()))? {
+            let entry = entry.host(format_args!("read {}", dir.display()))?;
+            let kind = entry.file_type().host(format_args!("read {}", dir.display()))?;
+            let path = entry.path();
+            if kind.is_dir() {
+                open.push(path);
+            } else if kind.is_file() && path.extension().is_some_and(|e| e == "o" || e == "a") {
+                let name = entry.file_name();
+                let note = dir.join(format!(".{}.cmd", name.to_string_lossy()));
+                let modified = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
+                if modified(&note) < modified(&path) {
+                    std::fs::remove_file(&path).host(format_args!("remove {}", path.display()))?;
+                    removed += 1;
+                }
+            }
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+
+    struct World {
+        dir: tempfile::TempDir,
+        cancel: Cancel,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { dir: tempfile::tempdir().unwrap(), cancel: Cancel::new().unwrap() }
+        }
+
+        fn make(&self) -> Make<'_> {
+            let (tree, out) = (self.dir.path(), self.dir.path());
+            let program = Path::new("make");
+            Make {
+                program,
+                tree,
+                out,
+                arguments: vec![],
+                jobs: 1,
+                log: out.join("build.log"),
+                cancel: &self.cancel,
+            }
+        }
+
+        /// Instead of make, a shell that says these things.
+        fn run(&self, script: &str) -> (Result<()>, Vec<Progress>) {
+            let mut seen = Vec::new();
+            let mut count = Count { what: "building".into(), total: 3, done: 0 };
+            let done = self
+                .make()
+                .run(Command::new("sh").args(["-c", script]), Some(&mut count), &mut |p| seen.push(p));
+            (done, seen)
+        }
+    }
+
+    #[test]
+    fn objects_are_counted_and_the_file_at_hand_is_told() {
+        let world = World::new();
+        let (done, seen) = world.run(
+            "echo '  CC      init/main.o'; sleep 0.15; echo '  AS [M]  a/b.o'; echo '  BTF     vmlinux'",
+        );
+        done.unwrap();
+        let steps = |done, total, current: &str| Progress::Steps {
+            what: "building".into(),
+            done,
+            total,
+            current: current.into(),
+        };
+        assert_eq!(seen.first(), Some(&steps(1, 3, "init/main.o")));
+        assert_eq!(seen.last(), Some(&steps(2, 2, "")));
+        let log = std::fs::read_to_string(world.dir.path().join("build.log")).unwrap();
+        assert_eq!(log.lines().count(), 3, "{log}");
+        assert_eq!(step("  LD [M]  a.ko"), Some((false, "LD a.ko".into())));
+        assert_eq!(step("make[1]: x"), None);
+    }
+
+    #[test]
+    fn a_failure_is_the_kernels_and_a_full_disk_is_not() {
+        let world = World::new();
+        let (done, _) = world.run("echo '  CC      a.o'; echo 'a.c:3:1: error: expected x' >&2; exit 2");
+        let error = done.unwrap_err();
+        assert_eq!(error.fault(), Fault::Kernel);
+        assert!(error.to_string().starts_with("unbuildable: a.c:3:1: error: expected x"), "{error}");
+        assert!(error.hint_text().unwrap().contains("build.log"));
+        let (done, _) = world.run("echo 'as: cannot write x: No space left on device'; exit 2");
+        assert_eq!(done.unwrap_err().fault(), Fault::Host);
+    }
+
+    #[test]
+    fn a_cancel_lets_make_tidy_up() {
+        let world = World::new();
+        let later = world.cancel.clone();
+        let tidied = world.dir.path().join("tidied");
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(150));
+            later.request();
+        });
+        let script = format!("trap 'touch {}; exit 2' TERM; while :; do sleep 0.05; done", tidied.display());
+        let (done, _) = world.run(&script);
+        assert_eq!(done.unwrap_err().fault(), Fault::Interrupted);
+        assert!(tidied.exists());
+    }
+
+    #[test]
+    fn the_environment_of_the_caller_stays_outside() {
+        let world = World::new();
+        let make = world.make();
+        let command = make.command(&["vmlinux"]);
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, v)| v.is_none()).map(|(k, _)| k.to_owned()).collect();
+        assert!(removed.contains(&"KCFLAGS".into()) && removed.contains(&"MAKEFLAGS".into()));
+        assert!(command.get_envs().any(|(k, v)| k == "LOCALVERSION" && v == Some("".as_ref())));
+        assert!(command.get_args().any(|a| a == "-j1"));
+    }
+
+    #[test]
+    fn half_written_objects_go_and_whole_ones_stay() {
+        let world = World::new();
+        let at = |name: &str, age: u64| {
+            let path = world.dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "x").unwrap();
+            let time = std::time::SystemTime::now() - Duration::from_secs(age);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        };
+        at("k/whole.o", 20);
+        at("k/.whole.o.cmd", 10);
+        at("k/half.o", 5);
+        at("k/.half.o.cmd", 10);
+        at("k/first.o", 5);
+        at("k/source.c", 5);
+        assert_eq!(remove_unfinished(world.dir.path(), &world.cancel).unwrap(), 2);
+        let left = |name: &str| world.dir.path().join(name).exists();
+        assert!(left("k/whole.o") && left("k/source.c") && !left("k/half.o") && !left("k/first.o"));
+    }
+}

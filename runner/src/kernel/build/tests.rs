@@ -1,0 +1,280 @@
+//! Whole builds with a make that only pretends: it compiles by copying, and does what kbuild does as far as anybody looks.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::super::image::tests::image;
+use super::super::source::tests::tree;
+use super::*;
+use crate::error::Fault;
+use crate::spec::arch::BuiltImage;
+
+/// Says `CC` and copies each source that is newer than its object. A source that holds `error` does not compile, one that holds
+/// `wait` takes its time, one that holds `full` finds no space.
+const MAKE: &str = r#"#!/bin/sh
+for arg; do case $arg in O=*) out=${arg#O=};; esac; done
+for tree; do [ "$last" = -C ] && break; last=$tree; done
+echo "$*" >> "$tree/../calls"
+case "$*" in
+*allnoconfig) grep -v CONFIG_REFUSED "$KCONFIG_ALLCONFIG" > "$KCONFIG_CONFIG"; exit;;
+*olddefconfig | *prepare) exit;;
+*-n*) for c in "$tree"/init/*.c; do echo "set -e;  echo '  CC      init/x.o';"; done; exit 2;;
+esac
+trap 'rm -f "$o"; exit 2' TERM
+mkdir -p "$out/init" "$out/arch/arm64/boot"
+for c in "$tree"/init/*.c; do
+    o=$out/init/$(basename "$c" .c).o
+    [ "$o" -nt "$c" ] && continue
+    echo "  CC      init/$(basename "$o")"
+    : > "$o"
+    case $(cat "$c") in
+    *error*) echo "$c:1:1: error: planted" >&2; rm "$o"; echo 'make: *** [x] Error 1'; exit 2;;
+    *full*) echo 'as: x.o: No space left on device' >&2; rm "$o"; exit 2;;
+    *wait*) sleep 20 & wait;;
+    esac
+    cp "$c" "$o"
+    : > "$out/init/.$(basename "$o").cmd"
+done
+cp "$tree/../vmlinux" "$out/vmlinux"
+cat "$tree/../Image" "$out"/init/*.o > "$out/arch/arm64/boot/Image"
+: > "$out/modules.builtin"
+"#;
+
+struct World {
+    dir: tempfile::TempDir,
+    cache: Cache,
+    cancel: Cancel,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        tree(&at("linux"), "7.2.1");
+        fs::create_dir_all(at("linux/init")).unwrap();
+        fs::create_dir_all(at("linux/arch/arm64")).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(at(&format!("linux/init/{name}.c")), name).unwrap();
+        }
+        fs::write(at("Image"), image("7.2.1-kvet")).unwrap();
+        fs::copy("/bin/true", at("vmlinux")).unwrap();
+        for (name, text) in [("make", MAKE), ("objcopy", "#!/bin/sh\ncp \"$2\" \"$3\"\n")] {
+            fs::write(at(name), text).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let cache = Cache::open(at("cache")).unwrap();
+        Self { dir, cache, cancel: Cancel::new().unwrap() }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Builds; `settled` is what a source in the cache would be.
+    fn build(&self, asked: &str, settled: bool, cancel: &Cancel) -> (Result<Kernel>, Vec<Progress>) {
+        let fragment = fragment::parse(asked, Path::new("f.config")).unwrap();
+        let source = SourceSpec::Tree(self.at("linux"));
+        let recipe = Recipe::default();
+        let spec = KernelSpec::Source { source: source.clone(), recipe: recipe.clone() };
+        let mut tree = source::ensure(&source, &self.cache, &sources(), &mut |_| {}, cancel).unwrap();
+        tree.settled = settled;
+        let work = Work {
+            spec: &spec,
+            source: &source,
+            recipe: &recipe,
+            arch: Arch::Arm64,
+            merged: merge::merge([fragment], tree.version).unwrap(),
+            tree,
+            facts: facts(),
+            tools: Found {
+                make: self.at("make"),
+                arguments: vec![],
+                version: "a compiler 1".into(),
+                ccache: false,
+                objcopy: self.at("objcopy"),
+            },
+            cache: &self.cache,
+            jobs: 2,
+            cancel,
+        };
+        let mut seen = Vec::new();
+        let kernel = work.acquire(&mut |p| seen.push(p));
+        (kernel, seen)
+    }
+
+    fn built(&self) -> (Kernel, u64) {
+        let (kernel, _) = self.build("CONFIG_A=y\n", false, &self.cancel);
+        let kernel = kernel.unwrap();
+        let objects = kernel.facts.built.as_ref().unwrap().objects;
+        (kernel, objects)
+    }
+
+    fn write(&self, source: &str, text: &str) {
+        // The file system's clock is coarse.
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(self.at("linux/init").join(source), text).unwrap();
+    }
+
+    fn calls(&self) -> usize {
+        fs::read_to_string(self.at("calls")).unwrap_or_default().lines().count()
+    }
+}
+
+fn sources() -> Sources {
+    Sources::new(crate::spec::parse("packages_suite: main\nsuites: []\n").unwrap())
+}
+
+fn facts() -> BuildFacts {
+    BuildFacts {
+        source_arch: "arm64".into(),
+        cross: String::new(),
+        cross_package: String::new(),
+        images: vec![BuiltImage {
+            needs: None,
+            target: "Image".into(),
+            image: "arch/arm64/boot/Image".into(),
+        }],
+    }
+}
+
+#[test]
+fn a_second_build_compiles_what_changed_and_another_kernel_has_another_signature() {
+    let world = World::new();
+    let (first, objects) = world.built();
+    assert_eq!((objects, first.facts.release.as_str()), (3, "7.2.1-kvet"));
+    assert!(first.config.as_ref().unwrap().is_builtin("CONFIG_A") && first.is_cached());
+    assert!(first.modules.as_ref().unwrap().join("modules.builtin").is_file());
+    assert!(first.facts.origin.contains("a compiler 1"), "{}", first.facts.origin);
+    let (same, objects) = world.built();
+    assert_eq!((same.image.clone(), objects), (first.image.clone(), 3), "the entry is in use and stays");
+    drop((first, same));
+    world.write("b.c", "changed");
+    fs::write(world.at("vmlinux"), fs::read("/bin/false").unwrap()).unwrap();
+    let (other, objects) = world.built();
+    assert_eq!(objects, 1);
+    let listed = world.cache.list().unwrap();
+    assert_eq!(listed.len(), 2, "both kernels are there");
+    let found = find_built(&format!("tree:{}", world.at("linux").display()), None, &world.cache).unwrap();
+    assert_eq!(found.image, other.image);
+    let signature = other.facts.built.as_ref().unwrap().signature.clone();
+    assert_eq!(find_built(&signature[..12], Some(Arch::Arm64), &world.cache).unwrap().image, other.image);
+    let error = find_built("tree:/nowhere", None, &world.cache).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("kvet kernel build tree:/nowhere"), "{error}");
+}
+
+#[test]
+fn what_cannot_change_is_not_built_again() {
+    let world = World::new();
+    world.build("CONFIG_A=y\n", true, &world.cancel).0.unwrap();
+    let calls = world.calls();
+    world.build("CONFIG_A=y\n", true, &world.cancel).0.unwrap();
+    assert_eq!(world.calls(), calls);
+    world.build("CONFIG_A=y\nCONFIG_B=y\n", true, &world.cancel).0.unwrap();
+    assert!(world.calls() > calls, "another config is another kernel");
+    assert_eq!(
+        world.cache.prune(super::super::Prune::All).unwrap().removed.len(),
+        4,
+        "two kernels, two folders"
+    );
+}
+
+#[test]
+fn progress_counts_objects_of_a_dry_run() {
+    let world = World::new();
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    kernel.unwrap();
+    let steps: Vec<(u64, u64)> = seen
+        .iter()
+        .filter_map(|p| match p {
+            Progress::Steps { done, total, .. } => Some((*done, *total)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((steps.first(), steps.last()), (Some(&(0, 0)), Some(&(3, 3))), "{steps:?}");
+    assert!(steps.contains(&(1, 3)), "{steps:?}");
+    let log = seen.iter().find_map(|p| if let Progress::BuildLog(path) = p { Some(path) } else { None });
+    let log = fs::read_to_string(log.unwrap()).unwrap();
+    assert!(log.starts_with("$ ") && log.contains("  CC      init/a.o"), "{log}");
+}
+
+#[test]
+fn an_error_is_the_kernels_fault_and_the_next_build_goes_on() {
+    let world = World::new();
+    world.write("b.c", "error");
+    let error = world.build("CONFIG_A=y\n", false, &world.cancel).0.unwrap_err();
+    assert_eq!(error.fault(), Fault::Kernel);
+    assert!(
+        error.to_string().starts_with("unbuildable: ") && error.to_string().contains("planted"),
+        "{error}"
+    );
+    world.write("b.c", "full");
+    let error = world.build("CONFIG_A=y\n", false, &world.cancel).0.unwrap_err();
+    assert_eq!(error.fault(), Fault::Host);
+    assert!(error.to_string().contains("no space left"), "{error}");
+    world.write("b.c", "b");
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    assert_eq!(kernel.unwrap().facts.built.unwrap().objects, 2, "a was made before");
+    let said = |p: &Progress| matches!(p, Progress::Note(text) if text.contains("going on with a build"));
+    assert!(seen.iter().any(said), "{seen:?}");
+}
+
+#[test]
+fn a_cancelled_build_can_be_gone_on_with() {
+    let world = World::new();
+    world.write("b.c", "wait");
+    let cancel = Cancel::new().unwrap();
+    let later = cancel.clone();
+    let object = world.at("cache/builds");
+    std::thread::spawn(move || {
+        // As soon as something was compiled.
+        for _ in 0..500 {
+            std::thread::sleep(Duration::from_millis(20));
+            let built = fs::read_dir(&object).into_iter().flatten().flatten();
+            if built.into_iter().any(|d| d.path().join("out/init/b.o").exists()) {
+                break;
+            }
+        }
+        later.request();
+    });
+    let error = world.build("CONFIG_A=y\n", false, &cancel).0.unwrap_err();
+    assert_eq!(error.fault(), Fault::Interrupted);
+    world.write("b.c", "b");
+    assert_eq!(world.built().1, 2, "a was made before");
+}
+
+#[test]
+fn two_at_once_build_once() {
+    let world = World::new();
+    let both = std::thread::scope(|s| {
+        let one = s.spawn(|| world.build("CONFIG_A=y\n", true, &world.cancel).0.map(|k| k.image));
+        let two = s.spawn(|| world.build("CONFIG_A=y\n", true, &world.cancel).0.map(|k| k.image));
+        [one.join().unwrap().unwrap(), two.join().unwrap().unwrap()]
+    });
+    assert_eq!(both[0], both[1]);
+    let calls = fs::read_to_string(world.at("calls")).unwrap();
+    assert_eq!(calls.lines().filter(|l| l.ends_with(" Image")).count(), 2, "a dry run and a build: {calls}");
+}
+
+#[test]
+fn an_option_that_is_refused_stops_it_before_anything_is_compiled() {
+    let world = World::new();
+    fs::write(world.at("linux/Kconfig"), "config A\n\tbool \"a\"\n").unwrap();
+    let error = world.build("CONFIG_A=y\nCONFIG_REFUSED=y\n", false, &world.cancel).0.unwrap_err();
+    assert_eq!(error.fault(), Fault::Caller);
+    assert!(
+        error.to_string().contains("CONFIG_REFUSED=y (f.config:2): this release has no such option"),
+        "{error}"
+    );
+    assert!(!fs::read_to_string(world.at("calls")).unwrap().contains(" Image"));
+}
+
+#[test]
+fn a_tree_that_was_built_in_says_how_to_clean_it() {
+    let world = World::new();
+    clean_of_products(&world.at("linux"), &facts()).unwrap();
+    fs::create_dir_all(world.at("linux/include/config")).unwrap();
+    let error = clean_of_products(&world.at("linux"), &facts()).unwrap_err();
+    assert_eq!(error.fault(), Fault::Caller);
+    assert!(error.hint_text().unwrap().ends_with("linux mrproper"), "{error}");
+    assert!(usable_path(Path::new("/a b")).is_err() && usable_path(Path::new("/a/b-c_d.e")).is_ok());
+}

@@ -1,0 +1,497 @@
+//! The kernel's own BPF selftests, in slices: `test_progs` with the chosen tests and what these need, built from a kernel
+//! source with the BTF of the kernel under test.
+//!
+//! ```text
+//! source tree ─ select ─→ files ─ place ─→ workshop (in the cache, per source, slice, architecture, compiler)
+//!                           └ hash ─→ id        └ make ─→ test_progs ─ collect ─→ suites/<id> (in the cache, for good)
+//! ```
+//!
+//! The source tree is never written to. The id is a hash of everything that goes in, so a second build builds nothing; a
+//! changed program is the only new file in the workshop, so make builds it alone.
+
+mod bpftool;
+mod collect;
+mod make;
+mod makefile;
+pub mod manifest;
+mod place;
+mod scan;
+mod select;
+mod sysroot;
+mod toolchain;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Fault, IoContext, Result};
+use crate::kernel::source::{self, SourceSpec, SourceTree};
+use crate::kernel::{
+    self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
+};
+use bpftool::Bpftool;
+use make::{Made, Make};
+use manifest::{Manifest, Slices};
+use select::{SELFTESTS, Selection, Tree};
+use sysroot::Sysroot;
+use toolchain::{Toolchain, srcarch, triplet};
+
+/// The program that is built.
+pub const PROGRAM: &str = "test_progs";
+/// Something else about a build's result when this changes.
+const FORMAT: &str = "kvet upstream 1";
+/// How often programs that do not compile are left out and the rest is tried again.
+const ROUNDS: usize = 4;
+/// In a workshop: a build began. If it is still there at the next one, that build was killed, and left who knows what.
+const UNDER_WAY: &str = "under-way";
+/// In a workshop: how many steps a build of everything took.
+const STEPS: &str = "steps";
+
+/// What is asked for: part of a plan.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How slices are built.
+    pub manifest: Manifest,
+    /// Which.
+    pub slices: Slices,
+    /// Of which source; none: of the kernel's own.
+    pub source: Option<SourceSpec>,
+}
+
+/// The selftests, ready to be run. While this lives, nobody prunes them.
+#[derive(Debug)]
+pub struct BuiltSuite {
+    /// The folder for the guest.
+    pub share: PathBuf,
+    /// The program in it.
+    pub program: PathBuf,
+    /// The names of its tests, without those of their subtests, which only a run tells.
+    pub tests: Vec<String>,
+    /// The release that they are of.
+    pub version: KernelVersion,
+    /// How many steps make took; 0 when everything was in the cache.
+    pub steps: u64,
+    /// What belongs into a report: `selftests_source`, `selftests_slices`, …
+    pub facts: BTreeMap<String, String>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+    _entry: Entry,
+}
+
+/// What a build works with.
+pub struct Means<'a> {
+    /// The cache.
+    pub cache: &'a Cache,
+    /// Where packages and sources come from.
+    pub sources: &'a Sources,
+    /// The request to stop.
+    pub cancel: &'a Cancel,
+    /// Where everything that make says goes; added at the end.
+    pub log: &'a Path,
+}
+
+/// What a build would do, for a dry run.
+#[derive(Debug, Clone)]
+pub struct Foreseen {
+    /// The folder for the guest, which may not be there yet.
+    pub share: PathBuf,
+    /// The release that the tests are of.
+    pub version: KernelVersion,
+    /// Whether it is.
+    pub built: bool,
+    /// Lines for people.
+    pub text: String,
+}
+
+/// The source whose selftests are meant for a kernel: its own; for one of the archive's, the archive's source of the same
+/// release or the nearest of its series.
+///
+/// # Errors
+/// The caller's: nobody knows what an image was built from. Else as [`source::nearest_debian`].
+pub fn source_of(kernel: &Kernel, means: &Means, progress: &mut dyn FnMut(Progress)) -> Result<SourceSpec> {
+    match &kernel.spec {
+        KernelSpec::Debian { .. } => {
+            let Means { cache, sources, cancel, .. } = means;
+            source::nearest_debian(kernel.version, cache, sources, progress, cancel)
+        }
+        KernelSpec::Source { source, .. } => Ok(source.clone()),
+        KernelSpec::File { image, .. } => Err(Error::caller(format!(
+            "file:{}: what this kernel was built from is not known, nor are its selftests",
+            image.display()
+        ))
+        .hint("--selftests SOURCE names a source: tree:~/linux, git:~/linux@v6.12, debian-source:7.2")),
+    }
+}
+
+/// Gets a source and builds the selftests of it for a kernel.
+///
+/// # Errors
+/// The kernel's: its selftests do not compile, or it has no BTF. The caller's: the source is none, or has nothing of what
+/// is asked for. The host's: no compiler, no space, no mirror. Interrupted: after a cancel.
+pub fn ensure(
+    request: &Request,
+    kernel: &Kernel,
+    means: &Means,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<BuiltSuite> {
+    let (spec, tree) = obtain(request, kernel, means, progress)?;
+    let build = Build::prepare(request, &spec, &tree, kernel, means, progress)?;
+    build.ensure(progress).map_err(|e| match e.fault() {
+        Fault::Interrupted => e,
+        _ => e.context(format_args!("selftests of {spec}")),
+    })
+}
+
+/// What [`ensure`] would do. Sources and packages are fetched; nothing is compiled.
+///
+/// # Errors
+/// As [`ensure`], for what shows before a build.
+pub fn foresee(
+    request: &Request,
+    kernel: &Kernel,
+    means: &Means,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Foreseen> {
+    let (spec, tree) = obtain(request, kernel, means, progress)?;
+    Build::prepare(request, &spec, &tree, kernel, means, progress)?.foresee()
+}
+
+fn obtain(
+    request: &Request,
+    kernel: &Kernel,
+    means: &Means,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(SourceSpec, SourceTree)> {
+    let spec = match &request.source {
+        Some(spec) => spec.clone(),
+        None => source_of(kernel, means, progress)?,
+    };
+    let tree = source::ensure(&spec, means.cache, means.sources, progress, means.cancel)?;
+    Ok((spec, tree))
+}
+
+/// Everything that goes into a build.
+struct Build<'a> {
+    request: &'a Request,
+    spec: &'a SourceSpec,
+    source: &'a SourceTree,
+    kernel: &'a Kernel,
+    means: &'a Means<'a>,
+    tree: Tree<'a>,
+    tests: BTreeSet<String>,
+    toolchain: Toolchain,
+    sysroot: Sysroot,
+    btf: Btf,
+    notes: Vec<String>,
+}
+
+impl<'a> Build<'a> {
+    fn prepare(
+        request: &'a Request,
+        spec: &'a SourceSpec,
+        source: &'a SourceTree,
+        kernel: &'a Kernel,
+        means: &'a Means<'a>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let Means { cache, sources, cancel, .. } = means;
+        check_path(cache.root())?;
+        let tree = Tree::open(&source.path, srcarch(kernel.arch), cancel)?;
+        let (tests, older) = request.slices.select(&tree.tests()?, source.version)?;
+        let toolchain = Toolchain::find(kernel.arch, &request.manifest.clang)?;
+        let sysroot =
+            Sysroot::ensure(&request.manifest.sysroot, kernel.arch, cache, sources, progress, cancel)?;
+        let btf = kernel::ensure_btf(kernel, cache)?;
+        let mut notes = Vec::new();
+        if !older.is_empty() {
+            notes.push(format!("the selftests of {} do not have {} yet", source.version, older.join(", ")));
+        }
+        if source.version != kernel.version {
+            notes.push(format!("selftests of {} on a kernel {}", source.version, kernel.version));
+        }
+        Ok(Self { request, spec, source, kernel, means, tree, tests, toolchain, sysroot, btf, notes })
+    }
+
+    fn ensure(mut self, progress: &mut dyn FnMut(Progress)) -> Result<BuiltSuite> {
+        let cancel = self.means.cancel;
+        let selection = self.tree.select(&self.tests, &BTreeSet::new(), &self.request.manifest.copy)?;
+        let id = self.id(&place::hashes(&selection.files, cancel)?);
+        let mut steps = 0;
+        let (this, means) = (&self, self.means);
+        let entry = means.cache.ensure_suite(&id, progress, cancel, &mut |into, progress| {
+            let shop = this.workshop(progress)?;
+            let made = this.build(&shop, selection.clone(), progress)?;
+            steps = made.steps;
+            collect::collect(&made, &shop.dir.join("tree"), into)
+        })?;
+        let collected = collect::read(&entry.dir)?;
+        self.notes.extend(collected.notes);
+        let facts = self.facts(&id);
+        Ok(BuiltSuite {
+            share: entry.dir.join(collect::SHARE),
+            program: PathBuf::from(PROGRAM),
+            tests: collected.tests,
+            version: self.source.version,
+            steps,
+            facts,
+            notes: self.notes,
+            _entry: entry,
+        })
+    }
+
+    fn foresee(&self) -> Result<Foreseen> {
+        let selection = self.tree.select(&self.tests, &BTreeSet::new(), &self.request.manifest.copy)?;
+        let id = self.id(&place::hashes(&selection.files, self.means.cancel)?);
+        let found = self.means.cache.suite(&id)?;
+        let mut text = format!("selftests  {} ({})\n", self.spec, self.source.version);
+        text += &format!("slices     {}\n", self.request.slices.names.join(" "));
+        text += &format!("tests of   {}\n", names(&selection.tests));
+        text += &format!("programs   {}\n", names(&selection.programs));
+        text += &format!("clang      {}\n", self.toolchain.clang_version);
+        text += &format!("built      {}\n", if found.is_some() { "yes, in the cache" } else { "not yet" });
+        for note in &self.notes {
+            text += &format!("note       {note}\n");
+        }
+        let share = self.means.cache.suite_dir(&id).join(collect::SHARE);
+        Ok(Foreseen { share, version: self.source.version, built: found.is_some(), text })
+    }
+
+    /// The name of the result in the cache: a hash of everything that goes in.
+    fn id(&self, hashes: &BTreeMap<String, Sha256Hex>) -> String {
+        let mut text = format!("{FORMAT}\n{}\n{}\n", self.kernel.arch, self.btf.sha256);
+        text += &format!("{:?}\n{:?}\n{}\n", self.toolchain, self.request.manifest.make, self.sysroot.id);
+        text += &format!("{:?} {}\n", self.tests, self.request.slices.tolerant());
+        for (name, hash) in hashes {
+            text += &format!("{name} {hash}\n");
+        }
+        format!("upstream-{}-{}-{}", self.source.version, self.kernel.arch, short(&text))
+    }
+
+    /// The folder to build in: the same for every state of a source.
+    fn workshop(&self, progress: &mut dyn FnMut(Progress)) -> Result<Shop> {
+        let Means { cache, cancel, .. } = self.means;
+        let lineage = match self.source.is_cached() {
+            true => format!("{:?}", self.source.version.series()),
+            false => self.source.path.display().to_string(),
+        };
+        // Files name each other by absolute paths, so the place counts as well.
+        let text = format!(
+            "{FORMAT}\n{lineage}\n{}\n{}\n{:?}\n{:?}\n{:?}\n{}",
+            self.kernel.arch,
+            cache.root().display(),
+            self.request.slices.names,
+            self.toolchain,
+            self.request.manifest.make,
+            self.sysroot.id
+        );
+        let id = format!("slice-{}-{}", self.kernel.arch, short(&text));
+        cache.workshop(&id, "build the same selftests", progress, cancel)
+    }
+
+    /// Builds, and where that is allowed leaves out what does not compile.
+    fn build(
+        &self,
+        shop: &Shop,
+        mut selection: Selection,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Finished> {
+        let under_way = shop.dir.join(UNDER_WAY);
+        if under_way.exists() {
+            shop.clear()?;
+        }
+        fs::write(&under_way, "").host(format!("write {}", under_way.display()))?;
+        let outcome = self.rounds(shop, &mut selection, progress);
+        // After an error or a cancel, make has removed what was half made.
+        fs::remove_file(&under_way).host(format!("remove {}", under_way.display()))?;
+        outcome.map(|(steps, broken)| Finished { steps, broken, selection })
+    }
+
+    fn rounds(
+        &self,
+        shop: &Shop,
+        selection: &mut Selection,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(u64, BTreeSet<String>)> {
+        let (mut steps, mut broken) = (0, BTreeSet::new());
+        for _ in 0..ROUNDS {
+            let made = self.round(shop, selection, progress)?;
+            steps += made.steps;
+            if made.succeeded {
+                let path = shop.dir.join(STEPS);
+                let before = expected(&shop.dir);
+                fs::write(&path, steps.max(before).to_string()).host(format!("write {}", path.display()))?;
+                return Ok((steps, broken));
+            }
+            let found = self.request.slices.tolerant().then(|| culprits(&made.lines, selection));
+            match found {
+                Some(found) if !found.is_empty() => broken.extend(found),
+                _ => return Err(self.does_not_build(&made)),
+            }
+            *selection = self.tree.select(&self.tests, &broken, &self.request.manifest.copy)?;
+        }
+        Err(Error::kernel(format!(
+            "even without {} programs that do not compile they do not build",
+            broken.len()
+        ))
+        .hint(format!("make's log is {}", self.means.log.display())))
+    }
+
+    /// One call of make.
+    fn round(&self, shop: &Shop, selection: &Selection, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
+        let cancel = self.means.cancel;
+        let bpftool = Bpftool::ensure(
+            &selection.files,
+            selection.signs,
+            &self.btf,
+            &self.toolchain,
+            self.means,
+            progress,
+        )?;
+        place::sync(&shop.dir, &selection.files, cancel)?;
+        place::place(&self.btf.path, &shop.dir.join("vmlinux.btf"))?;
+        place::place(&bpftool.program, &shop.dir.join("bpftool"))?;
+        let variables = self.variables(&shop.dir, selection);
+        let expected = match expected(&shop.dir) {
+            // An object and a skeleton for each program, an object for each test, and libbpf and the helpers.
+            0 => (2 * selection.programs.len() + selection.tests.len() + 90) as u64,
+            known => known,
+        };
+        let make = Make {
+            dir: &shop.dir.join("tree").join(SELFTESTS),
+            target: PROGRAM,
+            variables: &variables,
+            keep_going: self.request.slices.tolerant(),
+            what: &format!("building {} selftests of {}", selection.tests.len(), self.source.version),
+            expected,
+            log: self.means.log,
+        };
+        make.run(progress, cancel)
+    }
+
+    /// Variables for make: those of the manifest, and those that cut the Makefile's lists down.
+    fn variables(&self, shop: &Path, selection: &Selection) -> BTreeMap<String, String> {
+        let replace = [
+            ("{sysroot}", self.sysroot.root.display().to_string()),
+            ("{gap}", self.sysroot.gap().display().to_string()),
+            ("{triplet}", triplet(self.kernel.arch).to_owned()),
+            ("{clang}", self.toolchain.clang.clone()),
+            ("{arch}", self.kernel.arch.name().to_owned()),
+        ];
+        let fill =
+            |text: &String| replace.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to));
+        let mut variables: BTreeMap<String, String> =
+            self.request.manifest.make.iter().map(|(name, value)| (name.clone(), fill(value))).collect();
+        variables.extend(selection.variables.clone());
+        let bpftool = shop.join("bpftool").display().to_string();
+        variables.insert("VMLINUX_BTF".into(), shop.join("vmlinux.btf").display().to_string());
+        variables.insert("BPFTOOL".into(), bpftool.clone());
+        if !selection.runs_bpftool {
+            // Else one for the guest is built.
+            variables.insert("TRUNNER_BPFTOOL".into(), bpftool);
+        }
+        variables
+    }
+
+    fn does_not_build(&self, made: &Made) -> Error {
+        let error = make::first_error(&made.lines);
+        let targets = make::failed_targets(&made.lines);
+        let first = targets.first().map_or_else(String::new, |name| format!(" ({name})"));
+        Error::kernel(format!("they do not build{first}: {error}"))
+            .hint(format!("make's log is {}", self.means.log.display()))
+    }
+
+    fn facts(&self, id: &str) -> BTreeMap<String, String> {
+        let mut source = self.spec.to_string();
+        if let Some(describe) = &self.source.describe {
+            source += &format!(" ({describe}{})", if self.source.dirty { ", with changes" } else { "" });
+        }
+        [
+            ("selftests_source", source),
+            ("selftests_version", self.source.version.to_string()),
+            ("selftests_slices", self.request.slices.names.join(" ")),
+            ("selftests_btf_sha256", self.btf.sha256.to_string()),
+            ("selftests_clang", self.toolchain.clang_version.clone()),
+            ("selftests_id", id.to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+/// A build that succeeded.
+#[derive(Debug)]
+struct Finished {
+    steps: u64,
+    /// What did not compile and was left out.
+    broken: BTreeSet<String>,
+    selection: Selection,
+}
+
+/// Programs and tests (`name.test`) that could not be compiled.
+fn culprits(lines: &[String], selection: &Selection) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for target in make::failed_targets(lines) {
+        let ends = [".bpf.o", ".lskel.h", ".skel.h"];
+        if let Some(program) = ends.iter().find_map(|end| target.strip_suffix(end)) {
+            found.extend(selection.programs.get(program).cloned());
+        } else if let Some(test) = target.strip_suffix(".test.o")
+            && selection.tests.contains(test)
+        {
+            found.insert(format!("{test}.test"));
+        }
+    }
+    found
+}
+
+fn names(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn expected(shop: &Path) -> u64 {
+    fs::read_to_string(shop.join(STEPS)).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn short(text: &str) -> String {
+    Sha256Hex::of(text.as_bytes()).as_str()[..12].to_owned()
+}
+
+/// The cache's path goes through make and shells, which take some characters for something else.
+fn check_path(root: &Path) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    match root.to_str() {
+        Some(text) if text.chars().all(plain) => Ok(()),
+        _ => Err(Error::caller(format!("selftests cannot be built below {}", root.display()))
+            .hint("KVET_CACHE: a path of letters, digits and / . _ - +")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_compile_is_told_from_what_only_follows() {
+        let selection = Selection {
+            programs: ["a", "b"].map(String::from).into(),
+            tests: ["t"].map(String::from).into(),
+            ..Selection::default()
+        };
+        let lines = [
+            "make: *** [Makefile:1: /x/a.bpf.o] Error 1",
+            "make: *** [Makefile:2: /x/t.test.o] Error 1",
+            "make: *** [Makefile:3: /x/b.skel.h] Error 255",
+            "make: *** [Makefile:4: /x/libbpf.a] Error 2",
+        ];
+        let found = culprits(&lines.map(String::from), &selection);
+        assert_eq!(found, ["a", "b", "t.test"].map(String::from).into());
+    }
+
+    #[test]
+    fn a_path_that_make_would_split_is_refused() {
+        check_path(Path::new("/home/me/.cache/kvet")).unwrap();
+        for bad in ["/home/my self/kvet", "/a$b", "/a:b", "/a'b"] {
+            assert!(check_path(Path::new(bad)).unwrap_err().to_string().contains(bad));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The kernel's own selftests, and what kvet makes of what they print.
+
+use std::collections::BTreeSet;
+
+use kvet::event::{CellReport, Outcome};
+
+use crate::kvet_command::{Kvet, check_junit};
+
+/// Result lines of test_progs as a person reads them: `#3/1     dynptr/test_read_write:OK`, once each. A test with
+/// subtests is told by these.
+fn by_eye(output: &str) -> BTreeSet<(String, &'static str)> {
+    let mut found = BTreeSet::new();
+    for line in output.lines() {
+        let Some((number, rest)) =
+            line.strip_prefix('#').and_then(|line| line.split_once(char::is_whitespace))
+        else {
+            continue;
+        };
+        let Some((name, verdict)) = rest.trim().rsplit_once(':') else { continue };
+        if !number.chars().all(|c| c.is_ascii_digit() || c == '/') {
+            continue;
+        }
+        let outcome = match verdict.split_whitespace().next() {
+            Some("OK") => "OK",
+            Some("FAIL") => "FAIL",
+            Some("SKIP") => "SKIP",
+            _ => continue,
+        };
+        found.insert((name.to_owned(), outcome));
+    }
+    let parents: BTreeSet<String> =
+        found.iter().filter_map(|(name, _)| Some(name.split_once('/')?.0.to_owned())).collect();
+    found.retain(|(name, _)| !parents.contains(name));
+    found
+}
+
+/// The same of a report. What is expected to fail has failed.
+fn reported(cell: &CellReport) -> BTreeSet<(String, &'static str)> {
+    let word = |outcome| match outcome {
+        Outcome::Pass => "OK",
+        Outcome::Skip => "SKIP",
+        _ => "FAIL",
+    };
+    cell.cases.iter().map(|case| (case.name.clone(), word(case.outcome))).collect()
+}
+
+#[test]
+fn the_kernels_own_selftests_say_the_same_as_by_hand() {
+    let slices = ["-s", "upstream", "--slice", "dynptr", "--slice", "user_ringbuf"];
+    let ended = Kvet::run_on("7.2", "x86_64").args(slices).args(["--junit", "j.xml"]).end();
+    let cell = ended.cell();
+    check_junit(&ended.path("j.xml"), &cell);
+    let said = reported(&cell);
+    let dynptr = said.iter().filter(|(name, _)| name.starts_with("dynptr/")).count();
+    // One name is there twice.
+    assert!(dynptr >= 127, "{dynptr} subtests of dynptr");
+    for fact in
+        ["selftests_source", "selftests_version", "selftests_slices", "selftests_clang", "selftests_id"]
+    {
+        assert!(cell.provenance.contains_key(fact), "{fact}: {:?}", cell.provenance);
+    }
+    assert_eq!(said, by_eye(&ended.cell_file("stdout.log")));
+
+    // The same program by hand in the same guest.
+    let cache = std::env::var("KVET_CACHE")
+        .unwrap_or_else(|_| format!("{}/.cache/kvet", std::env::var("HOME").unwrap()));
+    let program = format!("{cache}/suites/{}/share/test_progs", cell.provenance["selftests_id"]);
+    let hand =
+        Kvet::run_on("7.2", "x86_64").args(["--memory", "1536M", "--root", "userland", "--", &program]).end();
+    assert_eq!(said, by_eye(&hand.cell_file("stdout.log")));
+}
+
+#[test]
+fn what_cannot_be_built_is_said_before_anything_is_started() {
+    let ended = Kvet::run_on("7.2", "x86_64").args(["-s", "upstream", "--slice", "dynprt"]).end().code(2);
+    assert!(ended.stderr.contains("dynprt") && ended.stderr.contains("skb_meta"), "{}", ended.stderr);
+    let ended = Kvet::run_on("7.2", "x86_64").args(["--slice", "dynptr"]).end().code(2);
+    assert!(ended.stderr.contains("-s upstream"), "{}", ended.stderr);
+    let ended =
+        Kvet::run_on("7.2", "x86_64").args(["-s", "upstream", "--selftests", "tree:/nowhere"]).end().code(2);
+    assert!(ended.stderr.contains("/nowhere"), "{}", ended.stderr);
+}
