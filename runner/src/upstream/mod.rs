@@ -35,7 +35,7 @@ use make::{Made, Make};
 use manifest::{Manifest, Slices};
 use select::{SELFTESTS, Selection, Tree};
 use sysroot::Sysroot;
-use toolchain::{Toolchain, srcarch, triplet};
+use toolchain::{Toolchain, loader, srcarch, triplet};
 
 /// The program that is built.
 pub const PROGRAM: &str = "test_progs";
@@ -223,7 +223,7 @@ impl<'a> Build<'a> {
             let shop = this.workshop(progress)?;
             let made = this.build(&shop, selection.clone(), progress)?;
             steps = made.steps;
-            collect::collect(&made, &shop.dir.join("tree"), into)
+            collect::collect(&made, &shop.dir.join("tree"), &this.libraries(), into)
         })?;
         let collected = collect::read(&entry.dir)?;
         self.notes.extend(collected.notes);
@@ -261,6 +261,7 @@ impl<'a> Build<'a> {
     fn id(&self, hashes: &BTreeMap<String, Sha256Hex>) -> String {
         let mut text = format!("{FORMAT}\n{}\n{}\n", self.kernel.arch, self.btf.sha256);
         text += &format!("{:?}\n{:?}\n{}\n", self.toolchain, self.request.manifest.make, self.sysroot.id);
+        text += &format!("{:?}\n", self.request.manifest.libraries);
         text += &format!("{:?} {}\n", self.tests, self.request.slices.tolerant());
         for (name, hash) in hashes {
             text += &format!("{name} {hash}\n");
@@ -369,6 +370,13 @@ impl<'a> Build<'a> {
         make.run(progress, cancel)
     }
 
+    /// Files that go to the guest with the program.
+    fn libraries(&self) -> Vec<PathBuf> {
+        let dir = self.sysroot.root.join("usr/lib").join(triplet(self.kernel.arch));
+        let names = self.request.manifest.libraries.iter();
+        names.map(|name| dir.join(name.replace("{loader}", loader(self.kernel.arch)))).collect()
+    }
+
     /// Variables for make: those of the manifest, and those that cut the Makefile's lists down.
     fn variables(&self, shop: &Path, selection: &Selection) -> BTreeMap<String, String> {
         let replace = [
@@ -376,6 +384,8 @@ impl<'a> Build<'a> {
             ("{gap}", self.sysroot.gap().display().to_string()),
             ("{triplet}", triplet(self.kernel.arch).to_owned()),
             ("{clang}", self.toolchain.clang.clone()),
+            ("{tests}", kvet_wire::paths::TESTS.to_owned()),
+            ("{loader}", loader(self.kernel.arch).to_owned()),
             ("{arch}", self.kernel.arch.name().to_owned()),
         ];
         let fill =

@@ -1,6 +1,9 @@
 //! The kernel's own selftests, and what kvet makes of what they print.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use kvet::event::{CellReport, Outcome};
 
@@ -61,12 +64,20 @@ fn the_kernels_own_selftests_say_the_same_as_by_hand() {
     }
     assert_eq!(said, by_eye(&ended.cell_file("stdout.log")));
 
-    // The same program by hand in the same guest.
+    // The same program by hand in the same guest, from a copy with a script beside it.
     let cache = std::env::var("KVET_CACHE")
         .unwrap_or_else(|_| format!("{}/.cache/kvet", std::env::var("HOME").unwrap()));
-    let program = format!("{cache}/suites/{}/share/test_progs", cell.provenance["selftests_id"]);
-    let hand =
-        Kvet::run_on("7.2", "x86_64").args(["--memory", "1536M", "--root", "userland", "--", &program]).end();
+    let share = format!("{cache}/suites/{}/share", cell.provenance["selftests_id"]);
+    let dir = tempfile::tempdir().unwrap();
+    let copy = Command::new("cp").args(["-r", &share]).arg(dir.path()).status().unwrap();
+    assert!(copy.success());
+    let script = dir.path().join("share/by-hand.sh");
+    fs::write(&script, "#!/bin/bash\nexec ./test_progs\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let hand = Kvet::run_on("7.2", "x86_64")
+        .args(["--memory", "1536M", "--root", "userland", "--timeout", "5m", "--"])
+        .args([&script])
+        .end();
     assert_eq!(said, by_eye(&hand.cell_file("stdout.log")));
 }
 
