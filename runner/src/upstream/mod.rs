@@ -215,7 +215,7 @@ impl<'a> Build<'a> {
 
     fn ensure(mut self, progress: &mut dyn FnMut(Progress)) -> Result<BuiltSuite> {
         let cancel = self.means.cancel;
-        let selection = self.tree.select(&self.tests, &BTreeSet::new(), &self.request.manifest.copy)?;
+        let selection = self.select(&BTreeSet::new())?;
         let id = self.id(&place::hashes(&selection.files, cancel)?);
         let mut steps = 0;
         let (this, means) = (&self, self.means);
@@ -241,7 +241,7 @@ impl<'a> Build<'a> {
     }
 
     fn foresee(&self) -> Result<Foreseen> {
-        let selection = self.tree.select(&self.tests, &BTreeSet::new(), &self.request.manifest.copy)?;
+        let selection = self.select(&BTreeSet::new())?;
         let id = self.id(&place::hashes(&selection.files, self.means.cancel)?);
         let found = self.means.cache.suite(&id)?;
         let mut text = format!("selftests  {} ({})\n", self.spec, self.source.version);
@@ -267,6 +267,11 @@ impl<'a> Build<'a> {
             text += &format!("{name} {hash}\n");
         }
         format!("upstream-{}-{}-{}", self.source.version, self.kernel.arch, short(&text))
+    }
+
+    fn select(&self, broken: &BTreeSet<String>) -> Result<Selection> {
+        let Request { manifest, slices, .. } = self.request;
+        self.tree.select(&self.tests, broken, slices.tolerant(), &manifest.copy)
     }
 
     /// The folder to build in: the same for every state of a source.
@@ -305,7 +310,10 @@ impl<'a> Build<'a> {
         let outcome = self.rounds(shop, &mut selection, progress);
         // After an error or a cancel, make has removed what was half made.
         fs::remove_file(&under_way).host(format!("remove {}", under_way.display()))?;
-        outcome.map(|(steps, broken)| Finished { steps, broken, selection })
+        outcome.map(|(steps, mut broken)| {
+            broken.extend(selection.lost.clone());
+            Finished { steps, broken, selection }
+        })
     }
 
     fn rounds(
@@ -329,7 +337,7 @@ impl<'a> Build<'a> {
                 Some(found) if !found.is_empty() => broken.extend(found),
                 _ => return Err(self.does_not_build(&made)),
             }
-            *selection = self.tree.select(&self.tests, &broken, &self.request.manifest.copy)?;
+            *selection = self.select(&broken)?;
         }
         Err(Error::kernel(format!(
             "even without {} programs that do not compile they do not build",
