@@ -56,6 +56,9 @@ impl World {
         let (manifest, made) = (Manifest::load(&home).unwrap(), RefCell::default());
         let world = Self { manifest, dir, cache, sources, cancel, kernel, tree, made };
         world.copy_source();
+        // Of every run its own, whatever an earlier one left in the cache.
+        let mark = format!("\n/* {} */\n", world.dir.path().display());
+        world.edit(|text| text + &mark);
         world
     }
 
