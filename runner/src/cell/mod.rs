@@ -5,7 +5,7 @@ mod budget;
 pub mod command;
 pub mod prepare;
 mod report;
-mod resume;
+pub mod resume;
 pub mod root;
 mod timeline;
 pub mod tools;
