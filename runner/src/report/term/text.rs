@@ -218,6 +218,8 @@ fn cell_summary(cell: &CellReport, paint: Paint) -> String {
     let end = match &cell.end {
         CellEnd::Completed => None,
         CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
+        // One that could not even be built says so itself.
+        CellEnd::Unbootable { reason, .. } if reason.contains("unbuildable: ") => Some(reason.clone()),
         CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
         CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
         CellEnd::Usage { reason } => Some(reason.clone()),
