@@ -113,7 +113,7 @@ fn origin(built: &BuiltFacts) -> String {
         [] => String::new(),
         fragments => format!(" with {}", fragments.join(", ")),
     };
-    format!("built from {what}{extra} by {}", built.toolchain)
+    format!("{what}{extra}, built by {}", built.toolchain)
 }
 
 /// A guest needs no debug information; BTF is no part of it.
