@@ -91,6 +91,9 @@ pub struct EntryInfo {
     pub built: Option<BuiltFacts>,
 }
 
+/// The description of an entry, in its folder.
+pub(super) const ENTRY_FILE: &str = "entry.json";
+
 /// A kernel in the cache, and what only the disk knows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Listed {
@@ -287,7 +290,7 @@ impl Cache {
         for &kind in kinds {
             for id in self.ids(kind)? {
                 let used = modified(&self.lock_path(&id));
-                let whole = self.entry_dir(kind, &id).join("entry.json").is_file();
+                let whole = self.entry_dir(kind, &id).join(ENTRY_FILE).is_file();
                 entries.push((used, whole, kind, id));
             }
         }
@@ -352,7 +355,7 @@ impl Cache {
 
     /// An entry's description; none where there is no such entry or it cannot be understood.
     pub(super) fn read_entry<T: DeserializeOwned>(&self, kind: Kind, id: &str) -> Option<T> {
-        read_json(&self.entry_dir(kind, id).join("entry.json"))
+        read_json(&self.entry_dir(kind, id).join(ENTRY_FILE))
     }
 
     /// Moves an entry out of sight and removes it. The caller holds its lock alone.
@@ -398,7 +401,7 @@ impl Cache {
         id: &str,
         entry: &impl Serialize,
     ) -> Result<()> {
-        write_json(&scratch.path().join("entry.json"), entry)?;
+        write_json(&scratch.path().join(ENTRY_FILE), entry)?;
         self.remove_entry(kind, id)?;
         let dir = self.entry_dir(kind, id);
         fs::rename(scratch.path(), &dir).host(format_args!("put {} into the cache", dir.display()))

@@ -9,7 +9,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
 use super::Progress;
-use super::cache::{Cache, FORMAT, Kind};
+use super::cache::{Cache, ENTRY_FILE, FORMAT, Kind};
 use super::lock::{Lock, Mode, Wait};
 
 /// Something finished, in the cache. While it lives, nobody prunes it; nobody ever changes it.
@@ -127,7 +127,7 @@ impl Shop {
         let action = || format!("empty {}", self.dir.display());
         for entry in fs::read_dir(&self.dir).host(action())? {
             let entry = entry.host(action())?;
-            if entry.file_name() == "entry.json" {
+            if entry.file_name() == ENTRY_FILE {
                 continue;
             }
             let is_dir = entry.file_type().host(action())?.is_dir();
@@ -183,6 +183,6 @@ mod tests {
         let shop = cache.workshop("s", "build", &mut |_| {}, &cancel).unwrap();
         assert!(shop.dir.join("tree").is_dir());
         shop.clear().unwrap();
-        assert!(!shop.dir.join("tree").exists() && shop.dir.join("entry.json").is_file());
+        assert!(!shop.dir.join("tree").exists() && shop.dir.join(ENTRY_FILE).is_file());
     }
 }

@@ -30,7 +30,7 @@ use crate::error::{Error, Fault, IoContext, Result};
 use crate::spec::arch::{ArchFacts, BuildFacts};
 use crate::spec::home::Home;
 
-use super::cache::{Cache, EntryInfo, FORMAT, Kind, unix};
+use super::cache::{Cache, ENTRY_FILE, EntryInfo, FORMAT, Kind, unix};
 use super::hash::Sha256Hex;
 use super::kconfig::KernelConfig;
 use super::lock::{Lock, Mode};
@@ -176,20 +176,23 @@ pub(super) fn check_available(
 /// The caller's: nothing was. The host's: the cache cannot be read.
 pub fn find_built(name: &str, arch: Option<Arch>, cache: &Cache) -> Result<Kernel> {
     let source = name.parse::<SourceSpec>().ok().map(|s| s.to_string());
-    let mut found: Vec<EntryInfo> = cache.list()?.into_iter().map(|listed| listed.info).collect();
-    found.retain(|e| {
+    // Two builds may end within one second: what tells them apart is when their entries were written.
+    let written = |dir: &Path| fs::metadata(dir.join(ENTRY_FILE)).and_then(|m| m.modified()).ok();
+    let mut found: Vec<_> =
+        cache.list()?.into_iter().map(|listed| (written(&listed.dir), listed.info)).collect();
+    found.retain(|(_, e)| {
         let of_source = |b: &crate::event::BuiltFacts| source.as_ref() == Some(&b.source);
         let signed = |b: &crate::event::BuiltFacts| name.len() >= 8 && b.signature.starts_with(name);
         e.built.as_ref().is_some_and(|b| of_source(b) || signed(b) || e.id == name)
             && arch.is_none_or(|a| a == e.arch)
     });
-    found.sort_by_key(|e| e.created_unix);
+    found.sort_by_key(|(written, e)| (*written, e.created_unix));
     let nothing = || {
         let arch = arch.map_or(String::new(), |a| format!(" for {a}"));
         Error::caller(format!("nothing was built of {name}{arch} yet"))
             .hint(format!("kvet kernel build {name}"))
     };
-    let entry = found.pop().ok_or_else(nothing)?;
+    let (_, entry) = found.pop().ok_or_else(nothing)?;
     let lock = Lock::try_take(&cache.lock_path(&entry.id), Mode::Shared)?;
     let source = entry.built.as_ref().and_then(|b| b.source.parse().ok()).ok_or_else(nothing)?;
     let spec = KernelSpec::Source { source, recipe: Recipe::default() };
@@ -258,7 +261,7 @@ impl Work<'_> {
         let kernel = publish::publish(self, &dir, &key, &made, progress)?;
         record.complete = true;
         self.tree.identity.clone_into(&mut record.identity);
-        self.cache.replace_json(&dir.join("entry.json"), &record)?;
+        self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
         Ok(kernel)
     }
 
@@ -340,7 +343,7 @@ impl Work<'_> {
             };
             progress(Progress::Note(format!("going on with a build that did not come to its end{left}")));
         }
-        self.cache.replace_json(&dir.join("entry.json"), &record)?;
+        self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
         Ok(record)
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
-use super::super::cache::{Cache, FORMAT, Kind, unix};
+use super::super::cache::{Cache, ENTRY_FILE, FORMAT, Kind, unix};
 use super::super::child::{self, Output};
 use super::super::hash::Sha256Hex;
 use super::super::lock::{Lock, Mode, Wait};
@@ -239,7 +239,7 @@ impl Slots<'_> {
     /// Checks the commit out. The slot's lock is held alone.
     fn fill(&self, id: &str, cancel: &Cancel) -> Result<()> {
         let dir = self.cache.entry_dir(Kind::Sources, id);
-        let entry = dir.join("entry.json");
+        let entry = dir.join(ENTRY_FILE);
         let mut state = Checkout {
             format: FORMAT,
             repository: self.common.to_path_buf(),
