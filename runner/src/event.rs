@@ -164,6 +164,13 @@ pub struct KernelFacts {
     pub built: Option<Box<BuiltFacts>>,
 }
 
+impl KernelFacts {
+    /// What is the same for the same kernel: of one that was built that of its config and code, else that of its image.
+    pub fn signature(&self) -> &str {
+        self.built.as_ref().map_or(&self.image_sha256, |built| &built.signature)
+    }
+}
+
 /// How a kernel was built.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuiltFacts {

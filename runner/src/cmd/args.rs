@@ -54,6 +54,7 @@ Examples:
   kvet bisect -t dynptr_success/test_adjust --good debian:6.12 --bad debian:7.2
   kvet bisect -t 'dynptr_success/*' --bad 7.2.6 --good 7.2.12       good is the newer one: finds the fix
   kvet bisect -t T --tree ~/linux --good v6.12 --bad HEAD --paths kernel/bpf
+  kvet bisect -t 'dynptr/*' -s upstream --selftests debian-source:7.3 --bad 7.2.6 --good 7.2.12
   kvet bisect --resume                                              after whatever stopped it";
 
 const REPORT_EXAMPLES: &str = "\
@@ -267,6 +268,12 @@ pub struct MatrixArgs {
     /// A suite; repeatable (default: dynptr)
     #[arg(short, long = "suite", value_name = "SUITE", requires = "kernels")]
     pub suites: Vec<String>,
+    /// What of the kernel's own selftests is built for cells of the suite upstream, as for kvet run; repeatable
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of the suite upstream come from (default: the source of each kernel)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
     /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
     #[arg(short, long = "test", value_name = "GLOB")]
     pub tests: Vec<String>,
@@ -478,12 +485,28 @@ pub struct BisectArgs {
     /// A suite (default: dynptr)
     #[arg(short, long, value_name = "SUITE")]
     pub suite: Option<String>,
+    /// What of the kernel's own selftests is built for -s upstream, as for kvet run; repeatable
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of -s upstream come from, for all kernels: tree:~/linux, debian-source:7.3, or `own`: each
+    /// kernel's own source (default: the source of the newer end)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
+    /// With --tree: a config fragment of the kernels that are built: a file, `debug`, or tree:PATH; repeatable
+    #[arg(long, value_name = "FRAGMENT", requires = "tree")]
+    pub config: Vec<PathBuf>,
+    #[command(flatten)]
+    /// How kernels are built.
+    pub build: BuildFlags,
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
     /// Where results go
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
