@@ -95,6 +95,7 @@ install: build
 	install -D -m 644 images/userland.yaml $(DESTDIR)$(PREFIX)/share/kvet/images/userland.yaml
 	mkdir -p $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr
 	cp selftests/dynptr/suite.yaml $(DESTDIR)$(PREFIX)/share/kvet/selftests/dynptr/
+	cp -r selftests/upstream $(DESTDIR)$(PREFIX)/share/kvet/selftests/
 	cp -r $(GUEST)/x86_64 $(GUEST)/arm64 $(DESTDIR)$(PREFIX)/share/kvet/guests/
 	rm -r $(DESTDIR)$(PREFIX)/share/kvet/guests/*/faults
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions

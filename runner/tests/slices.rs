@@ -1,7 +1,8 @@
 //! A slice of the kernel's own selftests, really built: for a Debian kernel, from a source tree that somebody edits. The
 //! kernel and the source come from the cache (`KVET_CACHE`) or are fetched.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +29,17 @@ struct World {
     kernel: Kernel,
     manifest: Manifest,
     tree: PathBuf,
+    /// Entries of the cache that are this test's alone.
+    made: RefCell<BTreeSet<PathBuf>>,
+}
+
+impl Drop for World {
+    /// The cache is everybody's: what was built of a tree that is gone would only take room.
+    fn drop(&mut self) {
+        for entry in self.made.borrow().iter() {
+            let _ = fs::remove_dir_all(entry);
+        }
+    }
 }
 
 impl World {
@@ -41,9 +53,12 @@ impl World {
         let kernel = kernel::acquire(&spec, arch, &cache, &sources, &mut |_| {}, &cancel).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("linux");
-        let world =
-            Self { manifest: Manifest::load(&home).unwrap(), dir, cache, sources, cancel, kernel, tree };
+        let (manifest, made) = (Manifest::load(&home).unwrap(), RefCell::default());
+        let world = Self { manifest, dir, cache, sources, cancel, kernel, tree, made };
         world.copy_source();
+        // Of every run its own, whatever an earlier one left in the cache.
+        let mark = format!("\n/* {} */\n", world.dir.path().display());
+        world.edit(|text| text + &mark);
         world
     }
 
@@ -82,7 +97,18 @@ impl World {
         let source = Some(SourceSpec::Tree(self.tree.clone()));
         let slices = self.manifest.choose(&["user_ringbuf".into()]).unwrap();
         let request = Request { manifest: self.manifest.clone(), slices, source };
-        upstream::ensure(&request, &self.kernel, &self.means(&log), &mut |_| {})
+        let built = upstream::ensure(&request, &self.kernel, &self.means(&log), &mut |_| {});
+        let shares = built.iter().filter_map(|built| built.share.parent()).map(Path::to_owned);
+        self.made.borrow_mut().extend(shares.chain(self.workshop()));
+        built
+    }
+
+    /// Where the last build was, by its log.
+    fn workshop(&self) -> Option<PathBuf> {
+        let slices = self.cache.root().join("slices");
+        let log = fs::read_to_string(self.log()).ok()?;
+        let (_, after) = log.split_once(&format!("-C {}/", slices.display()))?;
+        Some(slices.join(after.split('/').next()?))
     }
 
     /// How many files of a kind were made in the last build.

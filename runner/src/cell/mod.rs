@@ -5,7 +5,7 @@ mod budget;
 pub mod command;
 pub mod prepare;
 mod report;
-mod resume;
+pub mod resume;
 pub mod root;
 pub mod slots;
 mod timeline;

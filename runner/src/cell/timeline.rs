@@ -49,7 +49,7 @@ impl Timeline {
 
     /// A name that was marked before is another test's: `x#2`, as the parsers call it.
     fn nth(&mut self, name: &str) -> String {
-        if self.marked.len() >= MAX_STARTS {
+        if self.times.len() >= MAX_STARTS {
             return name.to_owned();
         }
         let times = self.times.entry(name.chars().take(MAX_NAME).collect()).or_insert(0);

@@ -375,6 +375,9 @@ pub enum KernelCommand {
         #[command(flatten)]
         /// How.
         build: BuildFlags,
+        /// Make and prove the config, print make's command line, and build nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// List what is in the cache
     List,

@@ -19,9 +19,11 @@ pub fn run(command: KernelCommand) -> Result<u8> {
     let setup = Setup::new()?;
     match command {
         KernelCommand::Fetch { kernels, archs, refresh } => fetch(setup, &kernels, &archs, refresh),
-        KernelCommand::Build { kernels, archs, config, build } => {
+        KernelCommand::Build { kernels, archs, config, build, dry_run } => {
             let setup = setup.with_jobs(build.jobs);
-            self::build(&setup, &kernels, &archs, &config, &build)
+            let specs = built_specs(&kernels, &config, &build)?;
+            let archs = if archs.is_empty() { vec![Arch::host()?] } else { archs };
+            if dry_run { dry_build(&setup, &specs, &archs) } else { self::build(&setup, &specs, &archs) }
         }
         KernelCommand::List => print(&list(&setup.resources.cache)?),
         KernelCommand::Info { kernel, arch, files } => print(&info(&find(&setup, &kernel, arch, files)?)),
@@ -43,23 +45,33 @@ fn find(setup: &Setup, text: &str, arch: Option<Arch>, files: KernelFiles) -> Re
     }
 }
 
-/// Builds, and says what came of it. What is no source is refused before anything is built.
-fn build(
-    setup: &Setup,
-    sources: &[String],
-    archs: &[Arch],
-    config: &[PathBuf],
-    how: &BuildFlags,
-) -> Result<u8> {
-    let archs = if archs.is_empty() { vec![Arch::host()?] } else { archs.to_vec() };
+/// What is no source is refused before anything is built.
+fn built_specs(sources: &[String], config: &[PathBuf], how: &BuildFlags) -> Result<Vec<KernelSpec>> {
     let source = |text: &String| {
         let source: SourceSpec = text.parse()?;
         let recipe = Recipe { base: how.base, fragments: config.to_vec(), toolchain: how.toolchain };
         Ok(KernelSpec::Source { source, recipe })
     };
-    let specs = sources.iter().map(source).collect::<Result<Vec<KernelSpec>>>()?;
-    for spec in &specs {
-        for &arch in &archs {
+    sources.iter().map(source).collect()
+}
+
+/// Proves configs.
+fn dry_build(setup: &Setup, specs: &[KernelSpec], archs: &[Arch]) -> Result<u8> {
+    let resources = &setup.resources;
+    resources.cancel.on_signals()?;
+    let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
+    for spec in specs {
+        for &arch in archs {
+            print(&kernel::dry_build(spec, arch, cache, sources, &mut plain_progress(), cancel)?)?;
+        }
+    }
+    Ok(exit::PASSED)
+}
+
+/// Builds, and says what came of it.
+fn build(setup: &Setup, specs: &[KernelSpec], archs: &[Arch]) -> Result<u8> {
+    for spec in specs {
+        for &arch in archs {
             let started = Instant::now();
             let kernel = acquire(setup, spec, arch)?;
             let facts = &kernel.facts;

@@ -180,12 +180,27 @@ pub fn acquire(
             file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, progress)
         }
         KernelSpec::Source { source, recipe } => {
-            build::acquire(spec, source, recipe, arch, cache, sources, progress, cancel).map_err(|e| match e
-                .fault()
-            {
-                crate::error::Fault::Interrupted => e,
-                _ => e.context(format_args!("kernel {spec}")),
-            })
+            build::acquire(spec, source, recipe, arch, cache, sources, progress, cancel)
         }
+    }
+}
+
+/// What building a kernel would be: its config is made and proved, and nothing is built.
+///
+/// # Errors
+/// As [`acquire`], for what shows so early; the caller's for a kernel that is not built.
+pub fn dry_build(
+    spec: &KernelSpec,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &Cancel,
+) -> Result<String> {
+    match spec {
+        KernelSpec::Source { source, recipe } => {
+            build::dry_run(spec, source, recipe, arch, cache, sources, progress, cancel)
+        }
+        other => Err(crate::error::Error::caller(format!("{other} is not built"))),
     }
 }

@@ -40,6 +40,8 @@ pub struct TestProgsParser {
     summary: bool,
     /// Tests whose start is marked on the console, and that have no result.
     announced: VecDeque<String>,
+    /// How many there were.
+    marks: usize,
     /// What the watchdog said last: which test, after how long, and whether it killed it.
     watchdog: Option<(String, u32, bool)>,
     caught: Option<i32>,
@@ -102,6 +104,7 @@ impl TestProgsParser {
             counted: Summary::default(),
             summary: false,
             announced: VecDeque::new(),
+            marks: 0,
             watchdog: None,
             caught: None,
             blocked: BTreeMap::new(),
@@ -393,6 +396,10 @@ impl OutputParser for TestProgsParser {
 
     fn marked(&mut self, at: Duration, name: &str) -> Vec<TestEvent> {
         let mut out = Vec::new();
+        self.marks += 1;
+        if self.marks > self.limits.cases {
+            return out;
+        }
         let name = self.tidy(name);
         if self.announced.len() >= self.limits.open {
             self.announced.pop_front();

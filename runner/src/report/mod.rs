@@ -35,7 +35,7 @@ pub(crate) mod whole;
 pub use verdict::{bisect_code, cell_code, verdict};
 
 use crate::error::{Error, Result};
-use crate::event::{CellEnd, CellReport, Event, Splat};
+use crate::event::{CellEnd, CellReport, Event, Phase, Splat};
 
 /// Takes every event of a run, in order.
 pub trait Reporter: Send {
@@ -115,6 +115,10 @@ pub fn trouble(cell: &CellReport) -> Option<String> {
     match &cell.end {
         CellEnd::Completed => None,
         CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
+        // One that could not be built, or lacks what it needs, was never booted; the reason says it.
+        CellEnd::Unbootable { reason, .. } if cell.times.iter().all(|time| time.phase != Phase::Boot) => {
+            Some(reason.clone())
+        }
         CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
         CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
         CellEnd::Usage { reason } => Some(reason.clone()),

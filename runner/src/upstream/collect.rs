@@ -1,7 +1,7 @@
 //! What of a build goes to the guest: test_progs, the objects and files that tests open, and a list of the tests.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,14 @@ pub(super) struct Collected {
 ///
 /// # Errors
 /// The host's: no space. The kernel's: something that was built is not there.
-pub(super) fn collect(finished: &Finished, tree: &Path, into: &Path) -> Result<()> {
+pub(super) fn collect(finished: &Finished, tree: &Path, libraries: &[PathBuf], into: &Path) -> Result<()> {
     let (from, share) = (tree.join(SELFTESTS), into.join(SHARE));
     fs::create_dir_all(&share).host(format!("make {}", share.display()))?;
     place::place(&from.join(PROGRAM), &share.join(PROGRAM))?;
+    for library in libraries {
+        let name = library.file_name().unwrap_or_default();
+        place::place(library, &share.join("lib").join(name))?;
+    }
     for program in &finished.selection.programs {
         let object = format!("{program}.bpf.o");
         if from.join(&object).is_file() {
@@ -144,8 +148,13 @@ mod tests {
         };
         let broken = ["b", "c.test"].map(String::from).into();
         let into = dir.path().join("entry");
-        collect(&Finished { steps: 1, broken, selection }, &dir.path().join("tree"), &into).unwrap();
-        for name in ["test_progs", "a.bpf.o", "sign-file", "progs/dump_x.c", "progs/dump_y.c"] {
+        let library = dir.path().join("libc.so.6");
+        fs::write(&library, "C").unwrap();
+        let finished = Finished { steps: 1, broken, selection };
+        collect(&finished, &dir.path().join("tree"), &[library], &into).unwrap();
+        for name in
+            ["lib/libc.so.6", "test_progs", "a.bpf.o", "sign-file", "progs/dump_x.c", "progs/dump_y.c"]
+        {
             assert!(into.join(SHARE).join(name).is_file(), "{name}");
         }
         assert!(!into.join(SHARE).join("unused.bpf.o").exists());

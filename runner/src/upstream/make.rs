@@ -113,6 +113,10 @@ impl Make<'_> {
             let _ = reader.join();
         }
         made.succeeded = group.wait(cancel)?.success();
+        if made.succeeded && made.steps > 0 {
+            let (what, done) = (self.what.to_owned(), made.steps);
+            progress(Progress::Steps { what, done, total: done, current: String::new() });
+        }
         match made.lines.iter().find(|line| line.contains("No space left on device")) {
             Some(line) if !made.succeeded => Err(Error::host(format!("{}: {line}", self.what))
                 .hint("`kvet kernel prune` makes room; KVET_CACHE moves the cache to another disk")),
@@ -123,8 +127,8 @@ impl Make<'_> {
     fn count(&self, line: &str, made: &mut Made, progress: &mut dyn FnMut(Progress)) {
         if is_step(line) {
             made.steps += 1;
-            // An estimate that was too low is not exceeded: 105 of 100 helps nobody.
-            let total = if self.expected == 0 { 0 } else { self.expected.max(made.steps) };
+            // An estimate that was too low is not exceeded, and the end is told once.
+            let total = if self.expected == 0 { 0 } else { self.expected.max(made.steps + 1) };
             progress(Progress::Steps {
                 what: self.what.to_owned(),
                 done: made.steps,
@@ -244,10 +248,13 @@ mod tests {
         let mut told = Vec::new();
         let made = make(dir.path(), &log, &variables).run(&mut |p| told.push(p), &cancel).unwrap();
         assert!(made.succeeded && made.steps == 1);
-        assert_eq!(
-            told,
-            [Progress::Steps { what: "building".into(), done: 1, total: 1, current: "x.o".into() }]
-        );
+        let steps = |total, current: &str| Progress::Steps {
+            what: "building".into(),
+            done: 1,
+            total,
+            current: current.into(),
+        };
+        assert_eq!(told, [steps(2, "x.o"), steps(1, "")]);
         let log_text = std::fs::read_to_string(&log).unwrap();
         assert!(log_text.starts_with("make -j") && log_text.contains("me you"), "{log_text}");
         let variables = [("END".to_owned(), "1".to_owned())].into();

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Makefile {
     variables: BTreeMap<String, Vec<String>>,
+    /// What single test objects need, by the object's name.
+    needs: BTreeMap<String, Vec<String>>,
 }
 
 impl Makefile {
@@ -18,6 +20,12 @@ impl Makefile {
             // Indented lines are recipes; `define` bodies hold assignments with `$$`, which are templates.
             if line.starts_with(['\t', ' ', '#']) {
                 continue;
+            }
+            if let Some((target, needs)) =
+                line.split_once(':').filter(|(target, _)| target.ends_with(".test.o"))
+            {
+                let target = target.rsplit('/').next().unwrap_or_default().to_owned();
+                makefile.needs.entry(target).or_default().extend(split(needs));
             }
             let Some((name, value)) = line.split_once('=') else { continue };
             let name = name.trim_end_matches([':', '?', '+', ' ', '\t']);
@@ -32,6 +40,11 @@ impl Makefile {
             }
         }
         makefile
+    }
+
+    /// What a rule of its own says that a test's object needs.
+    pub fn needs_of(&self, object: &str) -> &[String] {
+        self.needs.get(object).map_or(&[], Vec::as_slice)
     }
 
     /// The words of a variable; none where it is not set.
@@ -89,12 +102,14 @@ mod tests {
     fn lists_are_read_and_templates_are_not() {
         let text = "A := one.c two.c \\\n\tthree.c # said why\nB += x\nA := later\n\tA = recipe\n\
                     s.skel.h-deps := a.bpf.o b.bpf.o\nEXTRA := $(OUTPUT)/x $(wildcard p/*.c q/*.c) \\\n  y.sh\n\
-                    $(1)_T := $$(A)\nempty :=\nempty := now\n%.o: C = t\n";
+                    $(1)_T := $$(A)\nempty :=\nempty := now\n%.o: C = t\n\
+                    $(OUT)/x.test.o: $(TOOL) $(OUT)/data.bpf.o\n";
         let makefile = Makefile::parse(text);
         assert_eq!(makefile.words("A"), ["one.c", "two.c", "three.c"]);
         assert_eq!(makefile.words("s.skel.h-deps"), ["a.bpf.o", "b.bpf.o"]);
         assert_eq!(makefile.words("EXTRA"), ["$(OUTPUT)/x", "$(wildcard p/*.c q/*.c)", "y.sh"]);
         assert_eq!(makefile.words("empty"), ["now"]);
+        assert_eq!(makefile.needs_of("x.test.o"), ["$(TOOL)", "$(OUT)/data.bpf.o"]);
         assert_eq!(makefile.words("B"), ["x"]);
         assert!(makefile.words("$(1)_T").is_empty() && makefile.words("C").is_empty());
     }

@@ -26,6 +26,8 @@ pub struct Manifest {
     pub make: BTreeMap<String, String>,
     /// Packages that the guest's programs are compiled and linked against.
     pub sysroot: Vec<String>,
+    /// Files of the sysroot that go to the guest; `{loader}` is replaced.
+    pub libraries: Vec<String>,
     /// The compiler of BPF programs.
     pub clang: ClangSpec,
 }

@@ -35,7 +35,7 @@ use make::{Made, Make};
 use manifest::{Manifest, Slices};
 use select::{SELFTESTS, Selection, Tree};
 use sysroot::Sysroot;
-use toolchain::{Toolchain, srcarch, triplet};
+use toolchain::{Toolchain, loader, srcarch, triplet};
 
 /// The program that is built.
 pub const PROGRAM: &str = "test_progs";
@@ -215,7 +215,7 @@ impl<'a> Build<'a> {
 
     fn ensure(mut self, progress: &mut dyn FnMut(Progress)) -> Result<BuiltSuite> {
         let cancel = self.means.cancel;
-        let selection = self.tree.select(&self.tests, &BTreeSet::new(), &self.request.manifest.copy)?;
+        let selection = self.select(&BTreeSet::new())?;
         let id = self.id(&place::hashes(&selection.files, cancel)?);
         let mut steps = 0;
         let (this, means) = (&self, self.means);
@@ -223,7 +223,7 @@ impl<'a> Build<'a> {
             let shop = this.workshop(progress)?;
             let made = this.build(&shop, selection.clone(), progress)?;
             steps = made.steps;
-            collect::collect(&made, &shop.dir.join("tree"), into)
+            collect::collect(&made, &shop.dir.join("tree"), &this.libraries(), into)
         })?;
         let collected = collect::read(&entry.dir)?;
         self.notes.extend(collected.notes);
@@ -241,7 +241,7 @@ impl<'a> Build<'a> {
     }
 
     fn foresee(&self) -> Result<Foreseen> {
-        let selection = self.tree.select(&self.tests, &BTreeSet::new(), &self.request.manifest.copy)?;
+        let selection = self.select(&BTreeSet::new())?;
         let id = self.id(&place::hashes(&selection.files, self.means.cancel)?);
         let found = self.means.cache.suite(&id)?;
         let mut text = format!("selftests  {} ({})\n", self.spec, self.source.version);
@@ -261,11 +261,17 @@ impl<'a> Build<'a> {
     fn id(&self, hashes: &BTreeMap<String, Sha256Hex>) -> String {
         let mut text = format!("{FORMAT}\n{}\n{}\n", self.kernel.arch, self.btf.sha256);
         text += &format!("{:?}\n{:?}\n{}\n", self.toolchain, self.request.manifest.make, self.sysroot.id);
+        text += &format!("{:?}\n", self.request.manifest.libraries);
         text += &format!("{:?} {}\n", self.tests, self.request.slices.tolerant());
         for (name, hash) in hashes {
             text += &format!("{name} {hash}\n");
         }
         format!("upstream-{}-{}-{}", self.source.version, self.kernel.arch, short(&text))
+    }
+
+    fn select(&self, broken: &BTreeSet<String>) -> Result<Selection> {
+        let Request { manifest, slices, .. } = self.request;
+        self.tree.select(&self.tests, broken, slices.tolerant(), &manifest.copy)
     }
 
     /// The folder to build in: the same for every state of a source.
@@ -304,7 +310,10 @@ impl<'a> Build<'a> {
         let outcome = self.rounds(shop, &mut selection, progress);
         // After an error or a cancel, make has removed what was half made.
         fs::remove_file(&under_way).host(format!("remove {}", under_way.display()))?;
-        outcome.map(|(steps, broken)| Finished { steps, broken, selection })
+        outcome.map(|(steps, mut broken)| {
+            broken.extend(selection.lost.clone());
+            Finished { steps, broken, selection }
+        })
     }
 
     fn rounds(
@@ -328,7 +337,7 @@ impl<'a> Build<'a> {
                 Some(found) if !found.is_empty() => broken.extend(found),
                 _ => return Err(self.does_not_build(&made)),
             }
-            *selection = self.tree.select(&self.tests, &broken, &self.request.manifest.copy)?;
+            *selection = self.select(&broken)?;
         }
         Err(Error::kernel(format!(
             "even without {} programs that do not compile they do not build",
@@ -369,6 +378,13 @@ impl<'a> Build<'a> {
         make.run(progress, cancel)
     }
 
+    /// Files that go to the guest with the program.
+    fn libraries(&self) -> Vec<PathBuf> {
+        let dir = self.sysroot.root.join("usr/lib").join(triplet(self.kernel.arch));
+        let names = self.request.manifest.libraries.iter();
+        names.map(|name| dir.join(name.replace("{loader}", loader(self.kernel.arch)))).collect()
+    }
+
     /// Variables for make: those of the manifest, and those that cut the Makefile's lists down.
     fn variables(&self, shop: &Path, selection: &Selection) -> BTreeMap<String, String> {
         let replace = [
@@ -376,6 +392,8 @@ impl<'a> Build<'a> {
             ("{gap}", self.sysroot.gap().display().to_string()),
             ("{triplet}", triplet(self.kernel.arch).to_owned()),
             ("{clang}", self.toolchain.clang.clone()),
+            ("{tests}", kvet_wire::paths::TESTS.to_owned()),
+            ("{loader}", loader(self.kernel.arch).to_owned()),
             ("{arch}", self.kernel.arch.name().to_owned()),
         ];
         let fill =

@@ -37,8 +37,8 @@ pub(super) struct Selection {
     pub runs_bpftool: bool,
     /// Every file to copy, relative to the top of the tree, and where it really is.
     pub files: BTreeMap<String, PathBuf>,
-    /// Per test, the programs it uses: without one of them, it cannot be built.
-    pub uses: BTreeMap<String, BTreeSet<String>>,
+    /// Tests that were left out because the source lacks a program of theirs, as `name.test`.
+    pub lost: BTreeSet<String>,
 }
 
 /// The selftests of a source tree.
@@ -80,7 +80,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Finds everything that building `tests` takes, without the programs in `broken`, and without the tests that use one
-    /// of those.
+    /// of those. `tolerant`: also without tests that name what is not there.
     ///
     /// # Errors
     /// The caller's: something that the sources name is not there. The host's: files cannot be read. Interrupted.
@@ -88,6 +88,7 @@ impl<'a> Tree<'a> {
         &self,
         tests: &BTreeSet<String>,
         broken: &BTreeSet<String>,
+        tolerant: bool,
         copy: &[String],
     ) -> Result<Selection> {
         let bpf = self.root.join(SELFTESTS);
@@ -103,14 +104,21 @@ impl<'a> Tree<'a> {
             self.cancel.check()?;
             let mut uses = Uses::default();
             self.follow(&bpf.join(format!("prog_tests/{test}.c")), &mut uses)?;
-            let needs = self.programs(&uses, &progs, test)?;
+            // What the Makefile says besides: `resolve_btfids.test.o: btf_data.bpf.o`.
+            uses.strings.extend(self.makefile.needs_of(&format!("{test}.test.o")).iter().cloned());
+            let needs = match self.programs(&uses, &progs, test) {
+                Err(_) if tolerant => {
+                    selection.lost.insert(format!("{test}.test"));
+                    continue;
+                }
+                needs => needs?,
+            };
             if needs.iter().any(|program| broken.contains(program))
                 || broken.contains(&format!("{test}.test"))
             {
                 continue;
             }
-            selection.programs.extend(needs.iter().cloned());
-            selection.uses.insert(test.clone(), needs);
+            selection.programs.extend(needs);
             selection.tests.insert(test.clone());
             strings.extend(uses.strings);
             skeletons.extend(uses.skeletons);
@@ -118,6 +126,14 @@ impl<'a> Tree<'a> {
         selection.programs.extend(self.programs(&shared, &progs, "the helpers")?);
         strings.extend(shared.strings);
         skeletons.extend(shared.skeletons);
+        for extra in self.extras(&strings) {
+            let source = extra.strip_prefix("$(OUTPUT)/").map(|name| bpf.join(format!("{name}.c")));
+            if let Some(source) = source.filter(|source| source.is_file()) {
+                let mut uses = Uses::default();
+                self.follow(&source, &mut uses)?;
+                selection.programs.extend(self.programs(&uses, &progs, &extra)?);
+            }
+        }
         self.with_included_programs(&mut selection.programs, &progs)?;
         self.lists(&mut selection, &skeletons, &strings);
         self.files(&mut selection, copy)?;
@@ -175,11 +191,16 @@ impl<'a> Tree<'a> {
                 )));
             }
         }
+        let pasted = uses.strings.contains(".bpf.o");
         let composed = uses.strings.iter().any(|text| text.contains("%s.bpf.o"));
         for text in &uses.strings {
             let name = text.rsplit('/').next().unwrap_or_default();
             let stem = [".bpf.o", ".bpf.linked3.o", ".o"].iter().find_map(|end| name.strip_suffix(end));
             // Where names are put together at run time, each that could be one is taken for one.
+            // "btf__core_reloc_" #name ".bpf.o": put together by the preprocessor.
+            if pasted && text.len() > 4 && text.ends_with('_') {
+                needs.extend(progs.iter().filter(|program| program.starts_with(text.as_str())).cloned());
+            }
             needs.extend(
                 stem.or(composed.then_some(name)).filter(|stem| progs.contains(*stem)).map(str::to_owned),
             );

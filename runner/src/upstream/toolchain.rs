@@ -29,6 +29,14 @@ pub(super) fn triplet(arch: Arch) -> &'static str {
     }
 }
 
+/// The dynamic loader of an architecture's C library.
+pub(super) fn loader(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "ld-linux-x86-64.so.2",
+        Arch::Arm64 => "ld-linux-aarch64.so.1",
+    }
+}
+
 /// The kernel's name for an architecture's folder.
 pub(super) fn srcarch(arch: Arch) -> &'static str {
     match arch {

@@ -8,8 +8,10 @@ use kvet::cancel::Cancel;
 use kvet::cell::watch::{Watch, Watched};
 use kvet::event::{Accel, Event, Outcome};
 use kvet::guest::Session;
+use kvet::parse::OutputParser;
 use kvet::parse::ktap::KtapParser;
 use kvet::parse::splat::{Allowlist, Patterns, Scanner};
+use kvet::parse::test_progs::TestProgsParser;
 use kvet::plan::Limits;
 use kvet::vm::Vm;
 use kvet::vm::machine::Machine;
@@ -23,6 +25,7 @@ pub struct Scenario {
     script: String,
     pub limits: Limits,
     pub cancel: Cancel,
+    parser: Box<dyn OutputParser>,
 }
 
 /// What came out.
@@ -38,8 +41,15 @@ pub struct Played {
 impl Scenario {
     /// The commands of a script; see fake-qemu for what they can use.
     pub fn new(script: &str) -> Self {
+        let parser = Box::new(KtapParser::new("fake"));
         let limits = Limits { boot: LONG, test: LONG, cell: LONG * 2, silence: LONG };
-        Self { script: script.to_owned(), limits, cancel: Cancel::new().unwrap() }
+        Self { script: script.to_owned(), limits, cancel: Cancel::new().unwrap(), parser }
+    }
+
+    /// The job prints as test_progs does.
+    pub fn test_progs(mut self) -> Self {
+        self.parser = Box::new(TestProgsParser::new("fake", true));
+        self
     }
 
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
@@ -75,9 +85,8 @@ impl Scenario {
         };
         let mut log = Vec::new();
         let mut session = Session::new(vm, &mut log);
-        let parser = Box::new(KtapParser::new("fake"));
         let begun = Instant::now();
-        let watch = Watch::new(0, job(), self.limits, parser, scanner(), &mut emit);
+        let watch = Watch::new(0, job(), self.limits, self.parser, scanner(), &mut emit);
         let watched = watch.run(&mut session);
         session.end().unwrap();
         let wall = begun.elapsed();

@@ -239,7 +239,10 @@ impl Log {
         } else if self.kept.back().is_some_and(|last| !is_step(last)) {
             self.kept.push_back(line.to_string());
         }
-        writeln!(self.file, "{line}").map_err(|e| space::explain(e, &self.path, "write"))
+        // At once: its time tells when a build that was killed was last alive.
+        writeln!(self.file, "{line}")
+            .and_then(|()| self.file.flush())
+            .map_err(|e| space::explain(e, &self.path, "write"))
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -259,9 +262,16 @@ fn step(line: &str) -> Option<(bool, String)> {
     Some((object, if object { file.to_string() } else { format!("{tool} {file}") }))
 }
 
-/// Removes what a build that was killed may have left half written: kbuild notes how an object was made (`.x.o.cmd`) after
-/// the object is complete, so one that is younger than its note, or has none, is not to be trusted.
-pub(super) fn remove_unfinished(out: &Path, cancel: &Cancel) -> Result<u64> {
+/// How long before a build's last sign of life something may have been begun that was not finished.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+
+/// Removes what a build that was killed may have left half written. Kbuild notes how a file was made (`.x.o.cmd`) after the file
+/// is complete: one that is younger than its note is not to be trusted, nor is an object without any. What the tools' own build
+/// makes without notes goes if it was made in the last moments; everything depends on it and would be compiled again.
+pub(super) fn remove_unfinished(out: &Path, log: &Path, cancel: &Cancel) -> Result<u64> {
+    let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    let last = modified(log).and_then(|time| time.checked_sub(LAST_MOMENTS));
+    let tools = out.join("tools");
     let mut removed = 0;
     let mut open = vec![out.to_path_buf()];
     while let Some(dir) = open.pop() {
@@ -269,17 +279,27 @@ pub(super) fn remove_unfinished(out: &Path, cancel: &Cancel) -> Result<u64> {
         for entry in std::fs::read_dir(&dir).host(format_args!("read {}", dir.display()))? {
             let entry = entry.host(format_args!("read {}", dir.display()))?;
             let kind = entry.file_type().host(format_args!("read {}", dir.display()))?;
-            let path = entry.path();
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             if kind.is_dir() {
                 open.push(path);
-            } else if kind.is_file() && path.extension().is_some_and(|e| e == "o" || e == "a") {
-                let name = entry.file_name();
-                let note = dir.join(format!(".{}.cmd", name.to_string_lossy()));
-                let modified = |p: &Path| p.metadata().and_then(|m| m.modified()).ok();
-                if modified(&note) < modified(&path) {
-                    std::fs::remove_file(&path).host(format_args!("remove {}", path.display()))?;
-                    removed += 1;
+                continue;
+            }
+            // What kbuild links in between has no notes, and is made again every time.
+            if !kind.is_file() || name.starts_with(".tmp_vmlinux") || name.ends_with(".cmd") {
+                continue;
+            }
+            let note = modified(&dir.join(format!(".{name}.cmd")));
+            let doubtful = match note {
+                Some(note) => modified(&path) > Some(note),
+                None if path.starts_with(&tools) => {
+                    let program = !name.contains('.') || name.ends_with(".a");
+                    program && last.is_some() && modified(&path) >= last
                 }
+                None => name.ends_with(".o"),
+            };
+            if doubtful {
+                std::fs::remove_file(&path).host(format_args!("remove {}", path.display()))?;
+                removed += 1;
             }
         }
     }
@@ -402,8 +422,18 @@ mod tests {
         at("k/.half.o.cmd", 10);
         at("k/first.o", 5);
         at("k/source.c", 5);
-        assert_eq!(remove_unfinished(world.dir.path(), &world.cancel).unwrap(), 2);
+        at("vmlinux", 4);
+        at(".vmlinux.cmd", 90);
+        at(".tmp_vmlinux1.o", 4);
+        at("tools/objtool/libsubcmd.a", 60);
+        at("tools/objtool/objtool", 4);
+        at("build.log", 1);
+        let log = world.dir.path().join("build.log");
+        assert_eq!(remove_unfinished(world.dir.path(), &log, &world.cancel).unwrap(), 4);
         let left = |name: &str| world.dir.path().join(name).exists();
-        assert!(left("k/whole.o") && left("k/source.c") && !left("k/half.o") && !left("k/first.o"));
+        assert!(left("k/whole.o") && left("k/source.c") && left("tools/objtool/libsubcmd.a"));
+        assert!(
+            !left("k/half.o") && !left("k/first.o") && !left("vmlinux") && !left("tools/objtool/objtool")
+        );
     }
 }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Fault, IoContext, Result};
 use crate::spec::arch::{ArchFacts, BuildFacts};
 use crate::spec::home::Home;
 
@@ -100,6 +100,45 @@ pub(super) fn acquire(
     progress: &mut dyn FnMut(Progress),
     cancel: &Cancel,
 ) -> Result<Kernel> {
+    let work = begin(spec, source, recipe, arch, cache, sources, progress, cancel)?;
+    work.acquire(progress).map_err(|e| named(e, spec))
+}
+
+/// Makes and proves the config, builds nothing, and says what a build would be.
+#[expect(clippy::too_many_arguments, reason = "the same as `acquire`, with the spec taken apart")]
+pub(super) fn dry_run(
+    spec: &KernelSpec,
+    source: &SourceSpec,
+    recipe: &Recipe,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &Cancel,
+) -> Result<String> {
+    let work = begin(spec, source, recipe, arch, cache, sources, progress, cancel)?;
+    work.dry_run().map_err(|e| named(e, spec))
+}
+
+fn named(e: Error, spec: &KernelSpec) -> Error {
+    match e.fault() {
+        Fault::Interrupted => e,
+        _ => e.context(format_args!("kernel {spec}")),
+    }
+}
+
+/// Everything that is needed before a build folder is touched.
+#[expect(clippy::too_many_arguments, reason = "the same as `acquire`, with the spec taken apart")]
+fn begin<'a>(
+    spec: &'a KernelSpec,
+    source: &'a SourceSpec,
+    recipe: &'a Recipe,
+    arch: Arch,
+    cache: &'a Cache,
+    sources: &Sources,
+    progress: &mut dyn FnMut(Progress),
+    cancel: &'a Cancel,
+) -> Result<Work<'a>> {
     let workshop = sources.workshop()?;
     let facts = ArchFacts::load(&workshop.home, arch)?.build;
     recipe.check(&workshop.home)?;
@@ -108,8 +147,7 @@ pub(super) fn acquire(
     check_tree(&tree, &facts)?;
     let merged = merge::merge(recipe.fragments(&workshop.home, arch, &tree.path)?, tree.version)?;
     let jobs = workshop.jobs;
-    let work = Work { spec, source, recipe, arch, tree, facts, merged, tools, cache, jobs, cancel };
-    work.acquire(progress)
+    Ok(Work { spec, source, recipe, arch, tree, facts, merged, tools, cache, jobs, cancel })
 }
 
 /// Whether a build could begin, as far as that shows without a source being fetched.
@@ -295,7 +333,7 @@ impl Work<'_> {
         if record.complete {
             record.complete = false;
         } else {
-            let removed = remove_unfinished(&dir.join("out"), self.cancel)?;
+            let removed = remove_unfinished(&dir.join("out"), &dir.join("build.log"), self.cancel)?;
             let left = match removed {
                 0 => String::new(),
                 n => format!("; {n} unfinished files removed"),
@@ -306,22 +344,51 @@ impl Work<'_> {
         Ok(record)
     }
 
+    fn dry_run(&self) -> Result<String> {
+        let scratch = self.cache.scratch()?;
+        let out = scratch.path().join("out");
+        fs::create_dir(&out).map_err(|e| space::explain(e, &out, "make"))?;
+        let make = self.kbuild(&out);
+        let config = self.configure(&make, scratch.path())?;
+        let plan = self.facts.plan(|option| config.is_builtin(option))?;
+        let out = self.cache.entry_dir(Kind::Builds, &self.folder()).join("out");
+        let command = self.kbuild(&out).command(&[&plan.target]);
+        let words: Vec<String> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        Ok(format!(
+            "{} {}: {} options asked for, all of them granted; {} set in all\n  {}\n  {}\n",
+            self.tree.version,
+            self.arch,
+            self.merged.requests.len(),
+            config.len(),
+            self.tools.version,
+            crate::quote::command(&words),
+        ))
+    }
+
+    /// kbuild for this source, into a folder with a log beside it.
+    fn kbuild<'b>(&'b self, out: &'b Path) -> Make<'b> {
+        let mut arguments = vec![format!("ARCH={}", self.arch)];
+        arguments.extend(self.tools.arguments.iter().cloned());
+        Make {
+            program: &self.tools.make,
+            tree: &self.tree.path,
+            out,
+            arguments,
+            jobs: self.jobs,
+            log: out.with_file_name("build.log"),
+            cancel: self.cancel,
+        }
+    }
+
     /// Configures and builds. Gives what there is to publish.
     fn make(&self, dir: &Path, record: &mut Record, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
         let started = Instant::now();
         let out = dir.join("out");
         let log = dir.join("build.log");
-        let mut arguments = vec![format!("ARCH={}", self.arch)];
-        arguments.extend(self.tools.arguments.iter().cloned());
-        let make = Make {
-            program: &self.tools.make,
-            tree: &self.tree.path,
-            out: &out,
-            arguments,
-            jobs: self.jobs,
-            log: log.clone(),
-            cancel: self.cancel,
-        };
+        let make = self.kbuild(&out);
         begin_log(&log, &make)?;
         progress(Progress::BuildLog(log));
         let config = self.configure(&make, dir)?;

@@ -113,7 +113,7 @@ fn origin(built: &BuiltFacts) -> String {
         [] => String::new(),
         fragments => format!(" with {}", fragments.join(", ")),
     };
-    format!("built from {what}{extra} by {}", built.toolchain)
+    format!("{what}{extra}, built by {}", built.toolchain)
 }
 
 /// A guest needs no debug information; BTF is no part of it.
@@ -140,18 +140,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn install_modules(work: &Work<'_>, made: &Made, root: &Path, modules: &Path) -> Result<u64> {
     fs::create_dir_all(modules).map_err(|e| space::explain(e, modules, "make"))?;
     if made.modules {
-        let make = super::make::Make {
-            program: &work.tools.make,
-            tree: &work.tree.path,
-            out: &made.out,
-            arguments: [format!("ARCH={}", work.arch)]
-                .into_iter()
-                .chain(work.tools.arguments.clone())
-                .collect(),
-            jobs: work.jobs,
-            log: made.out.with_file_name("build.log"),
-            cancel: work.cancel,
-        };
+        let make = work.kbuild(&made.out);
         let mut command = make.command(&["modules_install"]);
         // kvet has an index of its own, and depmod may not be installed.
         command.env("INSTALL_MOD_PATH", root).env("INSTALL_MOD_STRIP", "1").env("DEPMOD", "true");

@@ -339,6 +339,8 @@ fn whatever_comes_memory_is_bounded_and_nothing_panics() {
     assert!(cases.iter().all(|c| c.name.len() < 600 && c.message.len() < 2000));
     assert!(cases.iter().map(|c| c.detail.len()).sum::<usize>() < 8192 + 52 * 70);
     assert!(cases.iter().any(|c| c.name == "too many tests"));
+    let starts = events.iter().filter(|e| matches!(e, TestEvent::Started { .. })).count();
+    assert!(starts <= 101, "{starts}");
     assert!(events.iter().filter(|e| matches!(e, TestEvent::Note(_))).count() <= 4);
 }
 

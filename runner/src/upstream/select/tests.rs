@@ -54,7 +54,7 @@ impl World {
 
     fn select_without(&self, tests: &[&str], broken: &[&str]) -> Result<Selection> {
         let tree = Tree::open(self.dir.path(), "arm64", &self.cancel).unwrap();
-        tree.select(&set(tests), &set(broken), &["tools/include".into()])
+        tree.select(&set(tests), &set(broken), false, &["tools/include".into()])
     }
 }
 
@@ -67,7 +67,6 @@ fn programs_are_found_by_skeleton_and_by_object_also_through_headers() {
     let world = World::new();
     let selection = world.select(&["plain"]).unwrap();
     assert_eq!(selection.programs, set(&["shared", "plain", "opened"]));
-    assert_eq!(selection.uses["plain"], set(&["plain", "opened"]));
     let bpf = |name: &str| selection.files.contains_key(&format!("{SELFTESTS}/{name}"));
     assert!(bpf("Makefile") && bpf("progs/plain.c") && bpf("progs/common.h") && bpf("prog_tests/near.h"));
     assert!(!bpf("progs/light.c") && !bpf("progs/p1.c"));
@@ -107,6 +106,8 @@ fn extra_files_come_when_a_string_names_them() {
         "prog_tests/dump.c",
         "e(\"dump_case_a\"); sprintf(x, \"%s.bpf.o\", y); r(\"tools/sbin/bpftool\");",
     );
+    world.write("prog_tests/pasted.c", "f(\"dump_case_\" #name \".bpf.o\");");
+    assert_eq!(world.select(&["pasted"]).unwrap().programs, set(&["shared", "dump_case_a"]));
     let selection = world.select(&["dump"]).unwrap();
     assert_eq!(selection.extras, ["$(wildcard progs/dump_case_*.c)"]);
     assert_eq!(selection.programs, set(&["shared", "dump_case_a"]));
@@ -154,6 +155,9 @@ fn what_is_not_there_is_named() {
     world.write("prog_tests/lost.c", "#include \"nowhere.skel.h\"\n");
     let e = world.select(&["lost"]).unwrap_err().to_string();
     assert!(e.contains("lost includes nowhere.skel.h"), "{e}");
+    let tree = Tree::open(world.dir.path(), "arm64", &world.cancel).unwrap();
+    let selection = tree.select(&set(&["lost", "plain"]), &set(&[]), true, &[]).unwrap();
+    assert_eq!((selection.tests, selection.lost), (set(&["plain"]), set(&["lost.test"])));
     let empty = tempfile::tempdir().unwrap();
     let e = Tree::open(empty.path(), "x86", &world.cancel).err().unwrap();
     assert!(e.to_string().contains("no selftests of BPF"), "{e}");

@@ -1,0 +1,86 @@
+//! Kernels built of the archive's source. Proving a config takes seconds, once the source is unpacked; building takes ten minutes on two
+//! quiet CPUs, and is for `make test-full`.
+
+use super::kvet_command::Kvet;
+
+fn dry<'a>(source: &'a str, rest: &[&'a str]) -> Kvet {
+    Kvet::new(["kernel", "build", "--dry-run", source]).args(rest)
+}
+
+#[test]
+fn every_option_of_our_config_is_granted_by_7_2() {
+    let ended = dry("debian-source:7.2", &["-a", "x86_64", "-a", "arm64"]).end().code(0);
+    let granted = ended.stdout.lines().filter(|line| line.contains("all of them granted")).count();
+    assert_eq!(granted, 2, "{}", ended.stdout);
+    assert!(ended.stdout.contains(" vmlinux\n") && ended.stdout.contains(" Image\n"), "{}", ended.stdout);
+    dry("debian-source:7.2", &["--config", "debug"]).end().code(0);
+}
+
+#[test]
+fn options_that_cannot_be_had_are_named_with_their_reasons() {
+    let fragment =
+        "CONFIG_BTRFS_FS_RUN_SANITY_TESTS=y\nCONFIG_NO_SUCH=y\n# CONFIG_HAVE_EBPF_JIT is not set\n";
+    let kvet =
+        dry("debian-source:7.2", &["-a", "x86_64", "--config", "./f.config"]).file("f.config", fragment);
+    let ended = kvet.end().code(2);
+    for said in [
+        "f.config:1): its dependencies are unmet: fs/btrfs/Kconfig:",
+        "BTRFS_FS (is n)",
+        "f.config:2): this release has no such option",
+        "f.config:3): it is y: ",
+    ] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn fragments_that_contradict_each_other_are_named_with_their_lines() {
+    let kvet = dry("debian-source:7.2", &["--config", "./f.config"]).file("f.config", "\nCONFIG_INET=n\n");
+    let ended = kvet.end().code(2);
+    assert!(
+        ended.stderr.contains("CONFIG_INET is y in ") && ended.stderr.contains("net.config:"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("f.config:2") && ended.stderr.contains("#@ override"), "{}", ended.stderr);
+}
+
+#[test]
+#[ignore = "unpacks three more sources, 6 GB"]
+fn every_option_of_our_config_is_granted_by_other_releases() {
+    for release in ["6.1", "6.12", "7.3"] {
+        dry(&format!("debian-source:{release}"), &["-a", "x86_64", "-a", "arm64"]).end().code(0);
+    }
+}
+
+/// Builds a kernel, runs the dynptr suite on it with nothing left out, and builds nothing the second time.
+fn built(source: &str, arch: &str, at_least: usize) {
+    let ended = Kvet::new(["run", "-k", source, "-a", arch, "--strict"]).end().code(0);
+    let cell = ended.cell();
+    assert!(cell.counts.passed >= at_least, "{:?}", cell.counts);
+    let first = cell.kernel.unwrap().built.unwrap();
+    assert!(first.btf.bytes > 0 && first.signature.len() == 64, "{first:?}");
+    let again = Kvet::new(["kernel", "build", source, "-a", arch]).end().code(0);
+    assert!(again.stdout.contains(&first.signature[..12]), "{}", again.stdout);
+    assert!(!again.stderr.contains("build log"), "nothing is built: {}", again.stderr);
+    let info = Kvet::new(["kernel", "info", source, "-a", arch]).end().code(0);
+    assert!(info.stdout.contains(&first.signature), "{}", info.stdout);
+}
+
+#[test]
+#[ignore = "builds a whole kernel"]
+fn a_built_7_2_passes_the_dynptr_suite() {
+    built("debian-source:7.2", "x86_64", 300);
+}
+
+#[test]
+#[ignore = "builds a whole kernel"]
+fn a_built_7_2_passes_the_dynptr_suite_on_arm64() {
+    built("debian-source:7.2", "arm64", 300);
+}
+
+#[test]
+#[ignore = "builds a whole kernel"]
+fn a_built_6_12_passes_the_dynptr_suite() {
+    built("debian-source:6.12", "x86_64", 207);
+}
