@@ -297,6 +297,22 @@ pub struct CellReport {
     pub boots: u32,
     /// Remarks that belong into the report ("KVM died early, TCG used").
     pub notes: Vec<String>,
+    /// Tests that failed and passed when they were run again (`--retries`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flaky: Vec<Flaky>,
+}
+
+/// A test that failed and passed when it was run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flaky {
+    /// Its name.
+    pub test: String,
+    /// Which run of it passed: 2 is the first one after the failure.
+    pub run: u32,
+    /// What the first run came to.
+    pub outcome: Outcome,
+    /// Its message.
+    pub message: String,
 }
 
 fn one() -> u32 {

@@ -218,7 +218,12 @@ impl Bisection<'_> {
         let signature = match self.lab.signature(subject) {
             Ok(signature) => signature,
             Err(error) if error.fault() == Fault::Kernel => {
-                return self.skip(subject, error.to_string(), started);
+                // What follows the first line is the compiler's, and is in the log of the build.
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                let named = format!("kernel {}: ", subject.kernel);
+                let reason = line.strip_prefix(&named).unwrap_or(line).to_owned();
+                return self.skip(subject, reason, started);
             }
             Err(error) => return Err(error),
         };

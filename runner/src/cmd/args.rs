@@ -71,6 +71,9 @@ Examples:
   kvet kernel build debian-source:7.2 --config debug the archive's source, with KASAN and lockdep
   kvet kernel build tar:linux-6.12.30.tar.xz         a tarball; a URL needs #sha256=… or #keyring=FILE";
 
+/// What `--resume` and `--log` mean where no folder is named.
+pub const NEWEST: &str = "newest";
+
 /// Vets kernels: fetches or builds them, boots them in QEMU, runs selftests over 9p and writes JUnit.
 #[derive(Debug, Parser)]
 #[command(name = "kvet", version, after_help = EXIT_CODES, max_term_width = 110)]
@@ -283,6 +286,12 @@ pub struct MatrixArgs {
     /// Start nothing more after a cell that failed
     #[arg(long)]
     pub fail_fast: bool,
+    /// Run each failing test again, in a guest of its own, up to N times: one that passes then is flaky
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub retries: Option<u16>,
+    /// With --retries: what a flaky test counts as
+    #[arg(long, value_enum, value_name = "VERDICT", default_value = "pass", requires = "retries")]
+    pub flaky: FlakyIs,
     /// Run one part of the matrix: 2/4 is the second of four
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
@@ -316,6 +325,15 @@ pub struct MatrixArgs {
     /// Show consoles and the jobs' output as they come
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What a flaky test counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FlakyIs {
+    /// It passes.
+    Pass,
+    /// It fails.
+    Fail,
 }
 
 /// A CI system that jobs can be printed for.
@@ -514,10 +532,10 @@ pub struct BisectArgs {
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
     /// Go on with a bisection that was stopped: its folder, or the newest one in results
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad", "log"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = ["good", "bad", "log"])]
     pub resume: Option<PathBuf>,
     /// Print the verdicts of a bisection, for --replay: its folder, or the newest one in results
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = ["good", "bad"])]
     pub log: Option<PathBuf>,
     /// Take the verdicts of this log for given
     #[arg(long, value_name = "FILE")]
@@ -632,6 +650,17 @@ mod tests {
             assert!(e.to_string().contains(expected), "{e}");
             assert_eq!(e.exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn a_bisection_needs_no_folder_to_go_on() {
+        for (flags, expected) in [(&["--resume"][..], NEWEST), (&["--resume", "x/y"], "x/y")] {
+            let cli = Cli::try_parse_from(["kvet", "bisect"].iter().chain(flags)).unwrap();
+            let Command::Bisect(args) = cli.command else { panic!() };
+            assert_eq!(args.resume.unwrap(), PathBuf::from(expected));
+        }
+        assert!(Cli::try_parse_from(["kvet", "bisect", "--log"]).is_ok());
+        assert!(Cli::try_parse_from(["kvet", "bisect", "-t", "x"]).is_err(), "the ends have to be named");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::bisect::answer::{self, Answer, Evidence};
 use crate::bisect::state::{State, Verdict, replay};
 use crate::bisect::{Bisection, Find, News, Search};
-use crate::cmd::args::{BisectArgs, Cli, Command};
+use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
 use crate::cmd::{Setup, print};
 use crate::error::{Error, Fault, IoContext, Result, exit};
 use crate::event::{CellReport, RunReport};
@@ -63,7 +63,7 @@ pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
 
 /// The folder that was named, or the newest one.
 fn found(named: &Path, output: &Path) -> Result<PathBuf> {
-    if !named.as_os_str().is_empty() {
+    if named != Path::new(NEWEST) {
         return Ok(named.to_owned());
     }
     let entries = std::fs::read_dir(output).given(format!("list {}", output.display()))?;
@@ -133,7 +133,7 @@ fn search(
         state.steps = State::keep(replay(&text, &file.display().to_string())?, scheme);
     }
     let search: &mut dyn Search = &mut *stage.search;
-    let mut seconds: Vec<f64> = state.steps.iter().filter(|s| s.runs > 0).map(|s| s.seconds).collect();
+    let mut seconds: Vec<f64> = state.steps.iter().map(|s| s.seconds).filter(|s| *s > 0.0).collect();
     let shown = state.clone();
     let mut bisection = Bisection {
         state,
@@ -164,7 +164,7 @@ fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
         }
         News::Begin(subject, None) => eprintln!("testing the end {}", one_line(&subject.shown)),
         News::Judged(step) => {
-            if step.runs > 0 {
+            if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
             eprintln!("{}", answer::step_line(step, 0, state));
