@@ -164,6 +164,13 @@ pub struct KernelFacts {
     pub built: Option<Box<BuiltFacts>>,
 }
 
+impl KernelFacts {
+    /// What is the same for the same kernel: of one that was built that of its config and code, else that of its image.
+    pub fn signature(&self) -> &str {
+        self.built.as_ref().map_or(&self.image_sha256, |built| &built.signature)
+    }
+}
+
 /// How a kernel was built.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuiltFacts {
@@ -290,6 +297,22 @@ pub struct CellReport {
     pub boots: u32,
     /// Remarks that belong into the report ("KVM died early, TCG used").
     pub notes: Vec<String>,
+    /// Tests that failed and passed when they were run again (`--retries`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flaky: Vec<Flaky>,
+}
+
+/// A test that failed and passed when it was run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flaky {
+    /// Its name.
+    pub test: String,
+    /// Which run of it passed: 2 is the first one after the failure.
+    pub run: u32,
+    /// What the first run came to.
+    pub outcome: Outcome,
+    /// Its message.
+    pub message: String,
 }
 
 fn one() -> u32 {

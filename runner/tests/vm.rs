@@ -5,6 +5,8 @@
 mod build;
 #[path = "vm/kvet.rs"]
 mod kvet_command;
+#[path = "vm/matrix.rs"]
+mod matrix;
 #[path = "vm/resume.rs"]
 mod resume;
 #[path = "vm/upstream.rs"]

@@ -10,6 +10,7 @@ use super::answer::{Answer, Commit};
 use super::{Next, Search, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::parse::clean::one_line;
+use crate::report::whole::write_whole;
 
 /// git's terms for the two sides.
 const OLDER: &str = "older";
@@ -35,7 +36,7 @@ impl Commits {
     /// revisions of `repository`; only commits that touch `paths` count, if any are given.
     ///
     /// # Errors
-    /// The caller's: no such repository, revision or path; the older end is no ancestor. The host's: git fails.
+    /// The caller's: no such repository, revision or path; the ends have no common history. The host's: git fails.
     pub fn begin(
         repository: &Path,
         scratch: &Path,
@@ -54,12 +55,10 @@ impl Commits {
                 repository.display()
             )));
         }
-        if !scratch.join("HEAD").is_file() {
-            // Bare: nothing is ever checked out here.
-            let mut clone = git(Path::new("."));
-            clone.args(["clone", "--quiet", "--bare", "--shared"]).arg(&repository).arg(scratch);
-            output(&mut clone, "clone the repository")?;
-        }
+        borrow(&repository, scratch)?;
+        // git wants some commit to be checked out, and remembers which.
+        let head = ["update-ref", "--no-deref", "HEAD", newer.as_str()];
+        output(git(scratch).args(head), "begin to bisect")?;
         let mut search = Self {
             repository,
             scratch: scratch.to_owned(),
@@ -86,13 +85,20 @@ impl Commits {
         command.arg("bisect").args(arguments);
         let done = command.output().host("run git bisect")?;
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        // 2: only commits are left that cannot be judged, which is an answer.
-        if done.status.success() || done.status.code() == Some(2) {
-            return Ok(text);
-        }
         let said = String::from_utf8_lossy(&done.stderr);
         let said = if said.trim().is_empty() { text.as_str() } else { &said };
-        Err(Error::host(format!("git bisect {}: {}", arguments.join(" "), one_line(said.trim()))))
+        let said = one_line(said.trim());
+        match done.status.code() {
+            // 2: only commits are left that cannot be judged, which is an answer.
+            Some(0 | 2) => Ok(text),
+            // The merge base of two branches is not what the older end is.
+            Some(3) => Err(Error::caller(said)
+                .hint("the two ends are on different branches; an older end that is an ancestor of the newer one helps")),
+            Some(4) => {
+                Err(Error::caller(format!("no commit between the two ends touches what --paths names: {said}")))
+            }
+            _ => Err(Error::host(format!("git bisect {}: {said}", arguments.join(" ")))),
+        }
     }
 
     /// How a commit is shown: its short hash and its subject.
@@ -225,11 +231,39 @@ pub fn resolve(repository: &Path, revision: &str) -> Result<String> {
     Err(Error::caller(format!("'{revision}' is no commit of {}", repository.display())))
 }
 
-/// git with nothing of the user's settings that changes what it says.
+/// Makes a bare repository that has every object of another one and nothing else of it. Each part can be done again: whoever
+/// was killed here goes on.
+fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
+    let ask = |what: &str| {
+        let mut command = git(repository);
+        command.args(["rev-parse", "--path-format=absolute", what]);
+        output(&mut command, "look at the repository").map(|text| text.trim().to_owned())
+    };
+    let common = PathBuf::from(ask("--git-common-dir")?);
+    let format = format!("--object-format={}", ask("--show-object-format")?);
+    let mut init = git(Path::new("/"));
+    init.args(["init", "--quiet", "--bare", "--template=", &format]).arg(scratch);
+    output(&mut init, "make a repository to bisect in")?;
+    let info = scratch.join("objects/info");
+    std::fs::create_dir_all(&info).host(format!("make {}", info.display()))?;
+    write_whole(&info.join("alternates"), format!("{}\n", common.join("objects").display()).as_bytes())?;
+    // Where the history of a shallow clone ends.
+    let shallow = common.join("shallow");
+    if shallow.is_file() {
+        let bytes = std::fs::read(&shallow).host(format!("read {}", shallow.display()))?;
+        write_whole(&scratch.join("shallow"), &bytes)?;
+    }
+    Ok(())
+}
+
+/// git with nothing of the user's settings that changes what it says. A Ctrl-C is not for it: each call is short, and half a
+/// call would look like trouble of the host.
 fn git(folder: &Path) -> Command {
+    use std::os::unix::process::CommandExt;
     let mut command = Command::new("git");
+    command.args(["-c", "log.showSignature=false", "-c", "core.hooksPath=/dev/null"]).process_group(0);
     command.arg("-C").arg(folder).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_PAGER", "cat");
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"] {
         command.env_remove(variable);
     }
     command.stdin(std::process::Stdio::null());
@@ -337,5 +371,21 @@ mod tests {
         assert_eq!(e.fault(), Fault::Caller);
         assert!(e.to_string().contains("'v6.12' is no commit of"), "{e}");
         assert!(begin("HEAD", "--help").to_string().contains("'--help' is no commit"));
+    }
+
+    #[test]
+    fn half_a_beginning_and_paths_that_nobody_touched() {
+        let repository = repository(4);
+        let scratch = tempfile::tempdir().unwrap();
+        // What a kvet leaves that was killed while it made the folder.
+        std::fs::create_dir_all(scratch.path().join("b/objects")).unwrap();
+        std::fs::write(scratch.path().join("b/HEAD"), "ref: refs/heads/main\n").unwrap();
+        let begin = |paths: &[&str]| {
+            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+            Commits::begin(repository.path(), &scratch.path().join("b"), "HEAD~3", "HEAD", &paths)
+        };
+        assert!(matches!(begin(&[]).unwrap().next().unwrap(), Next::Test { .. }));
+        let e = begin(&["nothing/there"]).unwrap_err();
+        assert_eq!(e.fault(), Fault::Caller, "{e}");
     }
 }

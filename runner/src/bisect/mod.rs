@@ -10,6 +10,7 @@ pub mod releases;
 pub mod state;
 pub mod symptom;
 
+use std::path::Path;
 use std::time::Instant;
 
 use crate::error::{Error, Fault, Result};
@@ -103,6 +104,9 @@ pub trait Lab {
     /// # Errors
     /// Anything but the kernel's fault, which is in the report.
     fn run(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport>;
+
+    /// The report of a run that was finished before kvet was killed, by its folder; none if it cannot be had any more.
+    fn recall(&mut self, dir: &Path) -> Option<CellReport>;
 }
 
 /// What is told while a bisection goes on.
@@ -169,12 +173,14 @@ impl Bisection<'_> {
     /// Both ends, before anything else: a bisection between two kernels that do not differ finds nonsense.
     fn confirm(&mut self) -> Result<Symptom> {
         let (older, newer) = self.search.ends();
+        self.state.ends = Some((older.kernel.clone(), newer.kernel.clone()));
+        (self.save)(&self.state)?;
         let (good, bad) = match self.state.find {
             Find::Bug => (older, newer),
             Find::Fix => (newer, older),
         };
-        let bad_runs = self.observe(&bad, None, None)?;
-        let good_runs = self.observe(&good, None, None)?;
+        let bad_runs = self.end(&bad)?;
+        let good_runs = self.end(&good)?;
         let symptom = Symptom::between(&bad_runs, &good_runs, self.state.matching.as_deref())?;
         let of_bad = Judgement::of(&symptom, &bad_runs);
         let of_good = Judgement::of(&symptom, &good_runs);
@@ -182,9 +188,25 @@ impl Bisection<'_> {
         self.keep(&bad, &of_bad, &bad_runs, None)?;
         self.keep(&good, &of_good, &good_runs, None)?;
         self.state.symptom = Some(symptom.clone());
+        self.state.observed.clear();
         (self.save)(&self.state)?;
         (self.tell)(News::Confirmed(&symptom));
         Ok(symptom)
+    }
+
+    /// The runs of an end, which have to be kept until the other end's are there, too.
+    fn end(&mut self, subject: &Subject) -> Result<Vec<CellReport>> {
+        let observed = self.state.observed.iter().find(|(kernel, _)| *kernel == subject.kernel).cloned();
+        if let Some((_, dirs)) = observed
+            && let Some(runs) = dirs.iter().map(|dir| self.lab.recall(dir)).collect()
+        {
+            return Ok(runs);
+        }
+        let runs = self.observe(subject, None, None)?;
+        self.state.observed.retain(|(kernel, _)| *kernel != subject.kernel);
+        self.state.observed.push((subject.kernel.clone(), runs.iter().map(|run| run.dir.clone()).collect()));
+        (self.save)(&self.state)?;
+        Ok(runs)
     }
 
     fn verdict(&mut self, subject: &Subject, symptom: &Symptom, numbers: (usize, usize)) -> Result<Verdict> {
@@ -196,7 +218,12 @@ impl Bisection<'_> {
         let signature = match self.lab.signature(subject) {
             Ok(signature) => signature,
             Err(error) if error.fault() == Fault::Kernel => {
-                return self.skip(subject, error.to_string(), started);
+                // What follows the first line is the compiler's, and is in the log of the build.
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                let named = format!("kernel {}: ", subject.kernel);
+                let reason = line.strip_prefix(&named).unwrap_or(line).to_owned();
+                return self.skip(subject, reason, started);
             }
             Err(error) => return Err(error),
         };
@@ -235,6 +262,8 @@ impl Bisection<'_> {
     fn record(&mut self, step: Step) -> Result<Verdict> {
         let verdict = step.verdict;
         (self.tell)(News::Judged(&step));
+        // What was said of an end is replaced by what was seen.
+        self.state.steps.retain(|known| known.kernel != step.kernel);
         self.state.steps.push(step);
         (self.save)(&self.state)?;
         Ok(verdict)
@@ -257,7 +286,7 @@ impl Bisection<'_> {
             release: kernel.map(|kernel| kernel.release.clone()),
             signature: match &known {
                 Some((signature, _)) => Some(signature.clone()),
-                None => kernel.map(|kernel| kernel.image_sha256.clone()),
+                None => kernel.map(|kernel| kernel.signature().to_owned()),
             },
             seconds: known.map_or(taken, |(_, started)| started.elapsed().as_secs_f64()),
             runs: runs.len(),

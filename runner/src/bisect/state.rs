@@ -73,6 +73,12 @@ pub struct State {
     pub command: Vec<String>,
     /// What is looked for.
     pub find: Find,
+    /// The older and the newer end as they were when it began: branches move, and so do the newest releases of a series.
+    #[serde(default)]
+    pub ends: Option<(String, String)>,
+    /// Runs of the ends while it is not yet known what they have to say: kernels and the folders.
+    #[serde(default)]
+    pub observed: Vec<(String, Vec<PathBuf>)>,
     /// `--match`.
     pub matching: Option<String>,
     /// How often a kernel is booted before it is good.
@@ -94,6 +100,8 @@ impl State {
             format: FORMAT,
             command,
             find,
+            ends: None,
+            observed: Vec::new(),
             matching,
             runs,
             symptom: None,
@@ -116,6 +124,11 @@ impl State {
     /// How sure a `good` is, 0 to 1: the chance that a bad kernel would have shown itself in that many runs.
     pub fn confidence(&self, runs: usize) -> f64 {
         1.0 - (1.0 - self.failure_rate).powi(i32::try_from(runs).unwrap_or(i32::MAX))
+    }
+
+    /// Only the verdicts on kernels of one kind, named by the beginning of their specs.
+    pub fn keep(steps: Vec<Step>, scheme: &str) -> Vec<Step> {
+        steps.into_iter().filter(|step| step.kernel.starts_with(scheme)).collect()
     }
 
     /// Reads it.

@@ -58,7 +58,8 @@ impl Symptom {
     pub fn between(bad: &[CellReport], good: &[CellReport], matching: Option<&str>) -> Result<Self> {
         let pattern = compile(matching)?;
         for (runs, which) in [(bad, "bad"), (good, "good")] {
-            if let Some(run) = runs.iter().find(|run| run.cases.is_empty()) {
+            let nothing = |run: &&CellReport| !run.cases.iter().any(|case| case.outcome != Outcome::NotRun);
+            if let Some(run) = runs.iter().find(nothing) {
                 let why = trouble(run).unwrap_or_else(|| "no test was run".to_owned());
                 return Err(Error::caller(format!(
                     "the {which} end {} cannot be judged: {why}",

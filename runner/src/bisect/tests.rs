@@ -58,11 +58,25 @@ impl Lab for Fake {
             self.trouble -= 1;
             report.end = CellEnd::Infra { reason: "disk full".into() };
         }
+        report.dir = format!("k{number}").into();
         let facts = report.kernel.take().unwrap();
         report.kernel = Some(KernelFacts { image_sha256: format!("signature {number}"), ..facts });
         Ok(report)
     }
+
+    fn recall(&mut self, dir: &Path) -> Option<CellReport> {
+        let number: usize = dir.to_str()?.strip_prefix('k')?.parse().ok()?;
+        let mut report = match self.kernels[number] {
+            Is::Bad => cell(dir.to_str()?, "7.2", &[("t", Outcome::Fail, "expected 3")]),
+            _ => cell(dir.to_str()?, "7.2", &[("t", Outcome::Pass, "")]),
+        };
+        report.dir = dir.to_owned();
+        Some(report)
+    }
 }
+
+/// Runs that a killed kvet left are where they were, unless their folder is called so.
+const LOST: &str = "lost";
 
 struct Outcomes {
     answer: Result<Answer>,
@@ -166,6 +180,35 @@ fn what_was_killed_goes_on_where_it_was() {
     let third = bisect_from(second.state, &[Good, Good, Good, Bad, Bad], 0);
     assert_eq!(third.answer.unwrap().first.shown, "3");
     assert!(third.boots.is_empty());
+}
+
+#[test]
+fn what_was_killed_between_the_ends_goes_on_with_the_second_one() {
+    use Is::{Bad, Good, Killed};
+    let first = bisect_from(fresh(Find::Bug, 1), &[Killed, Good, Bad], 0);
+    assert_eq!(first.answer.unwrap_err().fault(), Fault::Interrupted);
+    assert_eq!(first.state.ends, Some(("k0".into(), "k2".into())));
+    assert_eq!(first.state.observed, [("k2".into(), vec!["k2".into()])]);
+    let mut lost = first.state.clone();
+    let second = bisect_from(first.state, &[Good, Good, Bad], 0);
+    assert_eq!(second.answer.unwrap().first.shown, "2");
+    assert!(!second.boots.contains_key("k2"), "{:?}", second.boots);
+    assert_eq!(second.state.steps.len(), 3);
+    // A folder that was removed meanwhile only costs another boot.
+    lost.observed[0].1 = vec![LOST.into()];
+    let third = bisect_from(lost, &[Good, Good, Bad], 0);
+    assert_eq!((third.answer.unwrap().first.shown.as_str(), third.boots["k2"]), ("2", 1));
+}
+
+#[test]
+fn what_was_said_of_an_end_gives_way_to_what_is_seen() {
+    use Is::{Bad, Good};
+    let mut state = fresh(Find::Bug, 1);
+    state.steps = state::replay("bad k2\ngood k1\n", "log").unwrap();
+    let all = bisect_from(state, &[Good, Bad, Bad], 0);
+    assert_eq!(all.answer.unwrap().first.shown, "2", "what the log says of others is believed");
+    let ends: Vec<_> = all.state.steps.iter().filter(|step| step.kernel == "k2").collect();
+    assert_eq!((ends.len(), ends[0].runs), (1, 1));
 }
 
 #[test]

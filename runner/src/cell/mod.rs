@@ -112,6 +112,7 @@ fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
         dir: dir.to_owned(),
         boots: 1,
         notes: Vec::new(),
+        flaky: Vec::new(),
     }
 }
 

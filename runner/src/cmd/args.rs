@@ -54,6 +54,7 @@ Examples:
   kvet bisect -t dynptr_success/test_adjust --good debian:6.12 --bad debian:7.2
   kvet bisect -t 'dynptr_success/*' --bad 7.2.6 --good 7.2.12       good is the newer one: finds the fix
   kvet bisect -t T --tree ~/linux --good v6.12 --bad HEAD --paths kernel/bpf
+  kvet bisect -t 'dynptr/*' -s upstream --selftests debian-source:7.3 --bad 7.2.6 --good 7.2.12
   kvet bisect --resume                                              after whatever stopped it";
 
 const REPORT_EXAMPLES: &str = "\
@@ -69,6 +70,9 @@ Examples:
   kvet kernel build git:~/linux@v6.12 -a arm64       a revision, without touching the checkout
   kvet kernel build debian-source:7.2 --config debug the archive's source, with KASAN and lockdep
   kvet kernel build tar:linux-6.12.30.tar.xz         a tarball; a URL needs #sha256=… or #keyring=FILE";
+
+/// What `--resume` and `--log` mean where no folder is named.
+pub const NEWEST: &str = "newest";
 
 /// Vets kernels: fetches or builds them, boots them in QEMU, runs selftests over 9p and writes JUnit.
 #[derive(Debug, Parser)]
@@ -267,6 +271,12 @@ pub struct MatrixArgs {
     /// A suite; repeatable (default: dynptr)
     #[arg(short, long = "suite", value_name = "SUITE", requires = "kernels")]
     pub suites: Vec<String>,
+    /// What of the kernel's own selftests is built for cells of the suite upstream, as for kvet run; repeatable
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of the suite upstream come from (default: the source of each kernel)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
     /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
     #[arg(short, long = "test", value_name = "GLOB")]
     pub tests: Vec<String>,
@@ -276,6 +286,12 @@ pub struct MatrixArgs {
     /// Start nothing more after a cell that failed
     #[arg(long)]
     pub fail_fast: bool,
+    /// Run each failing test again, in a guest of its own, up to N times: one that passes then is flaky
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub retries: Option<u16>,
+    /// With --retries: what a flaky test counts as
+    #[arg(long, value_enum, value_name = "VERDICT", default_value = "pass", requires = "retries")]
+    pub flaky: FlakyIs,
     /// Run one part of the matrix: 2/4 is the second of four
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
@@ -309,6 +325,15 @@ pub struct MatrixArgs {
     /// Show consoles and the jobs' output as they come
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What a flaky test counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FlakyIs {
+    /// It passes.
+    Pass,
+    /// It fails.
+    Fail,
 }
 
 /// A CI system that jobs can be printed for.
@@ -481,20 +506,36 @@ pub struct BisectArgs {
     /// A suite (default: dynptr)
     #[arg(short, long, value_name = "SUITE")]
     pub suite: Option<String>,
+    /// What of the kernel's own selftests is built for -s upstream, as for kvet run; repeatable
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of -s upstream come from, for all kernels: tree:~/linux, debian-source:7.3, or `own`: each
+    /// kernel's own source (default: the source of the newer end)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
+    /// With --tree: a config fragment of the kernels that are built: a file, `debug`, or tree:PATH; repeatable
+    #[arg(long, value_name = "FRAGMENT", requires = "tree")]
+    pub config: Vec<PathBuf>,
+    #[command(flatten)]
+    /// How kernels are built.
+    pub build: BuildFlags,
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
     /// How long one test may take: 90s, 2m
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
     /// Where results go
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
     /// Go on with a bisection that was stopped: its folder, or the newest one in results
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad", "log"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = ["good", "bad", "log"])]
     pub resume: Option<PathBuf>,
     /// Print the verdicts of a bisection, for --replay: its folder, or the newest one in results
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["good", "bad"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = ["good", "bad"])]
     pub log: Option<PathBuf>,
     /// Take the verdicts of this log for given
     #[arg(long, value_name = "FILE")]
@@ -609,6 +650,17 @@ mod tests {
             assert!(e.to_string().contains(expected), "{e}");
             assert_eq!(e.exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn a_bisection_needs_no_folder_to_go_on() {
+        for (flags, expected) in [(&["--resume"][..], NEWEST), (&["--resume", "x/y"], "x/y")] {
+            let cli = Cli::try_parse_from(["kvet", "bisect"].iter().chain(flags)).unwrap();
+            let Command::Bisect(args) = cli.command else { panic!() };
+            assert_eq!(args.resume.unwrap(), PathBuf::from(expected));
+        }
+        assert!(Cli::try_parse_from(["kvet", "bisect", "--log"]).is_ok());
+        assert!(Cli::try_parse_from(["kvet", "bisect", "-t", "x"]).is_err(), "the ends have to be named");
     }
 
     #[test]

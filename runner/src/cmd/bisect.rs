@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::bisect::answer::{self, Answer, Evidence};
 use crate::bisect::state::{State, Verdict, replay};
 use crate::bisect::{Bisection, Find, News, Search};
-use crate::cmd::args::{BisectArgs, Cli, Command};
+use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
 use crate::cmd::{Setup, print};
 use crate::error::{Error, Fault, IoContext, Result, exit};
 use crate::event::{CellReport, RunReport};
@@ -27,11 +27,19 @@ use lab::Kernels;
 /// The file that a bisection lives in.
 const STATE: &str = "state.json";
 
+/// The file of the second level, commits after releases.
+const COMMITS: &str = "commits.json";
+
 /// Finds the first bad kernel, or the first good one again.
 pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
     if let Some(folder) = &args.log {
         let folder = found(folder, &args.output)?;
-        return print(&State::load(&folder.join(STATE))?.log());
+        let further = folder.join(COMMITS);
+        let mut log = State::load(&folder.join(STATE))?.log();
+        if further.is_file() {
+            log += &State::load(&further)?.log();
+        }
+        return print(&log);
     }
     let Some(folder) = &args.resume else {
         let command: Vec<String> =
@@ -55,7 +63,7 @@ pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
 
 /// The folder that was named, or the newest one.
 fn found(named: &Path, output: &Path) -> Result<PathBuf> {
-    if !named.as_os_str().is_empty() {
+    if named != Path::new(NEWEST) {
         return Ok(named.to_owned());
     }
     let entries = std::fs::read_dir(output).given(format!("list {}", output.display()))?;
@@ -68,25 +76,34 @@ fn found(named: &Path, output: &Path) -> Result<PathBuf> {
 
 fn bisect(args: &BisectArgs, folder: &Path, command: &[String], color: ColorChoice) -> Result<u8> {
     let _lock = lock(folder)?;
-    let setup = Setup::new()?;
+    let setup = Setup::new()?.with_jobs(args.build.jobs);
     setup.resources.cancel.on_signals()?;
     let mut lab = Kernels::new(args, &setup, folder, color)?;
-    let (releases, commits) = ends::stages(args, &setup, folder)?;
+    let path = folder.join(STATE);
+    let known = known(&path)?;
+    let (releases, commits) = ends::stages(args, &setup, folder, known.as_ref())?;
     let mut last = None;
     if let Some(stage) = releases {
-        let path = folder.join(STATE);
+        lab.pin_selftests(&stage.search.ends().1)?;
         last = Some(search(args, stage, &path, command, &mut lab)?);
     }
     if let Some(begin) = commits {
         // The first level's neighbours are the second level's ends.
         let between =
             last.as_ref().map(|(_, answer)| (answer.before.kernel.as_str(), answer.first.kernel.as_str()));
-        let stage = begin.stage(between)?;
-        let path = if last.is_some() { folder.join("commits.json") } else { folder.join(STATE) };
+        let path = if last.is_some() { folder.join(COMMITS) } else { path };
+        let known = self::known(&path)?.and_then(|state| state.ends);
+        let stage = begin.stage(between, known.as_ref())?;
+        lab.pin_selftests(&stage.search.ends().1)?;
         last = Some(search(args, stage, &path, command, &mut lab)?);
     }
     let (state, found) = last.ok_or_else(|| Error::host("a bisection without a search"))?;
     report(folder, &state, &found)
+}
+
+/// What an earlier kvet left, if this goes on with it.
+fn known(path: &Path) -> Result<Option<State>> {
+    if path.is_file() { State::load(path).map(Some) } else { Ok(None) }
 }
 
 /// Two kvets in one bisection would spoil it.
@@ -104,16 +121,19 @@ fn search(
     command: &[String],
     lab: &mut Kernels,
 ) -> Result<(State, Answer)> {
-    let mut state = match path.is_file() {
-        true => State::load(path)?,
-        false => State::new(command.to_vec(), stage.find, args.matching.clone(), usize::from(args.runs)),
+    let mut state = match known(path)? {
+        Some(state) => state,
+        None => State::new(command.to_vec(), stage.find, args.matching.clone(), usize::from(args.runs)),
     };
     if let (Some(file), true) = (&args.replay, state.steps.is_empty()) {
         let text = std::fs::read_to_string(file).given(format!("read {}", file.display()))?;
-        state.steps = replay(&text, &file.display().to_string())?;
+        // The log of two levels holds verdicts for both.
+        let (_, newer) = stage.search.ends();
+        let scheme = newer.kernel.split_once(':').map_or("", |(scheme, _)| scheme);
+        state.steps = State::keep(replay(&text, &file.display().to_string())?, scheme);
     }
     let search: &mut dyn Search = &mut *stage.search;
-    let mut seconds: Vec<f64> = state.steps.iter().filter(|s| s.runs > 0).map(|s| s.seconds).collect();
+    let mut seconds: Vec<f64> = state.steps.iter().map(|s| s.seconds).filter(|s| *s > 0.0).collect();
     let shown = state.clone();
     let mut bisection = Bisection {
         state,
@@ -144,7 +164,7 @@ fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
         }
         News::Begin(subject, None) => eprintln!("testing the end {}", one_line(&subject.shown)),
         News::Judged(step) => {
-            if step.runs > 0 {
+            if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
             eprintln!("{}", answer::step_line(step, 0, state));

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
 use crate::cell::slots::{Share, Slots};
-use crate::cmd::args::{CiSystem, MatrixArgs};
+use crate::cmd::args::{CiSystem, FlakyIs, MatrixArgs};
 use crate::cmd::running::{Outputs, exit_code, run_plan};
 use crate::cmd::{Setup, complain, print};
 use crate::error::{Error, IoContext, Result};
 use crate::event::CellId;
+use crate::kernel::KernelSpec;
 use crate::plan::{Plan, Request, ShareMode};
 use crate::report::term::{ColorChoice, Style};
+use crate::schedule::retry::Retries;
 use crate::schedule::shard::{Shard, assign};
 use crate::schedule::{Options, times::Times};
 use crate::spec::home::Home;
@@ -46,7 +48,9 @@ pub fn run(args: &MatrixArgs, color: ColorChoice) -> Result<u8> {
     setup.resources.cancel.on_signals()?;
     let outputs = Outputs { places: &args.outputs, style: Style::Cells, verbose: args.verbose, color };
     let weights = times.weights(plan.cells.iter().map(|cell| &cell.id));
-    let options = Options { jobs, fail_fast: args.fail_fast, weights };
+    let flaky_fails = args.flaky == FlakyIs::Fail;
+    let retries = args.retries.map(|times| Retries { times: u32::from(times), flaky_fails });
+    let options = Options { jobs, fail_fast: args.fail_fast, weights, retries };
     let (report, complete) = run_plan(&plan, &setup, &outputs, &options)?;
     let mut times = times;
     times.add(&report);
@@ -118,6 +122,8 @@ fn request(args: &MatrixArgs) -> Request {
         cpus: args.hardware.cpus,
         strict: args.strict,
         share: ShareMode::default(),
+        slices: args.slices.clone(),
+        selftests: args.selftests.clone(),
         ..Request::default()
     }
 }
@@ -147,6 +153,11 @@ fn listing(plan: &Plan, times: &Times) -> String {
         let _ = write!(text, "  {} MiB, {} cpu", cell.memory_mib, cell.cpus);
         if cell.share == ShareMode::Initramfs {
             text.push_str(", carried in the initramfs");
+        }
+        if let KernelSpec::Source { recipe, .. } = &cell.kernel {
+            for fragment in &recipe.fragments {
+                let _ = write!(text, ", config {}", fragment.display());
+            }
         }
         if let Some(seconds) = times.get(id) {
             let _ = write!(text, ", {seconds:.0}s last time");

@@ -231,6 +231,7 @@ fn with_settings(cell: &MatrixCell, request: &Request) -> Request {
         cpus: request.cpus.or(settings.cpus),
         timeout: request.timeout.or(settings.timeout),
         deadline: request.deadline.or(settings.deadline),
+        config: if request.config.is_empty() { settings.config.clone() } else { request.config.clone() },
         strict: request.strict || settings.strict == Some(true),
         share,
         ..request.clone()

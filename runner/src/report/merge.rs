@@ -67,6 +67,7 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         dir: run.dir.clone(),
         boots: 0,
         notes: Vec::new(),
+        flaky: Vec::new(),
     }
 }
 

@@ -74,6 +74,7 @@ pub(crate) fn run() -> RunReport {
         dir: "results/20261120-101530/debian-7.2-x86_64-dynptr".into(),
         boots: 1,
         notes: vec!["KVM died early, TCG used".into()],
+        flaky: Vec::new(),
     };
     RunReport {
         run_id: "20261120-101530".into(),

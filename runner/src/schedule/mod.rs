@@ -1,5 +1,6 @@
 //! Runs the cells of a plan, several at once, and reports on them.
 
+pub mod retry;
 pub mod shard;
 pub mod times;
 
@@ -15,6 +16,7 @@ use crate::event::{CellEnd, CellReport, Event, RunReport};
 use crate::plan::{CellPlan, Plan};
 use crate::report::store::RunDir;
 use crate::report::{cell_code, verdict};
+use retry::Retries;
 
 /// How cells are run.
 #[derive(Debug, Clone)]
@@ -25,12 +27,14 @@ pub struct Options {
     pub fail_fast: bool,
     /// How long each cell took last time, in seconds; 0 where nothing is known. The longest is started first.
     pub weights: Vec<f64>,
+    /// What is done about tests that fail, if anything.
+    pub retries: Option<Retries>,
 }
 
 impl Options {
     /// One after the other, as they were asked for.
     pub fn sequential(plan: &Plan) -> Self {
-        Self { jobs: 1, fail_fast: false, weights: vec![0.0; plan.cells.len()] }
+        Self { jobs: 1, fail_fast: false, weights: vec![0.0; plan.cells.len()], retries: None }
     }
 
     /// Cells that are worked on at the same time.
@@ -152,7 +156,7 @@ fn work(
             emit(Event::CellFinished { cell: index, report: Box::new(report) });
             continue;
         }
-        let report = run_one(index, cell, dir.cell(index), resources, &mut emit);
+        let report = run_one(index, cell, dir.cell(index), resources, options.retries, &mut emit);
         if options.fail_fast && cell_code(&report) != exit::PASSED {
             queue.stop(format!("{} failed", report.id));
         }
@@ -165,9 +169,13 @@ fn run_one(
     plan: &CellPlan,
     dir: &Path,
     resources: &Resources,
+    retries: Option<Retries>,
     emit: &mut dyn FnMut(Event),
 ) -> CellReport {
-    let run = std::panic::AssertUnwindSafe(|| cell::run(index, plan, dir, resources, emit));
+    let run = std::panic::AssertUnwindSafe(|| match retries {
+        Some(retries) => run_with_retries(index, plan, dir, resources, retries, emit),
+        None => cell::run(index, plan, dir, resources, emit),
+    });
     match std::panic::catch_unwind(run) {
         Ok(report) => report,
         Err(_) => {
@@ -179,13 +187,32 @@ fn run_one(
     }
 }
 
+/// A cell and then its failing tests. That it is finished is told when they are, too.
+fn run_with_retries(
+    index: usize,
+    plan: &CellPlan,
+    dir: &Path,
+    resources: &Resources,
+    retries: Retries,
+    emit: &mut dyn FnMut(Event),
+) -> CellReport {
+    let mut report = cell::run(index, plan, dir, resources, &mut |event| match event {
+        Event::CellFinished { .. } => {}
+        event => emit(event),
+    });
+    retry::retry(index, plan, &mut report, resources, retries, emit);
+    emit(Event::CellFinished { cell: index, report: Box::new(report.clone()) });
+    report
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_longest_goes_first_and_equals_stay_in_order() {
-        let options = Options { jobs: 2, fail_fast: false, weights: vec![1.0, 9.0, 1.0, 4.0] };
+        let weights = vec![1.0, 9.0, 1.0, 4.0];
+        let options = Options { jobs: 2, fail_fast: false, weights, retries: None };
         let queue = Queue::new(&options, 4);
         let order: Vec<usize> = std::iter::from_fn(|| queue.next().map(|(cell, _)| cell)).collect();
         assert_eq!(order, [1, 3, 0, 2]);
@@ -195,7 +222,7 @@ mod tests {
 
     #[test]
     fn nothing_is_begun_after_a_stop() {
-        let queue = Queue::new(&Options { jobs: 1, fail_fast: true, weights: Vec::new() }, 2);
+        let queue = Queue::new(&Options { jobs: 1, fail_fast: true, weights: Vec::new(), retries: None }, 2);
         assert_eq!(queue.next(), Some((0, None)));
         queue.stop("a failed".into());
         queue.stop("b failed".into());

@@ -1,7 +1,7 @@
 //! `configs/matrix/*.yaml`: which kernels, architectures and suites make a matrix.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::GlobBuilder;
@@ -60,6 +60,9 @@ pub struct CellSettings {
     /// Whether what cannot be tested fails.
     #[serde(default)]
     pub strict: Option<bool>,
+    /// Config fragments of a kernel that is built, as for `--config`; files are found from the matrix's folder.
+    #[serde(default)]
+    pub config: Vec<PathBuf>,
 }
 
 impl CellSettings {
@@ -73,6 +76,7 @@ impl CellSettings {
             deadline: self.deadline.or(other.deadline),
             share: self.share.or(other.share),
             strict: self.strict.or(other.strict),
+            config: if self.config.is_empty() { other.config.clone() } else { self.config },
         }
     }
 }
@@ -152,7 +156,16 @@ pub struct Defaults {
 pub fn load(path: &Path, defaults: &Defaults) -> Result<Vec<MatrixCell>> {
     let spec: MatrixSpec = super::load(path)?;
     let text = fs::read_to_string(path).given(format!("read {}", path.display()))?;
-    cells(&spec, &Source { name: path.display().to_string(), text }, defaults)
+    let mut cells = cells(&spec, &Source { name: path.display().to_string(), text }, defaults)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for fragment in cells.iter_mut().flat_map(|cell| &mut cell.settings.config) {
+        // `debug` is one of ours, and tree:… is below the source.
+        let name = fragment.to_string_lossy();
+        if name.contains(['/', '.']) && !name.starts_with("tree:") {
+            *fragment = folder.join(&*fragment);
+        }
+    }
+    Ok(cells)
 }
 
 /// The text that a matrix was read from, for messages.
@@ -316,6 +329,22 @@ include:
         assert_eq!(memory, [512, 512, 1024, 512, 1024, 512].map(Some));
         assert_eq!(cells[5].settings.share, Some(ShareWay::Initramfs));
         assert!(cells[5].place.ends_with("m.yaml:8"), "{}", cells[5].place);
+    }
+
+    #[test]
+    fn fragments_are_found_from_the_file() {
+        let cells = read(
+            "kernels: ['tree:/l', 'debian:7.2']
+include:
+  - {kernel: 'tree:*', settings: {config: [debug, ./my.config, 'tree:kernel/configs/x.config', /a/b.config]}}
+",
+        )
+        .unwrap();
+        let shown: Vec<String> = cells[0].settings.config.iter().map(|p| p.display().to_string()).collect();
+        assert_eq!(shown[0], "debug");
+        assert!(shown[1].starts_with('/') && shown[1].ends_with("/./my.config"), "{shown:?}");
+        assert_eq!(shown[2..], ["tree:kernel/configs/x.config", "/a/b.config"]);
+        assert!(cells[1].settings.config.is_empty());
     }
 
     #[test]

@@ -111,14 +111,19 @@ impl Kvet {
 
     /// A suite of the program kvet-faults, with these tests: `name=action`. They are faults/name.
     pub fn faults(self, steps: &[&str]) -> Self {
+        self.fault_suite("faults", steps).args(["--suite", "./faults.yaml"])
+    }
+
+    /// The same, of another name, in NAME.yaml.
+    pub fn fault_suite(self, name: &str, steps: &[&str]) -> Self {
         let names: Vec<String> =
             steps.iter().map(|step| format!("faults/{}\n", step.split_once('=').unwrap().0)).collect();
         let suite = format!(
-            "name: faults\ntitle: Trouble\nprogram: '{{guest}}/faults/kvet-faults'\nargs: [--ktap, {}]\n\
-             format: ktap\ntests: tests\nselect: --test\nmemory: 256M\n",
+            "name: {name}\ntitle: Trouble\nprogram: '{{guest}}/faults/kvet-faults'\nargs: [--ktap, {}]\n\
+             format: ktap\ntests: {name}.tests\nselect: --test\nmemory: 256M\n",
             steps.join(", ")
         );
-        self.file("suite.yaml", &suite).file("tests", &names.concat()).args(["--suite", "./suite.yaml"])
+        self.file(&format!("{name}.yaml"), &suite).file(&format!("{name}.tests"), &names.concat())
     }
 
     pub fn start(mut self) -> Running {
@@ -140,6 +145,11 @@ impl Kvet {
 }
 
 impl Running {
+    /// A path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Waits until a file of the only cell holds a text.
     pub fn wait_for(&self, file: &str, text: &str) {
         wait(&format!("'{text}' in {file}"), || {
@@ -312,7 +322,7 @@ pub fn faults(arch: &str) -> String {
 }
 
 /// Gets a kernel into the cache, once.
-fn have(kernel: &str, arch: &str) {
+pub fn have(kernel: &str, arch: &str) {
     static HAD: LazyLock<Mutex<Vec<String>>> = LazyLock::new(Mutex::default);
     let mut had = HAD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let name = format!("{kernel} {arch}");

@@ -6,11 +6,16 @@ use super::find_of;
 use super::lab::arch;
 use crate::bisect::git::Commits;
 use crate::bisect::releases::Row;
+use crate::bisect::state::State;
 use crate::bisect::{Find, Search, Subject};
 use crate::cmd::args::BisectArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Result};
+use crate::kernel::source::SourceSpec;
 use crate::kernel::{self, KernelSpec, KernelVersion, Release, VersionPattern};
+
+/// The kernel specs of both ends, the older one first.
+pub type Ends = (String, String);
 
 /// A search that is ready.
 pub struct Stage {
@@ -29,18 +34,33 @@ pub struct CommitStage {
 }
 
 impl CommitStage {
-    /// Begins it. `between` are the neighbours that a search over releases found.
+    /// Begins it. `between` are the neighbours that a search over releases found; `pinned` are the ends of a bisection that goes
+    /// on, which may be other commits than their names say by now.
     ///
     /// # Errors
     /// As [`Commits::begin`].
-    pub fn stage(self, between: Option<(&str, &str)>) -> Result<Stage> {
-        let (older, newer) = match (self.ends, between) {
-            (Some(ends), _) => ends,
-            (None, Some((older, newer))) => (tag(older)?, tag(newer)?),
-            (None, None) => return Err(Error::host("a bisection of commits without ends")),
+    pub fn stage(self, between: Option<(&str, &str)>, pinned: Option<&Ends>) -> Result<Stage> {
+        let (tree, older, newer) = match (pinned, self.ends, between) {
+            (Some((older, newer)), ..) => {
+                let ((tree, older), (_, newer)) = (commit(older)?, commit(newer)?);
+                (tree, older, newer)
+            }
+            (None, Some((older, newer)), _) => (self.tree, older, newer),
+            (None, None, Some((older, newer))) => (self.tree, tag(older)?, tag(newer)?),
+            (None, None, None) => return Err(Error::host("a bisection of commits without ends")),
         };
-        let search = Commits::begin(&self.tree, &self.scratch, &older, &newer, &self.paths)?;
+        let search = Commits::begin(&tree, &self.scratch, &older, &newer, &self.paths)?;
         Ok(Stage { search: Box::new(search), find: self.find })
+    }
+}
+
+/// The repository and the commit that a kernel spec names.
+fn commit(kernel: &str) -> Result<(PathBuf, String)> {
+    match kernel.parse()? {
+        KernelSpec::Source { source: SourceSpec::Git { repository, revision }, .. } => {
+            Ok((repository, revision))
+        }
+        other => Err(Error::caller(format!("{other} names no commit, as an end of this bisection must"))),
     }
 }
 
@@ -57,6 +77,7 @@ pub fn stages(
     args: &BisectArgs,
     setup: &Setup,
     folder: &Path,
+    known: Option<&State>,
 ) -> Result<(Option<Stage>, Option<CommitStage>)> {
     let (Some(good), Some(bad)) = (&args.good, &args.bad) else {
         return Err(Error::caller("--good and --bad name the two ends"));
@@ -87,6 +108,11 @@ pub fn stages(
                     "--find is for commits; the versions of two releases say which is older",
                 ));
             }
+            let (good, bad) = match known.map(|state| (&state.ends, state.find)) {
+                Some((Some((older, newer)), Find::Bug)) => (older, newer),
+                Some((Some((older, newer)), Find::Fix)) => (newer, older),
+                _ => (good, bad),
+            };
             let stage = release_stage(args, setup, good, bad)?;
             let find = stage.find;
             Ok((Some(stage), tree.is_some().then(|| commits(None, find))))
@@ -155,6 +181,13 @@ mod tests {
             .to_vec();
         let names: Vec<String> = row(&all, v("7.2.6"), v("7.2.12")).into_iter().map(|s| s.kernel).collect();
         assert_eq!(names, ["debian:7.2.6", "debian:7.2.9", "debian:7.2.12"]);
+    }
+
+    #[test]
+    fn a_commit_is_found_again_by_its_kernel() {
+        let (tree, hash) = commit("git:/home/a@b/linux@0123456789abcdef").unwrap();
+        assert_eq!((tree.to_str(), hash.as_str()), (Some("/home/a@b/linux"), "0123456789abcdef"));
+        assert!(commit("debian:7.2.9").unwrap_err().to_string().contains("names no commit"));
     }
 
     #[test]

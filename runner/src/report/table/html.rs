@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::text::counts;
-use super::{Column, Entry, LEGEND, Row, Sheet, Table, Trend, sign};
+use super::{Column, Entry, FLAKY, LEGEND, Row, Sheet, Table, Trend, sign};
 use crate::event::Outcome;
 
 const STYLE: &str = include_str!("page.css");
@@ -47,6 +47,8 @@ fn write_head(page: &mut String, table: &Table) {
         let (letter, words) = sign(Some(outcome));
         let _ = write!(page, "<span class=\"{}\">{letter}</span> {words} ", class(outcome));
     }
+    let (letter, words) = FLAKY;
+    let _ = write!(page, "<span class=\"pass flaky\">{letter}</span> {words} ");
     page.push_str(
         "<span class=\"pass changed\">.</span> differs from the kernel on the left \
          · arrow keys move, Enter pins the message</p>\n</header>\n",
@@ -93,8 +95,10 @@ fn write_column(page: &mut String, column: &Column, place: &Path) {
 }
 
 fn write_row(page: &mut String, row: &Row) {
-    let _ =
-        write!(page, "<tr data-trend=\"{}\"><th scope=\"row\">{}</th>", trend(row.trend), escape(&row.test));
+    // What is flaky is shown with what does not always pass.
+    let plain = matches!(row.trend, Trend::Always | Trend::Since | Trend::Skipped);
+    let trend = if plain && row.is_flaky() { "flaky" } else { trend(row.trend) };
+    let _ = write!(page, "<tr data-trend=\"{trend}\"><th scope=\"row\">{}</th>", escape(&row.test));
     for entry in &row.entries {
         write_entry(page, entry.as_ref());
     }
@@ -106,8 +110,9 @@ fn write_entry(page: &mut String, entry: Option<&Entry>) {
         page.push_str("<td></td>");
         return;
     };
-    let (letter, words) = sign(Some(entry.outcome));
+    let (letter, words) = entry.sign();
     let changed = if entry.changed { " changed" } else { "" };
+    let flaky = if entry.flaky { " flaky" } else { "" };
     let mut about = words.to_owned();
     if !entry.message.is_empty() {
         let _ = write!(about, ": {}", entry.message);
@@ -117,7 +122,7 @@ fn write_entry(page: &mut String, entry: Option<&Entry>) {
     }
     let _ = write!(
         page,
-        "<td class=\"{}{changed}\" title=\"{}\" aria-label=\"{words}\">{letter}</td>",
+        "<td class=\"{}{flaky}{changed}\" title=\"{}\" aria-label=\"{words}\">{letter}</td>",
         class(entry.outcome),
         escape(&about)
     );

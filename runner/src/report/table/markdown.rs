@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::text::counts;
-use super::{Entry, Row, Sheet, Table, sign};
+use super::{Entry, Row, Sheet, Table};
 use crate::event::Outcome;
 
 /// Rows of a sheet that are written; a job's summary has a limit of 1 MiB, and nobody reads more.
@@ -69,7 +69,7 @@ fn write_rows(text: &mut String, sheet: &Sheet, rows: &[&Row]) {
 
 fn cell(entry: Option<&Entry>) -> String {
     let Some(entry) = entry else { return String::new() };
-    let (_, words) = sign(Some(entry.outcome));
+    let (_, words) = entry.sign();
     // Bold is what failed; an arrow is what changed.
     let words = match entry.outcome {
         Outcome::Fail | Outcome::Error => format!("**{words}**"),

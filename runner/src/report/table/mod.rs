@@ -71,9 +71,14 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether it passed wherever it could be tested.
+    /// Whether it was flaky on a kernel.
+    pub fn is_flaky(&self) -> bool {
+        self.entries.iter().flatten().any(|entry| entry.flaky)
+    }
+
+    /// Whether it passed wherever it could be tested, and at once.
     pub fn is_plain(&self) -> bool {
-        matches!(self.trend, Trend::Always | Trend::Since | Trend::Skipped)
+        matches!(self.trend, Trend::Always | Trend::Since | Trend::Skipped) && !self.is_flaky()
     }
 }
 
@@ -84,6 +89,9 @@ pub struct Entry {
     pub outcome: Outcome,
     /// Whether that differs from the nearest kernel on the left on which the test could be judged.
     pub changed: bool,
+    /// Whether it failed, and passed when it was run again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
     /// In one line, unless it passed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -91,6 +99,16 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
+
+impl Entry {
+    /// Its letter and its words, as the legend has them.
+    pub fn sign(&self) -> (char, &'static str) {
+        if self.flaky { FLAKY } else { sign(Some(self.outcome)) }
+    }
+}
+
+/// The letter and the word of a test that failed, and passed when it was run again.
+pub const FLAKY: (char, &str) = ('~', "flaky");
 
 /// An outcome as the legend has it: its letter, and its words.
 pub fn sign(outcome: Option<Outcome>) -> (char, &'static str) {

@@ -1,6 +1,6 @@
 //! From the report of a run to its table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::trend::{is_judgement, judge};
 use super::{Column, Entry, Row, Sheet, Table, Trend};
@@ -35,7 +35,9 @@ fn sheet(arch: Arch, suite: &str, mut cells: Vec<&CellReport>) -> Sheet {
     let by_name: Vec<HashMap<&str, &TestCase>> =
         cases.iter().map(|cases| cases.iter().map(|case| (case.name.as_str(), case)).collect()).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-    let rows = order(&cases).into_iter().map(|test| row(test, &labels, &by_name)).collect();
+    let flaky: Vec<HashSet<&str>> =
+        cells.iter().map(|cell| cell.flaky.iter().map(|flaky| flaky.test.as_str()).collect()).collect();
+    let rows = order(&cases).into_iter().map(|test| row(test, &labels, &by_name, &flaky)).collect();
     Sheet { arch, suite: suite.to_owned(), columns, rows }
 }
 
@@ -91,7 +93,7 @@ fn all_cases(cell: &CellReport) -> Vec<TestCase> {
 /// Every test once: those of the newest kernel in their order, then what only older ones have. What kvet says beside the tests
 /// comes first.
 fn order(cases: &[Vec<TestCase>]) -> Vec<&str> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let names = cases.iter().rev().flatten().map(|case| case.name.as_str());
     let (own, tests): (Vec<&str>, Vec<&str>) =
         names.filter(|name| seen.insert(*name)).partition(|name| name.starts_with(OWN));
@@ -109,17 +111,24 @@ fn trouble_in(labels: &[&str], outcomes: &[Option<Outcome>]) -> String {
     format!("in {}", kernels.join(", "))
 }
 
-fn row(test: &str, labels: &[&str], columns: &[HashMap<&str, &TestCase>]) -> Row {
+fn row(test: &str, labels: &[&str], columns: &[HashMap<&str, &TestCase>], flaky: &[HashSet<&str>]) -> Row {
     let cases: Vec<Option<&TestCase>> = columns.iter().map(|column| column.get(test).copied()).collect();
     let outcomes: Vec<Option<Outcome>> = cases.iter().map(|case| case.map(|c| c.outcome)).collect();
-    let (trend, verdict) = match test.starts_with(OWN) {
+    let (trend, mut verdict) = match test.starts_with(OWN) {
         true => (Trend::Failing, trouble_in(labels, &outcomes)),
         false => judge(labels, &outcomes),
     };
+    let flaky: Vec<bool> = flaky.iter().map(|tests| tests.contains(test)).collect();
+    let where_flaky: Vec<&str> =
+        labels.iter().zip(&flaky).filter(|(_, flaky)| **flaky).map(|(label, _)| *label).collect();
+    if !where_flaky.is_empty() {
+        verdict = format!("{verdict}, flaky in {}", where_flaky.join(", "));
+    }
     let mut left = None;
     let entries = cases
         .iter()
-        .map(|case| {
+        .zip(flaky)
+        .map(|(case, flaky)| {
             let case = (*case)?;
             let judged = is_judgement(case.outcome);
             let changed = judged && left.is_some_and(|before| before != case.outcome);
@@ -129,6 +138,7 @@ fn row(test: &str, labels: &[&str], columns: &[HashMap<&str, &TestCase>]) -> Row
             Some(Entry {
                 outcome: case.outcome,
                 changed,
+                flaky,
                 message: one_line(&case.message),
                 seconds: case.duration.map(|d| (d.as_secs_f64() * 1e6).round() / 1e6),
             })

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Column, Entry, LEGEND, Row, Sheet, Table, sign};
+use super::{Column, Entry, FLAKY, LEGEND, Row, Sheet, Table, sign};
 use crate::event::{Counts, Outcome};
 
 /// How it is shown.
@@ -74,6 +74,7 @@ fn write_footer(text: &mut String, sheet: &Sheet, shown: usize) {
         let legend: Vec<String> = LEGEND
             .into_iter()
             .map(|outcome| sign(Some(outcome)))
+            .chain(sheet.rows.iter().any(Row::is_flaky).then_some(FLAKY))
             .map(|(letter, words)| format!("{letter} {words}"))
             .collect();
         let _ = writeln!(text, "  {}, > differs from the kernel on the left", legend.join(", "));
@@ -86,8 +87,9 @@ pub(super) fn letter(index: usize) -> char {
 }
 
 fn mark(entry: Option<&Entry>, color: bool) -> String {
-    let (letter, _) = sign(entry.map(|e| e.outcome));
+    let (letter, _) = entry.map_or_else(|| sign(None), Entry::sign);
     let style = match entry.map(|e| e.outcome) {
+        _ if entry.is_some_and(|e| e.flaky) => AnsiColor::Yellow.on_default().bold(),
         Some(Outcome::Pass) => AnsiColor::Green.on_default(),
         Some(Outcome::Fail | Outcome::Error) => AnsiColor::Red.on_default().bold(),
         Some(Outcome::Xfail) => AnsiColor::Yellow.on_default(),

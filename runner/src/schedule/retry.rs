@@ -1,0 +1,189 @@
+//! Failing tests, each once more in a guest of its own: what passes then is flaky.
+
+use std::path::Path;
+
+use crate::cell::{self, Resources};
+use crate::error::Result;
+use crate::event::{CellEnd, CellReport, Counts, Event, Flaky, Outcome};
+use crate::plan::CellPlan;
+use crate::plan::filter::Filter;
+use crate::report::store::{RunDir, Store, safe_name};
+use crate::report::{Fanout, trouble};
+
+/// What is done about tests that fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// How often each is run again, until it passes.
+    pub times: u32,
+    /// Whether one that passes then has failed all the same.
+    pub flaky_fails: bool,
+}
+
+/// A cell with more failures than this is not flaky but broken, and every one of them costs a boot.
+const MAX_TESTS: usize = 20;
+/// In the folder of a cell: the runs of its tests.
+const FOLDER: &str = "retries";
+
+/// Runs the failing tests of a cell again and corrects its report. A crash of the kernel stays what it is.
+pub(super) fn retry(
+    index: usize,
+    plan: &CellPlan,
+    report: &mut CellReport,
+    resources: &Resources,
+    retries: Retries,
+    emit: &mut dyn FnMut(Event),
+) {
+    let failing: Vec<usize> = report
+        .cases
+        .iter()
+        .enumerate()
+        .filter(|(_, case)| matches!(case.outcome, Outcome::Fail | Outcome::Error))
+        .map(|(number, _)| number)
+        .collect();
+    if failing.is_empty() || !matches!(report.end, CellEnd::Completed | CellEnd::Crashed { .. }) {
+        return;
+    }
+    if failing.len() > MAX_TESTS {
+        say(
+            index,
+            report,
+            emit,
+            format!("{} tests fail: too many to be flaky, none is run again", failing.len()),
+        );
+        return;
+    }
+    for number in failing {
+        let test = report.cases[number].name.clone();
+        match passes_again(plan, &test, &report.dir, resources, retries.times) {
+            Ok(Some(run)) => mark(report, number, run, retries.flaky_fails),
+            Ok(None) => continue,
+            Err(why) => {
+                say(index, report, emit, format!("{test} could not be run again: {why}"));
+                if resources.cancel.requested() {
+                    report.end = CellEnd::Interrupted;
+                    break;
+                }
+                continue;
+            }
+        }
+        let text = format!("{test}: {}", report.cases[number].message);
+        say(index, report, emit, text);
+        let case = report.cases[number].clone();
+        emit(Event::TestFinished { cell: index, case });
+    }
+    report.counts = Counts::of(&report.cases);
+}
+
+fn say(cell: usize, report: &mut CellReport, emit: &mut dyn FnMut(Event), text: String) {
+    emit(Event::Note { cell, text: text.clone() });
+    report.notes.push(text);
+}
+
+/// Which run of a test it passes in, if any: 2 is the first one after the failure. The error is a remark for the report.
+fn passes_again(
+    plan: &CellPlan,
+    test: &str,
+    cell: &Path,
+    resources: &Resources,
+    times: u32,
+) -> std::result::Result<Option<u32>, String> {
+    for run in 2..=times.saturating_add(1) {
+        let again = alone(plan, test, cell, resources).map_err(|e| e.to_string())?;
+        match &again.end {
+            CellEnd::Completed | CellEnd::Crashed { .. } => {}
+            _ => return Err(trouble(&again).unwrap_or_default()),
+        }
+        let passed = again.cases.iter().any(|case| case.name == test && case.outcome == Outcome::Pass);
+        if passed && again.end == CellEnd::Completed {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// A test alone, in a guest of its own; its files are kept below the cell's.
+fn alone(plan: &CellPlan, test: &str, cell: &Path, resources: &Resources) -> Result<CellReport> {
+    let mut plan = plan.clone();
+    plan.filter = Filter::new(&[globset::escape(test)])?;
+    plan.selected = plan.selected.map(|_| vec![test.to_owned()]);
+    let dir = RunDir::create_at(&cell.join(FOLDER), &safe_name(test), std::slice::from_ref(&plan.id))?;
+    let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));
+    let mut trouble = Vec::new();
+    let report = cell::run(0, &plan, dir.cell(0), resources, &mut |event| {
+        trouble.extend(reporters.event(&event));
+    });
+    reporters.finish()?;
+    Ok(report)
+}
+
+/// Writes down that a test passed in a later run.
+fn mark(report: &mut CellReport, number: usize, run: u32, fails: bool) {
+    let case = &mut report.cases[number];
+    report.flaky.push(Flaky {
+        test: case.name.clone(),
+        run,
+        outcome: case.outcome,
+        message: case.message.clone(),
+    });
+    let before = if case.message.is_empty() { "it failed".to_owned() } else { case.message.clone() };
+    case.message = format!("flaky: passed in run {run}, before: {before}");
+    let mut detail = case.message.clone();
+    if !case.detail.is_empty() {
+        detail = format!("{detail}\n{}", case.detail);
+    }
+    case.detail = detail;
+    if !fails {
+        case.outcome = Outcome::Pass;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::report::table::{Table, html, markdown, text};
+
+    fn flaky(fails: bool) -> CellReport {
+        let mut report = sample::run().cells.remove(0);
+        let number = report.cases.iter().position(|case| case.outcome == Outcome::Fail).unwrap();
+        mark(&mut report, number, 3, fails);
+        report
+    }
+
+    #[test]
+    fn a_flaky_test_passes_or_fails_and_says_what_it_was() {
+        for (fails, outcome) in [(false, Outcome::Pass), (true, Outcome::Fail)] {
+            let report = flaky(fails);
+            let case = &report.cases[1];
+            assert_eq!(case.outcome, outcome);
+            assert_eq!(case.message, "flaky: passed in run 3, before: expected 3, got 4");
+            assert!(case.detail.starts_with(&case.message) && case.detail.len() > case.message.len() + 10);
+            let flaky = &report.flaky[0];
+            assert_eq!((flaky.run, flaky.outcome), (3, Outcome::Fail));
+            assert_eq!(
+                (flaky.test.as_str(), flaky.message.as_str()),
+                (case.name.as_str(), "expected 3, got 4")
+            );
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_report_marks_it() {
+        for fails in [false, true] {
+            let run = crate::event::RunReport { cells: vec![flaky(fails)], ..sample::run() };
+            let table = Table::of(&run);
+            let row = table.sheets[0].rows.iter().find(|row| row.test.ends_with("test_clone")).unwrap();
+            assert!(!row.is_plain() && row.verdict.ends_with("flaky in 7.2.12"), "{}", row.verdict);
+            let shown = text::render(&table, text::Options::default());
+            assert!(shown.contains("~  dynptr_success/test_clone") && shown.contains("~ flaky"), "{shown}");
+            assert!(markdown::render(&table).contains("flaky in 7.2.12"));
+            let page = html::render(&table, std::path::Path::new("results"));
+            let trend = if fails { "failing" } else { "flaky" };
+            assert!(page.contains(&format!("data-trend=\"{trend}\"")), "{page}");
+            assert!(page.contains("flaky: passed in run 3"));
+            assert!(serde_json::to_string(&table).unwrap().contains("\"flaky\":true"));
+            let xml = String::from_utf8(crate::report::junit::to_xml(&run).unwrap()).unwrap();
+            assert!(xml.contains("flaky: passed in run 3, before: expected 3, got 4"), "{xml}");
+        }
+    }
+}

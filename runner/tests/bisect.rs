@@ -1,0 +1,138 @@
+//! `kvet bisect` over the commits of a real kernel: built, booted, killed and resumed.
+
+#[path = "bisect/repository.rs"]
+mod repository;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use kvet::bisect::state::{State, Verdict};
+use kvet::cancel::Cancel;
+use kvet::kernel::source::{self, SourceSpec};
+use kvet::kernel::{Cache, Sources};
+use kvet::plan::config::KernelsConfig;
+use kvet::spec::home::Home;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use repository::{BREAKS, MENDS};
+
+/// The repository, made of the archive's 7.2. It stays where it is, so that another run of these tests builds only what changed.
+fn repository() -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let home = Home::find(Some(top.into()), Path::new("/")).unwrap();
+    let cache = Cache::open(Cache::locate(&|name| std::env::var_os(name)).unwrap()).unwrap();
+    let sources = Sources::new(KernelsConfig::load(&home).unwrap().debian);
+    let spec: SourceSpec = "debian-source:7.2".parse().unwrap();
+    let tree = source::ensure(&spec, &cache, &sources, &mut |_| {}, &Cancel::new().unwrap()).unwrap();
+    let repository = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bisect-{}.git", tree.version));
+    repository::make(&tree.path, &repository);
+    repository
+}
+
+fn kvet(dir: &Path, args: &[&str]) -> Command {
+    use std::os::unix::process::CommandExt;
+    let binary = std::env::var_os("KVET_TEST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_kvet").into());
+    let mut command = Command::new(binary);
+    // A group of its own: what it starts can be killed with it.
+    command.arg("bisect").args(args).current_dir(dir).stdin(Stdio::null()).process_group(0);
+    command
+}
+
+fn succeed(mut command: Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{status}\n{out}\n{err}");
+    out
+}
+
+/// The state of the only bisection in a folder.
+fn state(dir: &Path) -> Option<State> {
+    let entries = std::fs::read_dir(dir.join("results")).ok()?;
+    let path = entries.flatten().map(|e| e.path().join("state.json")).find(|path| path.is_file())?;
+    State::load(&path).ok()
+}
+
+/// Waits for that many verdicts and kills kvet and everything that it started, without a warning.
+fn kill_after(dir: &Path, args: &[&str], verdicts: usize) {
+    let mut child = kvet(dir, args).stdout(Stdio::null()).spawn().unwrap();
+    while state(dir).is_none_or(|state| state.steps.len() < verdicts) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+}
+
+fn verdict_on<'a>(state: &'a State, subject: &str) -> Option<(Verdict, &'a str)> {
+    let step = state.steps.iter().find(|step| step.shown.ends_with(subject))?;
+    Some((step.verdict, &step.reason))
+}
+
+#[test]
+#[ignore = "builds a kernel and eight of its neighbours: a quarter of an hour on a quiet machine with two CPUs"]
+fn the_commit_that_breaks_a_test_is_found_around_broken_ones_though_killed() {
+    let repository = repository();
+    let dir = tempfile::tempdir().unwrap();
+    let tree = repository.to_str().unwrap();
+    let test = "dynptr_success/test_adjust";
+    let args = ["-t", test, "--tree", tree, "--good", "imported", "--bad", "broken"];
+    kill_after(dir.path(), &args, 3);
+    let known = state(dir.path()).unwrap();
+    let out = succeed(kvet(dir.path(), &["--resume"]));
+    assert!(
+        out.lines().last().unwrap().starts_with("first bad: ") && out.trim_end().ends_with(BREAKS),
+        "{out}"
+    );
+    let found = state(dir.path()).unwrap();
+    assert_eq!(found.steps[..known.steps.len()], known.steps, "what was known stays as it was");
+    let answer = found.answer.as_ref().unwrap();
+    assert!(answer.doubtful.is_empty(), "{answer:?}");
+    assert!(answer.commit.as_ref().unwrap().stat.contains("kernel/bpf/helpers.c"), "{answer:?}");
+    for (subject, why) in
+        [("lpm_trie: unfinished", "does not compile"), ("ringbuf: does not boot", "does not boot")]
+    {
+        if let Some((verdict, reason)) = verdict_on(&found, subject) {
+            assert_eq!(verdict, Verdict::Skip);
+            assert!(reason.contains(why), "{reason}");
+        }
+    }
+    let skipped = found.steps.iter().filter(|step| step.verdict == Verdict::Skip).count();
+    assert!(
+        skipped > 0,
+        "git asks for the one in the middle first, which does not compile: {:?}",
+        found.steps
+    );
+}
+
+#[test]
+#[ignore = "builds kernels; run after the other one it needs two minutes on a quiet machine"]
+fn the_commit_that_mends_a_test_is_found() {
+    let repository = repository();
+    let dir = tempfile::tempdir().unwrap();
+    let tree = repository.to_str().unwrap();
+    let args = ["-t", "dynptr_success/test_adjust", "--tree", tree, "--find", "fix", "--bad", "broken"];
+    let out = succeed(kvet(dir.path(), &[&args[..], &["--good", "mended"]].concat()));
+    assert!(
+        out.lines().last().unwrap().starts_with("first fixed: ") && out.trim_end().ends_with(MENDS),
+        "{out}"
+    );
+}
+
+/// The history is what the tests above take it for, which is cheap to know.
+#[test]
+#[ignore = "unpacks the source of a kernel"]
+fn the_repository_holds_what_it_should() {
+    let repository = repository();
+    let git = |args: &[&str]| {
+        succeed({
+            let mut command = Command::new("git");
+            command.arg("-C").arg(&repository).args(args);
+            command
+        })
+    };
+    assert_eq!(git(&["rev-list", "--count", "imported..broken"]).trim(), "20");
+    assert_eq!(git(&["rev-list", "--count", "broken..mended"]).trim(), "6");
+    assert_eq!(git(&["diff", "--stat", "imported..mended", "--", "kernel/bpf/helpers.c"]), "");
+    assert!(git(&["log", "-1", "--format=%s", "broken~6"]).contains(BREAKS));
+}
