@@ -64,8 +64,8 @@ int test_dynptr_copy_ringbuf(void *ctx)
 
 	if (!called_by_harness())
 		return 0;
-	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &from);
-	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &to);
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &from), 0);
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &to), 0);
 	EXPECT_EQ(bpf_dynptr_write(&from, 8, &out, sizeof(out), 0), 0);
 	EXPECT_EQ(bpf_dynptr_copy(&to, 16, &from, 8, 8), 0);
 	EXPECT_EQ(bpf_dynptr_read(&in, sizeof(in), &to, 16, 0), 0);

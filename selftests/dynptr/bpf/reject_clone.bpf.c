@@ -101,7 +101,7 @@ int dynptr_overwrite_ref_with_clone(void *ctx)
 {
 	struct bpf_dynptr ptr, clone;
 
-	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr);
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	*(volatile __u64 *)&ptr = 0;
 	bpf_ringbuf_discard_dynptr(&clone, 0);
@@ -114,11 +114,13 @@ SEC("raw_tp")
 int dynptr_overwrite_clone_with_original(void *ctx)
 {
 	struct bpf_dynptr ptr, clone;
+	__u32 out = 78;
 
-	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr);
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	*(volatile __u64 *)&clone = 0;
-	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	EXPECT_EQ(bpf_dynptr_write(&ptr, 28, &out, sizeof(out), 0), 0);
+	bpf_ringbuf_submit_dynptr(&ptr, 0);
 	EXPECT_EQ(bpf_ringbuf_query(&ringbuf, BPF_RB_PROD_POS), 8 + 32);
 	return done();
 }
@@ -164,17 +166,17 @@ int dynptr_overwrite_ref_clone_slice_valid(void *ctx)
 	struct bpf_dynptr ptr, clone;
 	__u8 *slice;
 
-	bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr);
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
-	slice = bpf_dynptr_data(&clone, 0, 8);
+	slice = bpf_dynptr_data(&clone, 2, 8);
 	if (!slice) {
 		bpf_ringbuf_discard_dynptr(&clone, 0);
 		return 0;
 	}
 	*(volatile __u64 *)&ptr = 0;
-	slice[0] = 1;
-	EXPECT_EQ(slice[0], 1);
-	bpf_ringbuf_discard_dynptr(&clone, 0);
+	slice[1] = 79;
+	EXPECT_EQ(slice[1], 79);
+	bpf_ringbuf_submit_dynptr(&clone, 0);
 	return done();
 }
 

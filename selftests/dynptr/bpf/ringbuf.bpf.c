@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Dynptrs over a record of a ring buffer: they hold a reference until they are submitted or discarded. */
+/*
+ * Dynptrs over a record of a ring buffer: they hold a reference until they are submitted or discarded. What a consumer sees
+ * of the records is checked by src/trigger/ringbuf.rs.
+ */
 #include "harness.h"
 
 /* Each record has a header of that size before it. */
@@ -28,22 +31,24 @@ int test_ringbuf(void *ctx)
 	return done();
 }
 
-/* A discarded record stays in the way until the consumer has passed it, but carries nothing. */
+/* A discarded record stays in the way until the consumer has passed it, but is marked as nothing to look at. */
 SEC("raw_tp")
 int test_ringbuf_discard(void *ctx)
 {
+	__u64 produced, out = 4711;
 	struct bpf_dynptr ptr;
-	__u64 produced;
 
 	if (!called_by_harness())
 		return 0;
 	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr), 0);
+	EXPECT_EQ(bpf_dynptr_write(&ptr, 0, &out, sizeof(out), 0), 0);
 	bpf_ringbuf_discard_dynptr(&ptr, 0);
 	produced = bpf_ringbuf_query(&ringbuf, BPF_RB_PROD_POS);
 	EXPECT_EQ(produced, RECORD_HEADER + 32);
 
 	/* The name can be used again. */
 	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 8, 0, &ptr), 0);
+	EXPECT_EQ(bpf_dynptr_write(&ptr, 0, &out, sizeof(out), 0), 0);
 	bpf_ringbuf_submit_dynptr(&ptr, 0);
 	EXPECT_EQ(bpf_ringbuf_query(&ringbuf, BPF_RB_PROD_POS), produced + RECORD_HEADER + 8);
 	return done();
@@ -137,5 +142,47 @@ int test_ringbuf_clone(void *ctx)
 	bpf_ringbuf_submit_dynptr(&clone, 0);
 	EXPECT_EQ(in, out);
 	EXPECT_EQ(bytes_available(), RECORD_HEADER + 16);
+	return done();
+}
+
+/* --- who waits for the records ------------------------------------------------------------------------------------- */
+
+/* The harness calls these several times, and knows which of the calls has to wake it. */
+static __always_inline __u64 wakeup_flags(void)
+{
+	switch (report.runs) {
+	case 2:
+	case 4:
+		return BPF_RB_NO_WAKEUP;
+	case 3:
+		return BPF_RB_FORCE_WAKEUP;
+	default:
+		return 0;
+	}
+}
+
+SEC("raw_tp")
+int test_ringbuf_wakeup_submit(void *ctx)
+{
+	struct bpf_dynptr ptr;
+	__u64 run = report.runs;
+
+	if (!called_by_harness())
+		return 0;
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, sizeof(run), 0, &ptr), 0);
+	EXPECT_EQ(bpf_dynptr_write(&ptr, 0, &run, sizeof(run), 0), 0);
+	bpf_ringbuf_submit_dynptr(&ptr, wakeup_flags());
+	return done();
+}
+
+SEC("raw_tp")
+int test_ringbuf_wakeup_discard(void *ctx)
+{
+	struct bpf_dynptr ptr;
+
+	if (!called_by_harness())
+		return 0;
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 8, 0, &ptr), 0);
+	bpf_ringbuf_discard_dynptr(&ptr, wakeup_flags());
 	return done();
 }

@@ -590,12 +590,21 @@ int helper_skb_change_proto(struct __sk_buff *skb)
 /* Nothing else that long leaves the guest. */
 #define TUNNELED_BYTES 200
 
-static __always_inline int check_tunneled(struct __sk_buff *skb)
+/*
+ * The packet is longer by `overhead`; of what was put before it, the bytes at `at` say `kind`: without the tunnel, there would be
+ * nothing to test.
+ */
+static __always_inline int check_tunneled(struct __sk_buff *skb, __u32 overhead, __u16 type, __u32 at, __u8 kind)
 {
 	struct bpf_dynptr meta;
+	__u8 found = 0;
 
 	if (skb->len < TUNNELED_BYTES)
 		return TC_OK;
+	EXPECT_EQ(skb->len, config.bytes + overhead);
+	EXPECT_EQ(skb->protocol, __builtin_bswap16(type));
+	EXPECT_EQ(bpf_skb_load_bytes(skb, at, &found, sizeof(found)), 0);
+	EXPECT_EQ(found, kind);
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_size(&meta), 0);
 	EXPECT_TRUE(skb->data_meta == skb->data);
@@ -603,22 +612,25 @@ static __always_inline int check_tunneled(struct __sk_buff *skb)
 	return TC_OK;
 }
 
+/* A label: the second byte has the middle of its number. */
 SEC("tcx/egress")
 int lwt_mpls_encap(struct __sk_buff *skb)
 {
-	return check_tunneled(skb);
+	return check_tunneled(skb, 4, 0x8847, ETH_HEADER + 1, 0x06);
 }
 
+/* A header of IPv6, and a routing header with one segment behind it: the header says that it follows. */
 SEC("tcx/egress")
 int lwt_seg6_encap(struct __sk_buff *skb)
 {
-	return check_tunneled(skb);
+	return check_tunneled(skb, 40 + 24, 0x86dd, ETH_HEADER + 6, 43);
 }
 
+/* A header of IPv4, which says that another one follows. */
 SEC("tcx/egress")
 int lwt_bpf_encap(struct __sk_buff *skb)
 {
-	return check_tunneled(skb);
+	return check_tunneled(skb, 20, 0x0800, ETH_HEADER + 9, 4);
 }
 
 /* Wraps a packet of IPv4 into another of the same kind. */

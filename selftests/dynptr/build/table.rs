@@ -190,6 +190,7 @@ struct BugUse {
 enum RunSpec {
     Nanosleep,
     Call,
+    Ringbuf,
     TestRun,
     XdpContext,
     Tap,

@@ -117,7 +117,9 @@ pub enum Trigger {
     Nanosleep,
     /// Let the kernel run it (`BPF_PROG_TEST_RUN`), without a packet; the other program before it, if there is one.
     Call,
-    /// The same, with a packet.
+    /// Let the kernel run it, and see as a consumer what it has left in the ring buffer.
+    Ringbuf,
+    /// Let the kernel run it, with a packet.
     TestRun,
     /// The same for XDP, with every form of metadata that the kernel takes or refuses.
     XdpContext,

@@ -10,6 +10,7 @@ mod netfilter;
 mod netlink;
 mod perf;
 mod qdisc;
+mod ringbuf;
 mod seg6local;
 mod signature;
 mod socket;
@@ -84,6 +85,7 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
     match kind {
         Trigger::Nanosleep => call::nanosleep(test, programs),
         Trigger::Call => call::call(test, programs),
+        Trigger::Ringbuf => ringbuf::run(test, programs),
         Trigger::TestRun => call::packet(test, programs),
         Trigger::XdpContext => call::xdp_context(test, programs),
         Trigger::Tap => tap::run(test, programs, config, false),
