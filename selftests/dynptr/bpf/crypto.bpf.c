@@ -24,19 +24,14 @@ extern int bpf_crypto_decrypt(struct bpf_crypto_ctx *ctx, const struct bpf_dynpt
 static const __u8 secret[BLOCK] = { 0x69, 0xc4, 0xe0, 0xd8, 0x6a, 0x7b, 0x04, 0x30,
 				    0xd8, 0xcd, 0xb7, 0x80, 0x70, 0xb4, 0xc5, 0x5a };
 
-/* Only a program of this type may make the context that the others use. */
-SEC("syscall")
-int crypto_setup(void *unused)
+static __always_inline int keep_context(struct bpf_crypto_params *params)
 {
-	struct bpf_crypto_params params = { .type = "skcipher", .algo = "ecb(aes)", .key_len = BLOCK };
 	struct crypto_value *value;
 	struct bpf_crypto_ctx *ctx;
 	__u32 zero = 0;
 	int err = 0;
 
-	for (int i = 0; i < BLOCK; i++)
-		params.key[i] = i;
-	ctx = bpf_crypto_ctx_create(&params, sizeof(params), &err);
+	ctx = bpf_crypto_ctx_create(params, sizeof(*params), &err);
 	if (!ctx)
 		return err;
 	value = bpf_map_lookup_elem(&crypto_contexts, &zero);
@@ -49,6 +44,34 @@ int crypto_setup(void *unused)
 		bpf_crypto_ctx_release(ctx);
 	return 0;
 }
+
+/* Only a program of this type may make the context that the others use. */
+SEC("syscall")
+int crypto_setup(void *unused)
+{
+	struct bpf_crypto_params params = { .type = "skcipher", .algo = "ecb(aes)", .key_len = BLOCK };
+
+	for (int i = 0; i < BLOCK; i++)
+		params.key[i] = i;
+	return keep_context(&params);
+}
+
+/* The key, and below the vector and the blocks, of NIST SP 800-38A, F.2.1. */
+SEC("syscall")
+int crypto_setup_chained(void *unused)
+{
+	struct bpf_crypto_params params = { .type = "skcipher", .algo = "cbc(aes)", .key_len = BLOCK };
+	const __u8 key[BLOCK] = { 0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6,
+				  0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c };
+
+	__builtin_memcpy(params.key, key, BLOCK);
+	return keep_context(&params);
+}
+
+static const __u8 chained_plain[BLOCK] = { 0x6b, 0xc1, 0xbe, 0xe2, 0x2e, 0x40, 0x9f, 0x96,
+					   0xe9, 0x3d, 0x7e, 0x11, 0x73, 0x93, 0x17, 0x2a };
+static const __u8 chained_secret[BLOCK] = { 0x76, 0x49, 0xab, 0xac, 0x81, 0x19, 0xb2, 0x46,
+					    0xce, 0xe9, 0x8e, 0x9b, 0x12, 0xe9, 0x19, 0x7d };
 
 /* The context, and values 0 and 1 as `from` and `to`. */
 #define CRYPTO()                                                                          \
@@ -138,6 +161,66 @@ int crypto_errors(struct __sk_buff *skb)
 	return done();
 }
 
+/* Nothing is nothing to encrypt, nor a place for it. A cipher without a vector takes an empty one, and no other. */
+SEC("tc")
+int crypto_sizes(struct __sk_buff *skb)
+{
+	struct bpf_dynptr iv, nothing;
+	CRYPTO();
+
+	EXPECT_EQ(bpf_dynptr_from_mem(plain->bytes + 64, BLOCK, 0, &iv), 0);
+	EXPECT_EQ(bpf_dynptr_clone(&from, &nothing), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&nothing, 4, 4), 0);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &nothing, &to, NULL), -EINVAL);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &nothing, &to, NULL), -EINVAL);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &nothing, NULL), -EINVAL);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &from, &nothing, NULL), -EINVAL);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, &iv), -EINVAL);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &from, &to, &iv), -EINVAL);
+	EXPECT_EQ(cipher->bytes[0], 0);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, &nothing), 0);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &to, &from, &nothing), 0);
+	EXPECT_EQ(plain->bytes[0], 0);
+	EXPECT_EQ(plain->bytes[BLOCK - 1], 0);
+	return done();
+}
+
+/* A vector of just the length that the cipher has it, at an offset as well as not. */
+SEC("tc")
+int crypto_vector(struct __sk_buff *skb)
+{
+	struct bpf_dynptr iv;
+	CRYPTO();
+
+	for (int i = 0; i < BLOCK; i++) {
+		plain->bytes[i] = chained_plain[i];
+		plain->bytes[64 + 4 + i] = i;
+	}
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, NULL), -EINVAL);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &from, &to, NULL), -EINVAL);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, &null), -EINVAL);
+	EXPECT_EQ(bpf_dynptr_from_mem(plain->bytes + 64, BLOCK + 8, 0, &iv), 0);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, &iv), -EINVAL);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &from, &to, &iv), -EINVAL);
+	EXPECT_EQ(cipher->bytes[0], 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&iv, 4, 4 + BLOCK), 0);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, &iv), 0);
+	for (int i = 0; i < BLOCK; i++) {
+		EXPECT_EQ(cipher->bytes[i], chained_secret[i]);
+		plain->bytes[64 + 4 + i] = i;
+		plain->bytes[i] = 0;
+	}
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &to, &from, &iv), 0);
+	for (int i = 0; i < BLOCK; i++) {
+		EXPECT_EQ(plain->bytes[i], chained_plain[i]);
+		plain->bytes[64 + 4 + i] = i;
+	}
+	EXPECT_EQ(bpf_dynptr_adjust(&iv, 0, BLOCK - 1), 0);
+	EXPECT_EQ(bpf_crypto_encrypt(ctx, &from, &to, &iv), -EINVAL);
+	EXPECT_EQ(bpf_crypto_decrypt(ctx, &from, &to, &iv), -EINVAL);
+	return done();
+}
+
 /* --- refused ------------------------------------------------------------------------------------------------------ */
 
 SEC("syscall")
@@ -167,5 +250,83 @@ int decrypt_uninitialised(struct __sk_buff *skb)
 	CRYPTO();
 
 	bpf_crypto_decrypt(ctx, &from, &none, NULL);
+	return TC_OK;
+}
+
+SEC("tc")
+int decrypt_from_uninitialised(struct __sk_buff *skb)
+{
+	struct bpf_dynptr none = {};
+	CRYPTO();
+
+	bpf_crypto_decrypt(ctx, &none, &to, NULL);
+	return TC_OK;
+}
+
+SEC("tc")
+int decrypt_vector_uninitialised(struct __sk_buff *skb)
+{
+	struct bpf_dynptr none = {};
+	CRYPTO();
+
+	bpf_crypto_decrypt(ctx, &from, &to, &none);
+	return TC_OK;
+}
+
+SEC("tc")
+int encrypt_into_uninitialised(struct __sk_buff *skb)
+{
+	struct bpf_dynptr none = {};
+	CRYPTO();
+
+	bpf_crypto_encrypt(ctx, &from, &none, NULL);
+	return TC_OK;
+}
+
+SEC("tc")
+int encrypt_vector_uninitialised(struct __sk_buff *skb)
+{
+	struct bpf_dynptr none = {};
+	CRYPTO();
+
+	bpf_crypto_encrypt(ctx, &from, &to, &none);
+	return TC_OK;
+}
+
+/* The map may be empty. */
+SEC("tc")
+int decrypt_without_context(struct __sk_buff *skb)
+{
+	CRYPTO();
+
+	bpf_crypto_decrypt(value->ctx, &from, &to, NULL);
+	return TC_OK;
+}
+
+SEC("socket")
+int decrypt_in_socket(struct __sk_buff *skb)
+{
+	CRYPTO();
+
+	bpf_crypto_decrypt(ctx, &from, &to, NULL);
+	return TC_OK;
+}
+
+/* The map may be empty. */
+SEC("tc")
+int encrypt_without_context(struct __sk_buff *skb)
+{
+	CRYPTO();
+
+	bpf_crypto_encrypt(value->ctx, &from, &to, NULL);
+	return TC_OK;
+}
+
+SEC("socket")
+int encrypt_in_socket(struct __sk_buff *skb)
+{
+	CRYPTO();
+
+	bpf_crypto_encrypt(ctx, &from, &to, NULL);
 	return TC_OK;
 }

@@ -8,6 +8,8 @@
 #include <bpf/bpf_tracing.h>
 
 #define FILE_BYTES 10000
+/* Where offsets do not fit in 32 bits any more. */
+#define FAR (1ULL << 32)
 
 extern int bpf_dynptr_from_file(struct file *file, __u32 flags, struct bpf_dynptr *ptr) __ksym __weak;
 extern int bpf_dynptr_file_discard(struct bpf_dynptr *ptr) __ksym __weak;
@@ -194,8 +196,38 @@ int BPF_PROG(on_open_validate_file_read, struct file *file)
 	EXPECT_EQ(in[15], 4105 & 0xff);
 	EXPECT_EQ(bpf_dynptr_read(in, 16, &ptr, FILE_BYTES - 16, 0), 0);
 	EXPECT_EQ(in[15], (FILE_BYTES - 1) & 0xff);
-	EXPECT_TRUE(bpf_dynptr_read(in, 16, &ptr, FILE_BYTES - 15, 0) < 0);
-	EXPECT_TRUE(bpf_dynptr_read(in, 1, &ptr, 1 << 30, 0) < 0);
+	EXPECT_EQ(bpf_dynptr_read(in, 16, &ptr, FILE_BYTES - 15, 0), -EIO);
+	EXPECT_EQ(bpf_dynptr_read(in, 1, &ptr, FILE_BYTES, 0), -EIO);
+	EXPECT_EQ(bpf_dynptr_read(in, 1, &ptr, 1 << 30, 0), -EIO);
+	/* Of these offsets, the lower 32 bits alone would be good. */
+	EXPECT_EQ(bpf_dynptr_read(in, 1, &ptr, FAR, 0), -EIO);
+	EXPECT_EQ(bpf_dynptr_file_discard(&ptr), 0);
+	return done();
+}
+
+/* A file with 16 bytes more, behind a hole of FAR bytes. */
+SEC("lsm.s/file_ioctl")
+int BPF_PROG(file_beyond_4g, struct file *file)
+{
+	struct bpf_dynptr ptr;
+	__u8 in[4] = {};
+
+	if (!called_by_harness())
+		return 0;
+	EXPECT_EQ(bpf_dynptr_from_file(file, 0, &ptr), 0);
+	EXPECT_EQ(bpf_dynptr_read(in, 4, &ptr, FAR + 8, 0), 0);
+	EXPECT_EQ(in[0], 0xa8);
+	EXPECT_EQ(in[3], 0xab);
+	/* Over the edge, from the hole. */
+	EXPECT_EQ(bpf_dynptr_read(in, 4, &ptr, FAR - 2, 0), 0);
+	EXPECT_EQ(in[1], 0);
+	EXPECT_EQ(in[2], 0xa0);
+	EXPECT_EQ(bpf_dynptr_read(in, 4, &ptr, FAR + 13, 0), -EIO);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, FAR + 4, FAR + 8), 0);
+	EXPECT_EQ(bpf_dynptr_size(&ptr), 4);
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, 2, 0), 0);
+	EXPECT_EQ(in[1], 0xa7);
+	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, 3, 0), -E2BIG);
 	EXPECT_EQ(bpf_dynptr_file_discard(&ptr), 0);
 	return done();
 }

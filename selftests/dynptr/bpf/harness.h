@@ -26,7 +26,7 @@ struct config {
 	__u32 interface; /* the number of the interface under test */
 	__s32 key; /* the number of a keyring */
 	__u32 protocol; /* the type that the frame says it has */
-	__u32 unused;
+	__u32 other; /* another process */
 };
 
 /* What the program answers; src/report.rs has the same layout. */

@@ -18,6 +18,16 @@ int skb_invalid_ctx(struct xdp_md *xdp)
 	return XDP_PASS;
 }
 
+/* Since 7.0 programs of this type may call it, and have no packet to give it. */
+SEC("raw_tp")
+int skb_in_raw_tp(void *ctx)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_skb(ctx, 0, &ptr);
+	return 0;
+}
+
 SEC("tc")
 int xdp_invalid_ctx(struct __sk_buff *skb)
 {

@@ -414,6 +414,25 @@ int memory_in_sock_ops(void *ctx)
 	return test_memory(1);
 }
 
+/* An operation of a queueing discipline. */
+SEC("struct_ops")
+int BPF_PROG(memory_in_struct_ops, struct sk_buff *skb, struct Qdisc *qdisc, struct bpf_sk_buff_ptr *to_free)
+{
+	test_memory(0);
+	bpf_qdisc_skb_drop(skb, to_free);
+	return NET_XMIT_DROP;
+}
+
+SEC(".struct_ops.link")
+struct Qdisc_ops kvet_qdisc_memory = {
+	.enqueue = (void *)memory_in_struct_ops,
+	.dequeue = (void *)qdisc_dequeue,
+	.init = (void *)qdisc_init,
+	.reset = (void *)qdisc_reset,
+	.destroy = (void *)qdisc_destroy,
+	.id = "kvet",
+};
+
 SEC("socket")
 int memory_in_socket(void *ctx)
 {

@@ -72,6 +72,11 @@ static __always_inline const void *user(__u32 offset)
 		EXPECT_EQ(call(&ptr, VALUE_BYTES - 4, 5, string), -E2BIG); \
 		EXPECT_EQ(mem->bytes[VALUE_BYTES - 4], 0);               \
 		EXPECT_EQ(call(&ptr, 128, 8, invalid), -EFAULT);         \
+		/* No room at all is none for an end either. */          \
+		EXPECT_EQ(call(&ptr, 160, 0, string), 0);                \
+		EXPECT_EQ(mem->bytes[160], 0);                           \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES, 0, string), 0);        \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES + 1, 0, string), -E2BIG); \
 		EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);            \
 		EXPECT_EQ(bpf_dynptr_adjust(&clone, 200, 204), 0);       \
 		EXPECT_EQ(call(&clone, 1, 3, string), 3);                \
@@ -181,6 +186,101 @@ int test_copy_from_user_task_str_dynptr(void *ctx)
 	MEMORIES();
 
 	TEST_STRING(COPY_STRING_FROM_TASK, user(STRING_AT), user(EDGE_AT));
+	return done();
+}
+
+/* --- sizes beyond 32 bits ------------------------------------------------------------------------------------------ */
+
+#define FAR (1ULL << 32)
+
+/* Of a number with more than 32 bits, the lower ones alone would be good. */
+#define TEST_FAR(call, from)                                             \
+	do {                                                             \
+		EXPECT_EQ(call(&ptr, 8, 4, from), 4 * string_result);    \
+		mem->bytes[8] = 0;                                       \
+		EXPECT_EQ(call(&ptr, FAR | 8, 4, from), -E2BIG);         \
+		EXPECT_EQ(call(&ptr, 8, FAR | 4, from), -E2BIG);         \
+		EXPECT_EQ(call(&ptr, FAR, FAR, from), -E2BIG);           \
+		EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);            \
+		EXPECT_EQ(call(&clone, FAR | 8, 4, from), -E2BIG);       \
+		EXPECT_EQ(call(&null, FAR, 4, from), -E2BIG);            \
+		EXPECT_EQ(mem->bytes[8], 0);                             \
+	} while (0)
+
+SEC("raw_tp")
+int test_wide_probe_read(void *ctx)
+{
+	int string_result = 0;
+	MEMORIES();
+
+	fill(source);
+	TEST_FAR(bpf_probe_read_user_dynptr, user(100));
+	TEST_FAR(bpf_probe_read_kernel_dynptr, KERNEL(100));
+	return done();
+}
+
+SEC("raw_tp")
+int test_wide_probe_read_str(void *ctx)
+{
+	int string_result = 1;
+	MEMORIES();
+
+	__builtin_memcpy(source->bytes, STRING, sizeof(STRING));
+	TEST_FAR(bpf_probe_read_user_str_dynptr, user(STRING_AT));
+	TEST_FAR(bpf_probe_read_kernel_str_dynptr, KERNEL(0));
+	return done();
+}
+
+SEC("syscall")
+int test_wide_copy_from_user(void *ctx)
+{
+	int string_result = 0;
+	MEMORIES();
+
+	TEST_FAR(bpf_copy_from_user_dynptr, user(100));
+	TEST_FAR(COPY_FROM_TASK, user(100));
+	return done();
+}
+
+SEC("syscall")
+int test_wide_copy_from_user_str(void *ctx)
+{
+	int string_result = 1;
+	MEMORIES();
+
+	TEST_FAR(bpf_copy_from_user_str_dynptr, user(STRING_AT));
+	TEST_FAR(COPY_STRING_FROM_TASK, user(STRING_AT));
+	return done();
+}
+
+/* --- of another process ---------------------------------------------------------------------------------------------- */
+
+extern struct task_struct *bpf_task_from_pid(__s32 pid) __ksym __weak;
+extern void bpf_task_release(struct task_struct *task) __ksym __weak;
+
+/* It has a string of its own at the same address, and 201 where we have 100. */
+#define OTHER_STRING "kvet reads others"
+
+SEC("syscall")
+int test_copy_from_other_task(void *ctx)
+{
+	struct task_struct *other;
+	LOCAL_DYNPTR(ptr, mem);
+
+	other = bpf_task_from_pid(config.other);
+	if (!EXPECT_TRUE(other) || !other)
+		return 0;
+	EXPECT_EQ(bpf_copy_from_user_task_dynptr(&ptr, 8, 2, user(100), other), 0);
+	EXPECT_EQ(mem->bytes[8], 201);
+	EXPECT_EQ(mem->bytes[9], 101);
+	EXPECT_EQ(bpf_copy_from_user_task_str_dynptr(&ptr, 64, 64, user(STRING_AT), other), sizeof(OTHER_STRING));
+	EXPECT_EQ(mem->bytes[64 + sizeof(OTHER_STRING) - 2], 's');
+	EXPECT_EQ(mem->bytes[64 + sizeof(OTHER_STRING) - 7], 'o');
+	EXPECT_EQ(bpf_copy_from_user_task_dynptr(&ptr, 16, 8, user(EDGE_AT), other), -EFAULT);
+	bpf_task_release(other);
+	/* Ours is what it was. */
+	EXPECT_EQ(bpf_copy_from_user_dynptr(&ptr, 8, 1, user(100)), 0);
+	EXPECT_EQ(mem->bytes[8], 100);
 	return done();
 }
 

@@ -117,6 +117,8 @@ pub enum Trigger {
     Nanosleep,
     /// Let the kernel run it (`BPF_PROG_TEST_RUN`), without a packet; the other program before it, if there is one.
     Call,
+    /// Let the kernel run it, beside another process with other memory at the same addresses.
+    OtherTask,
     /// Let the kernel run it, and see as a consumer what it has left in the ring buffer.
     Ringbuf,
     /// Let the kernel run it, with a packet.

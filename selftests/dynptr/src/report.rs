@@ -26,6 +26,8 @@ pub struct Config {
     pub key: i32,
     /// The type that the frame says it has.
     pub protocol: u16,
+    /// Another process.
+    pub other: u32,
 }
 
 impl Config {
@@ -39,7 +41,7 @@ impl Config {
         bytes.extend(self.interface.to_ne_bytes());
         bytes.extend(self.key.to_ne_bytes());
         bytes.extend(u32::from(self.protocol).to_ne_bytes());
-        bytes.extend(0u32.to_ne_bytes());
+        bytes.extend(self.other.to_ne_bytes());
         bytes
     }
 }

@@ -74,7 +74,17 @@ fn config(test: &Test, release: Release) -> Result<Config, String> {
     let linear = u32::try_from(test.linear.unwrap_or(test.bytes)).map_err(|err| err.to_string())?;
     let user = trigger::memory().map_err(|err| format!("cannot map memory: {err}"))?;
     let era = test.era.is_some_and(|point| point.reached_by(release));
-    Ok(Config { pid: process::id(), bytes, linear, era, user, interface: 0, key: 0, protocol: test.protocol })
+    Ok(Config {
+        pid: process::id(),
+        bytes,
+        linear,
+        era,
+        user,
+        interface: 0,
+        key: 0,
+        protocol: test.protocol,
+        other: 0,
+    })
 }
 
 /// Has the verifier tell all about the test's program. The lines to show are the end of it; all of it goes into

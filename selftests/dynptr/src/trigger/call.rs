@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Programs that the kernel runs because it is asked to.
 
-use libbpf_rs::{ErrorKind, ProgramInput};
+use libbpf_rs::ProgramInput;
 
 use super::{NotRun, attach};
 use crate::model::Test;
@@ -73,6 +73,11 @@ fn xdp_md(meta: u32, data: u32, end: u32, interface: u32) -> [u8; 24] {
     context
 }
 
+/// Is it this error of the system? Only some of them have a kind of their own; all of them have their number at the end.
+fn is_errno(err: &libbpf_rs::Error, wanted: i32) -> bool {
+    err.to_string().ends_with(&format!("(os error {wanted})"))
+}
+
 /// Has the kernel run the program on packets with and without metadata, and refuse what makes no sense.
 pub fn xdp_context(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let mut frame = packet::frame(test.bytes, test.protocol);
@@ -89,19 +94,20 @@ pub fn xdp_context(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         program.test_run(input).map(|output| output.return_value)
     };
     attempt(0, 32, length, 0).map_err(|err| format!("metadata of 32 bytes were refused: {err}"))?;
-    for (what, meta, data, end, interface) in [
-        ("metadata behind the data", 40, 36, length, 0),
-        ("metadata that do not begin at 0", 4, 36, length, 0),
-        ("metadata of an odd length", 0, 6, length, 0),
-        ("more metadata than there may be", 0, 256, length, 0),
-        ("an end behind the packet's", 0, 32, length + 1, 0),
-        ("an interface that does not exist", 0, 32, length, 77_777),
+    for (what, meta, data, end, interface, wanted) in [
+        ("metadata behind the data", 40, 36, length, 0, libc::EINVAL),
+        ("metadata that do not begin at 0", 4, 36, length, 0, libc::EINVAL),
+        ("metadata of an odd length", 0, 6, length, 0, libc::EINVAL),
+        ("more metadata than there may be", 0, 256, length, 0, libc::EINVAL),
+        ("an end behind the packet's", 0, 32, length + 1, 0, libc::EINVAL),
+        ("an interface that does not exist", 0, 32, length, 77_777, libc::ENODEV),
     ] {
         match attempt(meta, data, end, interface) {
-            Err(err) if err.kind() == ErrorKind::InvalidInput => {}
-            // That there is no such device has no kind of its own.
-            Err(_) if interface != 0 => {}
-            Err(err) => return Err(format!("{what}: expected to be invalid, got: {err}").into()),
+            Err(err) if is_errno(&err, wanted) => {}
+            Err(err) => {
+                let wanted = std::io::Error::from_raw_os_error(wanted);
+                return Err(format!("{what}: expected: {wanted}, got: {err}").into());
+            }
             Ok(_) => return Err(format!("{what}: the kernel took it").into()),
         }
     }

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{NotRun, attach};
@@ -14,6 +15,10 @@ use crate::suite::Programs;
 
 /// Length of the file: more than two pages, and no whole number of them. Each byte is its own offset.
 const FILE_BYTES: usize = 10_000;
+/// What one test's file has more, behind a hole: where it begins, and each byte less its offset there.
+const FAR: u64 = 1 << 32;
+const FAR_BYTES: u8 = 16;
+const FAR_FIRST: u8 = 0xa0;
 /// Its attributes; `bpf/file.bpf.c` knows them.
 const ATTRIBUTES: &[(&str, &str)] = &[("user.kvet", "value of kvet"), ("security.bpf.kvet", "sealed")];
 /// One that it gets while the program is attached.
@@ -28,6 +33,9 @@ const CGROUP_ATTRIBUTE: (&str, &str) = ("user.kvet", "group of kvet");
 /// another.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let attributed = Attributed::new()?;
+    if test.name == "file_beyond_4g" {
+        lengthen(&attributed.path).map_err(|err| format!("cannot make a file of 4 GiB: {err}"))?;
+    }
     let _link = attach(test, programs)?;
     // Programs may refuse any of it; whether they should have is for them to say.
     if let Ok(file) = File::open(&attributed.path) {
@@ -36,6 +44,12 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
     let _ = get_attribute(&attributed.path, ATTRIBUTES[0].0);
     let _ = set_attribute(&attributed.path, OTHER_ATTRIBUTE.0, OTHER_ATTRIBUTE.1);
     Ok(())
+}
+
+/// Writes behind a hole: it takes no memory.
+fn lengthen(path: &Path) -> io::Result<()> {
+    let bytes: Vec<u8> = (0..FAR_BYTES).map(|offset| FAR_FIRST + offset).collect();
+    File::options().write(true).open(path)?.write_all_at(&bytes, FAR)
 }
 
 /// Asks for something about a file.

@@ -8,6 +8,7 @@ mod loopback;
 mod lwt;
 mod netfilter;
 mod netlink;
+mod other_task;
 mod perf;
 mod qdisc;
 mod ringbuf;
@@ -85,6 +86,7 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
     match kind {
         Trigger::Nanosleep => call::nanosleep(test, programs),
         Trigger::Call => call::call(test, programs),
+        Trigger::OtherTask => other_task::run(test, programs, config),
         Trigger::Ringbuf => ringbuf::run(test, programs),
         Trigger::TestRun => call::packet(test, programs),
         Trigger::XdpContext => call::xdp_context(test, programs),
