@@ -54,6 +54,9 @@ pub fn command(plan: &CellPlan, left_out: &LeftOut) -> Result<Command> {
     if plan.strict {
         argv.extend(spec.strict.clone());
     }
+    if let (Some(seed), Some(flag)) = (plan.shuffle, &spec.shuffle) {
+        argv.extend([flag.clone(), seed.to_string()]);
+    }
     let mut command = Command { argv, tty: None, leaves_done_out: left_out.done.is_empty() };
     if spec.format == Format::TestProgs {
         test_progs::complete(&mut command, plan, left_out)?;

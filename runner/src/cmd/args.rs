@@ -207,6 +207,9 @@ pub struct RunArgs {
     /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
     #[arg(long)]
     pub strict: bool,
+    /// Run the tests in an order that this number decides; the same number gives the same order
+    #[arg(long, value_name = "SEED")]
+    pub shuffle: Option<u64>,
     /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
     #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
     pub share: ShareMode,

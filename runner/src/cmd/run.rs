@@ -64,6 +64,7 @@ fn request(args: &RunArgs) -> Request {
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
         strict: args.strict,
+        shuffle: args.shuffle,
         share: args.share,
         slices: args.slices.clone(),
         selftests: args.selftests.clone(),

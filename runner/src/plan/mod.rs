@@ -57,6 +57,8 @@ pub struct Request {
     pub cpus: Option<u32>,
     /// `--strict`.
     pub strict: bool,
+    /// `--shuffle`.
+    pub shuffle: Option<u64>,
     /// `--share`.
     pub share: ShareMode,
     /// `--slice`, as typed.
@@ -112,6 +114,8 @@ pub struct CellPlan {
     pub selected: Option<Vec<String>>,
     /// Whether what cannot be tested fails.
     pub strict: bool,
+    /// The number that decides the order of the tests; none: the suite's own order.
+    pub shuffle: Option<u64>,
     /// Which of its tests cannot pass, where, and why.
     pub expectations: Vec<Expectation>,
     /// How often a crash may be followed by another boot that runs the rest.
@@ -276,6 +280,10 @@ fn plan_cell(
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
             .hint("its suite.yaml names no `strict` argument"));
     }
+    if request.shuffle.is_some() && spec.shuffle.is_none() {
+        return Err(Error::caller(format!("suite {} has an order of its own", spec.name))
+            .hint("its suite.yaml names no `shuffle` argument"));
+    }
     let upstream = plan_upstream(request, home, &suite)?;
     if request.resume.is_some() && !can_resume(&suite) {
         return Err(Error::caller(format!("suite {} cannot be resumed after a crash", spec.name))
@@ -297,6 +305,7 @@ fn plan_cell(
         filter: filter.clone(),
         selected,
         strict: request.strict,
+        shuffle: request.shuffle,
         expectations,
         resume: request.resume.unwrap_or(0),
         share: request.share,

@@ -36,6 +36,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         tests: None,
         select: None,
         strict: None,
+        shuffle: None,
         expectations: None,
         env: BTreeMap::new(),
         modules: Vec::new(),

@@ -47,6 +47,10 @@ pub struct SuiteSpec {
     /// The argument with which what could not be tested fails instead of being skipped, for `kvet run --strict`.
     #[serde(default)]
     pub strict: Option<String>,
+    /// The argument with which the tests run in an order that a number decides, which is given behind it: for
+    /// `kvet run --shuffle SEED`.
+    #[serde(default)]
+    pub shuffle: Option<String>,
     /// A file that says which tests cannot pass on which kernels, and why; relative to the manifest.
     #[serde(default)]
     pub expectations: Option<String>,
@@ -179,9 +183,15 @@ impl SuiteSpec {
         if spec.format == Format::Exit && (spec.select.is_some() || spec.tests.is_some()) {
             return wrong("format 'exit' is one test: `select` and `tests` make no sense with it".into());
         }
-        if spec.format == Format::TestProgs && (spec.select.is_some() || spec.strict.is_some()) {
+        if spec.format == Format::Exit && spec.shuffle.is_some() {
+            return wrong("format 'exit' is one test: `shuffle` makes no sense with it".into());
+        }
+        if spec.format == Format::TestProgs
+            && (spec.select.is_some() || spec.strict.is_some() || spec.shuffle.is_some())
+        {
             return wrong(
-                "kvet knows the arguments of test_progs: `select` and `strict` make no sense".into(),
+                "kvet knows the arguments of test_progs: `select`, `strict` and `shuffle` make no sense"
+                    .into(),
             );
         }
         Ok(spec)
@@ -334,6 +344,8 @@ mod tests {
             ("CONFIG_TUN", "TUN", "'TUN'"),
             ("memory: 256M", "cpus: 0", "cpus"),
             ("[tun]", "['a b']", "'a b'"),
+            ("format: ktap", "format: exit\nshuffle: --mix", "`shuffle` makes no sense"),
+            ("format: ktap", "format: test_progs\nshuffle: --mix", "`shuffle` make no sense"),
         ] {
             fs::write(&path, GOOD.replace(from, to)).unwrap();
             let e = SuiteSpec::load(&path).unwrap_err().to_string();

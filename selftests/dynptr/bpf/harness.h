@@ -220,7 +220,7 @@ static __always_inline struct value *value_of(__u32 key)
 /*
  * Weak: the object is prepared on kernels that lack some of them; a program that calls one which is not there is
  * refused. Sizes and offsets are 64 bits wide since 6.19 and were 32 before. libbpf and the verifier do not
- * distinguish them, and every test passes values that fit in both.
+ * distinguish them. Tests that pass values which fit in 64 bits only need `wide_sizes`.
  */
 extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym __weak;
 extern int bpf_dynptr_from_skb_meta(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym __weak;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The types of program that may make a dynptr: what is in pieces.bpf.c can be run on request, most of these have to be
- * attached. src/trigger/types.rs and its neighbours do that.
+ * attached; src/trigger/ does that, a file for each way.
  */
 #include "harness.h"
 

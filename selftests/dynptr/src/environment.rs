@@ -8,16 +8,16 @@ use libbpf_sys as sys;
 use nix::sys::utsname::uname;
 use nix::unistd::geteuid;
 
-use crate::release::Release;
+use crate::release::Running;
 
 /// The kernel's description of itself, without which none of its functions can be found.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// The release of the running kernel.
-pub fn release() -> Result<Release, String> {
+/// The running kernel.
+pub fn running() -> Result<Running, String> {
     let names = uname().map_err(|err| format!("uname: {err}"))?;
     let release = names.release().to_string_lossy();
-    Release::of_uname(&release, &names.version().to_string_lossy())
+    Running::of_uname(&release, &names.version().to_string_lossy())
         .ok_or_else(|| format!("cannot tell the release of a kernel that calls itself {release:?}"))
 }
 

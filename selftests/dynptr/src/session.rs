@@ -12,20 +12,22 @@ use crate::isolate::{self, Verdict};
 use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
-use crate::model::{Bug, GROUPS, Group, Test};
-use crate::release::Release;
+use crate::model::{Bug, GROUPS, Group, Need, Test};
+use crate::release::{Has, Running};
 use crate::run;
 use crate::suite::Suite;
 
 /// The tests that were asked for, on the running kernel.
 pub struct Session {
-    /// The release of the kernel.
-    pub release: Release,
+    /// The kernel.
+    pub release: Running,
     /// The tests, in the order in which they are run.
     pub groups: Vec<(&'static Group, Vec<&'static Test>)>,
     /// None where the kernel is too old for all of them.
     pub suite: Option<Suite>,
     strict: bool,
+    /// Functions that this kernel may have by its name, and does not have.
+    absent: Vec<&'static str>,
 }
 
 impl Session {
@@ -48,12 +50,32 @@ impl Session {
             random.shuffle(&mut groups);
             groups.iter_mut().for_each(|(_, tests)| random.shuffle(tests));
         }
-        let release = environment::release()?;
-        let tests =
-            groups.iter().flat_map(|(_, tests)| tests).filter(|test| test.missing_in(release).is_none());
-        let tests: Vec<&Test> = tests.copied().filter(|test| kernel_types::missing(test).is_none()).collect();
-        let suite = if tests.is_empty() { None } else { Some(Suite::prepare(&tests)?) };
-        Ok(Self { release, groups, suite, strict: options.strict })
+        let release = environment::running()?;
+        kernel_types::read()?;
+        let absent =
+            kernel_types::absent(groups.iter().flat_map(|(_, tests)| tests.iter().copied()), release)?;
+        let mut session = Self { release, groups, suite: None, strict: options.strict, absent };
+        let tests: Vec<&Test> = session
+            .groups
+            .iter()
+            .flat_map(|(_, tests)| tests)
+            .copied()
+            .filter(|test| session.too_old(test).is_none() && kernel_types::missing(test).is_none())
+            .collect();
+        if !tests.is_empty() {
+            session.suite = Some(Suite::prepare(&tests)?);
+        }
+        Ok(session)
+    }
+
+    /// What the kernel is too old for. Where its name does not tell, the functions that it has do.
+    fn too_old(&self, test: &Test) -> Option<String> {
+        if let Some(need) = test.missing_in(self.release) {
+            return Some(format!("needs {}: {}", need.since.mainline, need.name));
+        }
+        let absent = |need: &&Need| self.absent.contains(&need.name);
+        let need = test.unknown_in(self.release).find(absent)?;
+        Some(format!("needs {}: {}, which {} does not have", need.since.mainline, need.name, self.release))
     }
 
     /// Runs them all. True if no test failed.
@@ -93,8 +115,7 @@ impl Session {
         traces: &mut Traces,
     ) -> io::Result<(Outcome, Duration, Vec<String>)> {
         let begin = Instant::now();
-        if let Some(need) = test.missing_in(self.release) {
-            let reason = format!("needs {}: {}", need.since.mainline, need.name);
+        if let Some(reason) = self.too_old(test) {
             return Ok((Outcome::Skip(reason), begin.elapsed(), Vec::new()));
         }
         let (outcome, mut lines) = self.judge(test, self.verdict(group, test)?);
@@ -108,13 +129,25 @@ impl Session {
         Ok((Outcome::Fail, begin.elapsed(), lines))
     }
 
+    /// Runs the test; where the kernel's name does not tell what its program should expect, and it fails, also with what an older
+    /// kernel does.
+    fn verdict(&self, group: &Group, test: &'static Test) -> io::Result<Verdict> {
+        let verdict = self.verdict_as(self.release, group, test)?;
+        let either = test.era.is_some_and(|point| point.of(self.release) == Has::Unknown);
+        if matches!(verdict, Verdict::Fail(_)) && either {
+            let older = self.verdict_as(self.release.older(), group, test)?;
+            return Ok(if older == Verdict::Pass { older } else { verdict });
+        }
+        Ok(verdict)
+    }
+
     /// Runs the test; where the verifier said something that it should not have said, a second time for all of what
     /// it has to say.
-    fn verdict(&self, group: &Group, test: &'static Test) -> io::Result<Verdict> {
+    fn verdict_as(&self, running: Running, group: &Group, test: &'static Test) -> io::Result<Verdict> {
         let Some(suite) = &self.suite else {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
-        let verdict = isolate::run(|| run::run(test, suite, self.release, None))?;
+        let verdict = isolate::run(|| run::run(test, suite, running, None))?;
         let Verdict::Refused(mut lines) = verdict else { return Ok(verdict) };
         let file = format!("{}.{}.log", group.name, test.name);
         if let Verdict::Fail(more) = isolate::run(|| Verdict::Fail(run::explain(test, suite, &file)))? {
@@ -123,16 +156,31 @@ impl Session {
         Ok(Verdict::Fail(lines))
     }
 
+    /// What the kernel may be too old for, where nothing else than the test tells.
+    fn may_lack(&self, test: &Test) -> Option<&'static Need> {
+        test.unknown_in(self.release).find(|need| !is_function(need))
+    }
+
     fn judge(&self, test: &Test, verdict: Verdict) -> (Outcome, Vec<String>) {
         let bug = test.bug.as_ref().filter(|bug| bug.is_in(self.release));
         match (verdict, bug) {
             (Verdict::Pass, None) => (Outcome::Pass, Vec::new()),
-            (Verdict::Pass, Some(bug)) if bug.may_be_fixed_in(self.release) => (Outcome::Pass, Vec::new()),
+            (Verdict::Pass, Some(bug)) if bug.may_be_absent_from(self.release) => {
+                let note =
+                    format!("{} may have this mistake, and does not show it: {}", self.release, bug.what);
+                (Outcome::Pass, vec![format!("{note} (fixed by {})", bug.commit)])
+            }
             (Verdict::Pass, Some(bug)) => (Outcome::Fail, vec![survived(bug, self.release)]),
             (Verdict::Fail(lines) | Verdict::Refused(lines), Some(bug)) if is_of(bug, &lines) => {
                 (Outcome::Xfail(format!("{} (fixed by {})", bug.what, bug.commit)), lines)
             }
-            (Verdict::Fail(lines) | Verdict::Refused(lines), _) => (Outcome::Fail, lines),
+            (Verdict::Fail(lines) | Verdict::Refused(lines), _) => match self.may_lack(test) {
+                Some(need) => {
+                    let since = need.since.mainline;
+                    (Outcome::Skip(format!("needs {since}: {}, it seems: the test failed", need.name)), lines)
+                }
+                None => (Outcome::Fail, lines),
+            },
             (Verdict::Missing(missing), _) if self.strict => {
                 (Outcome::Fail, vec![format!("{missing}, and --strict allows nothing to be missing")])
             }
@@ -141,12 +189,17 @@ impl Session {
     }
 }
 
+/// Is this a function of the kernel, whose types tell whether it is there?
+fn is_function(need: &Need) -> bool {
+    need.name.starts_with("bpf_")
+}
+
 /// Did the test fail as it does of this mistake?
 fn is_of(bug: &Bug, lines: &[String]) -> bool {
     lines.first().and_then(|first| first.lines().next()).is_some_and(|first| first.contains(bug.fails))
 }
 
-fn survived(bug: &Bug, release: Release) -> String {
+fn survived(bug: &Bug, release: Running) -> String {
     format!(
         "the test passed, and {release} should have this mistake: {} (fixed by {} in {}); is expectations.yaml right?",
         bug.what, bug.commit, bug.fixed.mainline
@@ -193,23 +246,24 @@ impl Random {
 mod tests {
     use super::*;
     use crate::isolate::Missing;
-    use crate::release::Point;
+    use crate::release::{Point, Release};
 
     fn session(release: &str, strict: bool) -> Session {
-        let release = Release::parse(release).expect("a release");
-        Session { release, groups: Vec::new(), suite: None, strict }
+        let release = Running::of_uname(release, "#1 SMP").expect("a release");
+        Session { release, groups: Vec::new(), suite: None, strict, absent: Vec::new() }
     }
 
     fn with_bug() -> Test {
-        let point = |major, minor| Point { mainline: Release::new(major, minor, 0), backports: &[] };
-        const FIXED: Point = Point { mainline: Release::new(7, 3, 0), backports: &[Release::new(7, 2, 9)] };
-        const UNSURE: &[Release] = &[Release::new(7, 0, 0)];
+        const FIXED: Point = Point {
+            mainline: Release::new(7, 3, 0),
+            backports: &[Release::new(7, 2, 9)],
+            unsure: &[Release::new(7, 0, 0)],
+        };
         let bug = Bug {
             what: "it leaks",
             commit: "0123456789ab",
-            introduced: point(6, 19),
+            introduced: Point { mainline: Release::new(6, 19, 0), backports: &[], unsure: &[] },
             fixed: FIXED,
-            unsure: UNSURE,
             fails: "line 7",
         };
         let run = crate::model::Run::Rejected(&[]);
@@ -254,8 +308,19 @@ mod tests {
             ("7.2.6", Verdict::Pass, "fail"),
             ("7.2.9", failed("line 7: x"), "fail"),
             ("7.2.9", Verdict::Pass, "pass"),
-            ("7.3", Verdict::Pass, "pass"),
-            ("6.18", Verdict::Pass, "pass"),
+            ("7.3.0", Verdict::Pass, "pass"),
+            ("7.3.0", failed("line 7: x"), "fail"),
+            ("6.18.0", Verdict::Pass, "pass"),
+            ("6.18.2", failed("line 7: x"), "fail"),
+            // On the way to a release: before and after the commit that brings or mends it.
+            ("6.18.0-00100-g0123456789ab", failed("line 7: x"), "xfail"),
+            ("7.2.0-kvet", failed("line 7: x"), "xfail"),
+            ("7.2.0-kvet", failed("line 8: x"), "fail"),
+            ("7.2.0-kvet", Verdict::Pass, "pass"),
+            ("7.3.0-rc2+", failed("line 7: x"), "xfail"),
+            ("7.3.0-rc2+", Verdict::Pass, "pass"),
+            // With a patch of one's own.
+            ("7.1.13-dirty", Verdict::Pass, "pass"),
             ("7.1.13", failed("line 7: x"), "xfail"),
             // Nobody knows.
             ("7.0.4", failed("line 7: x"), "xfail"),
@@ -274,11 +339,40 @@ mod tests {
     }
 
     #[test]
+    fn a_function_that_a_commit_between_releases_has_not_yet_is_skipped_and_a_failure_of_one_that_it_has_is_told()
+     {
+        let need = |name| Need {
+            name,
+            since: Point { mainline: Release::new(7, 3, 0), backports: &[], unsure: &[] },
+        };
+        let needs: &'static [Need] = Vec::leak(vec![need("bpf_sock_read_xattr")]);
+        let test = Test { needs, bug: None, ..with_bug() };
+        let mut between = session("7.2.0-kvet", false);
+        assert_eq!(between.too_old(&test), None);
+        let failed = || Verdict::Fail(vec!["x".into()]);
+        assert_eq!(between.judge(&test, failed()).0, Outcome::Fail);
+        between.absent.push("bpf_sock_read_xattr");
+        assert!(between.too_old(&test).is_some_and(|why| why.starts_with("needs 7.3: bpf_sock_read_xattr")));
+        // A released kernel that is new enough has to have it.
+        let mut released = session("7.3.1", false);
+        released.absent.push("bpf_sock_read_xattr");
+        assert_eq!(released.too_old(&test), None);
+        assert!(session("7.2.6", false).too_old(&test).is_some());
+        let needs: &'static [Need] = Vec::leak(vec![need("wide_sizes")]);
+        let test = Test { needs, bug: None, ..with_bug() };
+        assert!(matches!(between.judge(&test, failed()).0, Outcome::Skip(_)));
+        assert_eq!(session("7.3.1", false).judge(&test, failed()).0, Outcome::Fail);
+    }
+
+    #[test]
     fn strict_turns_what_is_missing_into_a_failure() {
         let missing = || Verdict::Missing(Missing::Module("tun".into()));
         let test = with_bug();
-        assert_eq!(session("6.1", false).judge(&test, missing()).0, Outcome::Skip("needs module tun".into()));
-        let (outcome, lines) = session("6.1", true).judge(&test, missing());
+        assert_eq!(
+            session("6.1.0", false).judge(&test, missing()).0,
+            Outcome::Skip("needs module tun".into())
+        );
+        let (outcome, lines) = session("6.1.0", true).judge(&test, missing());
         assert_eq!(outcome, Outcome::Fail);
         assert!(lines[0].contains("needs module tun"));
     }

@@ -161,12 +161,19 @@ fn image_file(path: &Path) -> io::Result<File> {
 
 /// Puts the file into a loop device; its name, and the device.
 pub fn loop_device(backing: &File) -> Result<(String, File), NotRun> {
-    let missing = || NotRun::Missing(Missing::Module("loop".into()));
-    let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL).map_err(|_| missing())?;
+    // Without the module there is no such device (ENODEV where only its node is there); anything else is no reason to skip.
+    let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL).map_err(|err| {
+        match err.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+                NotRun::Missing(Missing::Module("loop".into()))
+            }
+            _ => NotRun::Failed(format!("cannot open {LOOP_CONTROL}: {err}")),
+        }
+    })?;
     // SAFETY: the call takes nothing.
     let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
     if number < 0 {
-        return Err(missing());
+        return Err(format!("cannot have a loop device: {}", io::Error::last_os_error()).into());
     }
     let name = format!("/dev/loop{number}");
     let device = OpenOptions::new()
