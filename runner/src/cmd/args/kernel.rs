@@ -1,0 +1,113 @@
+//! `kvet kernel` and `kvet image`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{BuildFlags, KernelFiles};
+use crate::arch::Arch;
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  kvet kernel build tree:~/linux                     a tree of your own; nothing is written into it
+  kvet kernel build git:~/linux@v6.12 -a arm64       a revision, without touching the checkout
+  kvet kernel build debian-source:7.2 --config debug the archive's source, with KASAN and lockdep
+  kvet kernel build tar:linux-6.12.30.tar.xz         a tarball; a URL needs #sha256=… or #keyring=FILE";
+
+/// `kvet kernel …`.
+#[derive(Debug, Subcommand)]
+pub enum KernelCommand {
+    /// Get kernels into the cache
+    Fetch {
+        /// Kernels: debian:7.2, 6.12.95, …
+        #[arg(value_name = "SPEC", required = true)]
+        kernels: Vec<String>,
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// Read the archive's indexes anew
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Build kernels of source; a second time only what changed
+    #[command(after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES)]
+    Build {
+        /// Sources: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz
+        #[arg(value_name = "SOURCE", required = true)]
+        kernels: Vec<String>,
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// A config fragment: a file, `debug`, or tree:PATH below the source; repeatable
+        #[arg(long, value_name = "FRAGMENT")]
+        config: Vec<PathBuf>,
+        #[command(flatten)]
+        /// How.
+        build: BuildFlags,
+        /// Make and prove the config, print make's command line, and build nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// List what is in the cache
+    List,
+    /// Show everything that is known about a kernel
+    Info {
+        /// A kernel: debian:7.2, file:./bzImage, or what was built of tree:~/linux, by its source or its signature
+        #[arg(value_name = "SPEC")]
+        kernel: String,
+        /// Its architecture (default: the host's)
+        #[arg(short, long, value_name = "ARCH")]
+        arch: Option<Arch>,
+        #[command(flatten)]
+        /// Its files.
+        files: KernelFiles,
+    },
+    /// Remove kernels from the cache; those in use stay
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
+    Prune {
+        /// All of them
+        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
+        all: bool,
+        /// Those not used for this many days
+        #[arg(long, value_name = "DAYS")]
+        unused_for: Option<u32>,
+        /// All but the N that were used last
+        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
+        keep: Option<usize>,
+    },
+}
+
+/// `kvet image …`.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Make the userland of images/userland.yaml, unless it is in the cache
+    Build {
+        /// An architecture; repeatable (default: the host's)
+        #[arg(short, long = "arch", value_name = "ARCH")]
+        archs: Vec<Arch>,
+        /// Read the archive's index anew
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// List the userlands in the cache
+    List,
+    /// Show what the userland is made of, and what each package is for
+    Info {
+        /// Its architecture (default: the host's)
+        #[arg(short, long, value_name = "ARCH")]
+        arch: Option<Arch>,
+    },
+    /// Remove userlands from the cache; those in use stay
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
+    Prune {
+        /// All of them
+        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
+        all: bool,
+        /// Those not used for this many days
+        #[arg(long, value_name = "DAYS")]
+        unused_for: Option<u32>,
+        /// All but the N that were used last
+        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
+        keep: Option<usize>,
+    },
+}

@@ -1,0 +1,100 @@
+//! `kvet matrix`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{Hardware, OutputArgs};
+use crate::arch::Arch;
+use crate::schedule::shard::Shard;
+use crate::spec::units;
+
+/// `kvet matrix`.
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// A matrix file, or the name of one in configs/matrix (default: dynptr)
+    #[arg(value_name = "FILE", conflicts_with_all = ["kernels", "archs", "suites"])]
+    pub file: Option<PathBuf>,
+    /// Instead of a file: a kernel, as for kvet run; repeatable
+    #[arg(short, long = "kernel", value_name = "SPEC")]
+    pub kernels: Vec<String>,
+    /// An architecture; repeatable (default: the host's)
+    #[arg(short, long = "arch", value_name = "ARCH", requires = "kernels")]
+    pub archs: Vec<Arch>,
+    /// A suite; repeatable (default: dynptr)
+    #[arg(short, long = "suite", value_name = "SUITE", requires = "kernels")]
+    pub suites: Vec<String>,
+    /// What of the kernel's own selftests is built for cells of the suite upstream, as for kvet run; repeatable
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of the suite upstream come from (default: the source of each kernel)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
+    /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    /// Guests that run at the same time (default: one for each CPU of this machine)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Start nothing more after a cell that failed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run each failing test again, in a guest of its own, up to N times: one that passes then is flaky
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub retries: Option<u16>,
+    /// With --retries: what a flaky test counts as
+    #[arg(long, value_enum, value_name = "VERDICT", default_value = "pass", requires = "retries")]
+    pub flaky: FlakyIs,
+    /// Run one part of the matrix: 2/4 is the second of four
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Balance the shards by the times of this run (every shard has to be given the same)
+    #[arg(long, value_name = "RUN", requires = "shard")]
+    pub times: Option<PathBuf>,
+    #[command(flatten)]
+    /// The guests.
+    pub hardware: Hardware,
+    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// Where it is reported.
+    pub outputs: OutputArgs,
+    /// List the cells and start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the jobs for a CI system, one for each shard, and start nothing
+    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["dry_run", "shard"])]
+    pub emit: Option<CiSystem>,
+    /// With --emit: into how many jobs (default: one for each cell)
+    #[arg(long, value_name = "N", requires = "emit", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub shards: Option<u16>,
+    /// Show consoles and the jobs' output as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What a flaky test counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FlakyIs {
+    /// It passes.
+    Pass,
+    /// It fails.
+    Fail,
+}
+
+/// A CI system that jobs can be printed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CiSystem {
+    /// The value of `strategy.matrix`, as JSON.
+    Github,
+    /// A child pipeline, as YAML.
+    Gitlab,
+}

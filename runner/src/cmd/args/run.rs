@@ -1,0 +1,94 @@
+//! `kvet run`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{BuildFlags, Hardware, KernelFiles, OutputArgs};
+use crate::arch::Arch;
+use crate::plan::ShareMode;
+use crate::spec::suite::Root;
+use crate::spec::units;
+
+/// `kvet run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A kernel: debian:7.2, debian:6.12.95, debian:trixie/6.12, 7.2, file:./bzImage, tree:~/linux,
+    /// git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz; repeatable
+    #[arg(short, long = "kernel", value_name = "SPEC")]
+    pub kernels: Vec<String>,
+    #[command(flatten)]
+    /// Its files.
+    pub files: KernelFiles,
+    #[command(flatten)]
+    /// How it is built.
+    pub build: BuildFlags,
+    /// An architecture: x86_64 (amd64) or arm64 (aarch64); repeatable (default: the host's)
+    #[arg(short, long = "arch", value_name = "ARCH")]
+    pub archs: Vec<Arch>,
+    /// A suite, by name or by the path of its suite.yaml (default: dynptr)
+    #[arg(short, long, value_name = "SUITE")]
+    pub suite: Option<String>,
+    /// What of the kernel's own selftests is built for -s upstream: a slice by name, NAME=GLOB,… of files in prog_tests/,
+    /// or all; repeatable (default: `kvet suite show upstream` says)
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of -s upstream come from: tree:~/linux, git:~/linux@v6.12, debian-source:7.2 (default: the
+    /// source of each kernel)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
+    /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
+    #[arg(short, long = "test", value_name = "GLOB")]
+    pub tests: Vec<String>,
+    #[command(flatten)]
+    /// The guest.
+    pub hardware: Hardware,
+    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    #[arg(long)]
+    pub strict: bool,
+    /// Run the tests in an order that this number decides; the same number gives the same order
+    #[arg(long, value_name = "SEED")]
+    pub shuffle: Option<u64>,
+    /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
+    #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
+    pub share: ShareMode,
+    /// After a crash or a hang boot again and run the rest, without what is done and what crashed; at most N times
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub resume: Option<u32>,
+    /// What the program has as its root (default: the suite's, else none)
+    #[arg(long, value_enum, value_name = "ROOT")]
+    pub root: Option<Root>,
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// Where it is reported.
+    pub outputs: OutputArgs,
+    /// Print the plan, QEMU's exact command line and the initramfs; start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 skip, 128 stop. What is bad: a test that fails (a crash is
+    /// then a skip), or with =crash also a crash or a complaint of the kernel
+    #[arg(long, value_enum, value_name = "SYMPTOM", num_args = 0..=1, require_equals = true,
+          default_missing_value = "fail")]
+    pub git_bisect: Option<Symptom>,
+    /// Show the console, the job's output and QEMU's command line as they come
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// A program and its arguments, to run instead of a suite; its folder is shared. Without --root it must be static
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What a bisection looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Symptom {
+    /// A test that fails.
+    Fail,
+    /// A crash, a hang or a splat as well.
+    Crash,
+}
