@@ -16,6 +16,9 @@ use crate::suite::{Detail, FunctionIds, Loaded, Programs, Suite};
 use crate::trigger::{self, NotRun};
 use crate::unprivileged::Unprivileged;
 
+/// What there is to say where it should have refused a program.
+pub const TAKEN: &str = "the verifier took the program";
+
 /// So much of a verifier's log is shown: its end says what was wrong.
 const LOG_LINES: usize = 200;
 
@@ -116,6 +119,30 @@ pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
     lines
 }
 
+/// The number of the instruction at which the verifier stops, as the one line of a refusal.
+pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
+    let without = match test.unprivileged.then(Unprivileged::begin).transpose() {
+        Ok(without) => without,
+        Err(verdict) => return verdict,
+    };
+    let programs: Vec<&str> = test.programs().collect();
+    let loaded = suite.load(&programs, Config::default(), Detail::Refusal);
+    drop(without);
+    match loaded {
+        Ok(Loaded::Refused { log, .. }) => match last_instruction(&log) {
+            Some(index) => Verdict::Refused(vec![index.to_string()]),
+            None => Verdict::Pass,
+        },
+        Ok(Loaded::Accepted { .. }) => Verdict::Fail(vec![TAKEN.into()]),
+        Err(message) => Verdict::Fail(vec![message]),
+    }
+}
+
+/// The log's last line about an instruction begins with its number, a colon and its code in brackets.
+fn last_instruction(log: &str) -> Option<usize> {
+    log.lines().rev().find_map(|line| line.split_once(": (")?.0.trim().parse().ok())
+}
+
 /// Judges a program that the verifier had to refuse. Where the kernel's name does not tell which words it has, any will do.
 fn rejected(expectations: &[Expectation], loaded: &Loaded, running: Running) -> Verdict {
     let texts: Vec<&str> = expectations.iter().filter(|it| it.covers(running)).map(|it| it.text).collect();
@@ -127,7 +154,7 @@ fn rejected(expectations: &[Expectation], loaded: &Loaded, running: Running) -> 
         Loaded::Refused { log, .. } if texts.iter().any(|text| says(log, text)) => Verdict::Pass,
         Loaded::Refused { reason, .. } => Verdict::Refused(vec![wanted, reason.clone()]),
         // What it is that a known mistake of a kernel's is told by comes first.
-        Loaded::Accepted { .. } => Verdict::Refused(vec!["the verifier took the program".into(), wanted]),
+        Loaded::Accepted { .. } => Verdict::Refused(vec![TAKEN.into(), wanted]),
     }
 }
 
