@@ -241,11 +241,10 @@ fn a_warning_and_a_panic_are_blamed_on_their_tests_and_the_rest_was_not_run() {
 
 #[test]
 fn without_marks_a_warning_is_blamed_by_the_stamps() {
-    let steps = ["one=sleep:300", "two=sleep:300", "three=warn", "four=sleep:300"];
-    let kvet = Kvet::run_on("6.1", "x86_64").faults(&steps);
     let suite = "name: faults\ntitle: t\nprogram: '{guest}/faults/kvet-faults'\nformat: ktap\n\
                  args: [--ktap, --no-marks, one=sleep:300, two=warn, three=sleep:300]\n";
-    let ended = kvet.file("suite.yaml", suite).end().code(1);
+    let kvet = Kvet::run_on("6.1", "x86_64").file("suite.yaml", suite).args(["--suite", "./suite.yaml"]);
+    let ended = kvet.end().code(1);
     assert_eq!(ended.cases(), ["one Pass", "two Error", "three Pass"]);
 }
 
