@@ -78,6 +78,12 @@ impl Error {
         self
     }
 
+    /// The same, unless the user interrupted: that is not about the thing that was being worked on.
+    #[must_use]
+    pub fn concerning(self, context: impl fmt::Display) -> Self {
+        if self.fault == Fault::Interrupted { self } else { self.context(context) }
+    }
+
     /// Whose fault it was.
     pub fn fault(&self) -> Fault {
         self.fault

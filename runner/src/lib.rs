@@ -9,6 +9,7 @@ pub mod cell;
 pub mod cmd;
 pub mod error;
 pub mod event;
+pub mod git;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;

@@ -260,13 +260,9 @@ fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
 /// call would look like trouble of the host.
 fn git(folder: &Path) -> Command {
     use std::os::unix::process::CommandExt;
-    let mut command = Command::new("git");
+    let mut command = crate::git::command(folder);
     command.args(["-c", "log.showSignature=false", "-c", "core.hooksPath=/dev/null"]).process_group(0);
-    command.arg("-C").arg(folder).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_PAGER", "cat");
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"] {
-        command.env_remove(variable);
-    }
-    command.stdin(std::process::Stdio::null());
+    command.env("GIT_PAGER", "cat");
     command
 }
 

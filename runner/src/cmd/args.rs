@@ -8,6 +8,7 @@ mod report;
 mod run;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -168,6 +169,17 @@ pub struct Hardware {
     /// The guest's CPUs (default: the suite's, else 1)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cpus: Option<u32>,
+}
+
+/// How long tests and kernels may take.
+#[derive(Debug, Args)]
+pub struct TimeLimits {
+    /// How long one test may take: 90s, 2m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// How long one kernel may take, boot included: 10m
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub deadline: Option<Duration>,
 }
 
 /// Where a run is reported.

@@ -116,8 +116,8 @@ fn request(args: &MatrixArgs) -> Request {
     Request {
         tests: args.tests.clone(),
         accel: args.hardware.accel,
-        timeout: args.timeout,
-        deadline: args.deadline,
+        timeout: args.limits.timeout,
+        deadline: args.limits.deadline,
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
         strict: args.strict,

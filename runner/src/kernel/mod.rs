@@ -168,12 +168,8 @@ pub fn acquire(
 ) -> Result<Kernel> {
     match spec {
         KernelSpec::Debian { suite, version } => {
-            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel).map_err(
-                |e| match e.fault() {
-                    crate::error::Fault::Interrupted => e,
-                    _ => e.context(format_args!("kernel {spec}")),
-                },
-            )
+            debian::acquire(spec, suite.as_deref(), *version, arch, cache, sources, progress, cancel)
+                .map_err(|e| e.concerning(format_args!("kernel {spec}")))
         }
         // Its messages name the file.
         KernelSpec::File { image, modules, config } => {

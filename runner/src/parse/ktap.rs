@@ -437,14 +437,9 @@ impl KtapParser {
     }
 
     fn take_detail(&mut self) -> String {
-        let text = self.talk.text.take();
+        let text = self.talk.text.take_within(&mut self.detail_left, self.limits.spare_detail);
         self.talk.clear();
-        if text.len() <= self.detail_left {
-            self.detail_left -= text.len();
-            return text;
-        }
-        self.detail_left = 0;
-        shorten(&text, self.limits.spare_detail)
+        text
     }
 
     fn tidy(&self, name: &str) -> String {

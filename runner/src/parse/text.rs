@@ -63,6 +63,18 @@ impl HeadTail {
         text
     }
 
+    /// The same, within what is `left` for all texts together; one for which that is not enough is cut to `spare` bytes, and
+    /// nothing is left.
+    pub(crate) fn take_within(&mut self, left: &mut usize, spare: usize) -> String {
+        let text = self.take();
+        if text.len() <= *left {
+            *left -= text.len();
+            return text;
+        }
+        *left = 0;
+        shorten(&text, spare)
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.head.clear();

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::table::sign;
-use super::{OWN, extra_failures};
+use super::{OWN, all_cases};
 use crate::event::{CellId, CellReport, Outcome, RunReport};
 use crate::parse::clean::one_line;
 
@@ -174,8 +174,7 @@ fn partner<'a>(cell: &CellReport, before: &'a RunReport, after: &RunReport) -> O
 }
 
 fn results(cell: &CellReport) -> Results {
-    let extra = extra_failures(cell).into_iter().map(|(name, message, _)| (name, (Outcome::Error, message)));
-    cell.cases.iter().map(|c| (c.name.clone(), (c.outcome, c.message.clone()))).chain(extra).collect()
+    all_cases(cell).into_iter().map(|case| (case.name, (case.outcome, case.message))).collect()
 }
 
 fn kind(before: Option<Outcome>, after: Option<Outcome>) -> Option<Kind> {

@@ -11,7 +11,7 @@ use junit_report::{
 };
 
 use super::whole::write_whole;
-use super::{Reporter, extra_failures};
+use super::{Reporter, all_cases};
 use crate::error::{Error, Result};
 use crate::event::{CellReport, Event, Outcome, RunReport, TestCase};
 
@@ -55,11 +55,7 @@ fn suite(cell: &CellReport) -> TestSuite {
     let name = format!("{}-{}-{}", cell.id.kernel, cell.id.arch, cell.id.suite);
     let mut suite = TestSuiteBuilder::new(&attribute(&name));
     suite.set_timestamp(timestamp(cell.started_unix));
-    for case in &cell.cases {
-        suite.add_testcase(testcase(&cell.id.suite, case));
-    }
-    for (name, message, detail) in extra_failures(cell) {
-        let case = TestCase { name, outcome: Outcome::Error, duration: None, message, detail };
+    for case in all_cases(cell) {
         suite.add_testcase(testcase(&cell.id.suite, &case));
     }
     suite.set_system_out(&cdata(&facts(cell)));

@@ -35,7 +35,7 @@ pub(crate) mod whole;
 pub use verdict::{bisect_code, cell_code, verdict};
 
 use crate::error::{Error, Result};
-use crate::event::{CellEnd, CellReport, Event, Phase, Splat};
+use crate::event::{CellEnd, CellReport, Event, Outcome, Phase, Splat, TestCase};
 
 /// Takes every event of a run, in order.
 pub trait Reporter: Send {
@@ -131,11 +131,16 @@ pub fn trouble(cell: &CellReport) -> Option<String> {
 pub(crate) const OWN: &str = "kvet/";
 
 /// What has to be said about a cell beside its test cases, so that no trouble goes unnoticed where only test cases
-/// are looked at: a name under `kvet/`, one line, and the whole text.
-pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)> {
-    let say = |name: &str, message: &str, detail: &str| {
-        vec![(format!("{OWN}{name}"), message.to_owned(), detail.to_owned())]
+/// are looked at: cases with a name under `kvet/`.
+pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
+    let case = |name: &str, message: String, detail: &str| TestCase {
+        name: format!("{OWN}{name}"),
+        outcome: Outcome::Error,
+        duration: None,
+        message,
+        detail: detail.to_owned(),
     };
+    let say = |name: &str, message: &str, detail: &str| vec![case(name, message.to_owned(), detail)];
     let bad = cell.cases.iter().any(|c| c.outcome.is_bad());
     let mut extra = match &cell.end {
         CellEnd::Completed if cell.cases.is_empty() => say("tests", "the job ended and no test was run", ""),
@@ -151,12 +156,17 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<(String, String, String)>
     };
     for (number, splat) in unblamed(cell).enumerate() {
         let name = match number {
-            0 => format!("{OWN}splat"),
-            n => format!("{OWN}splat#{}", n + 1),
+            0 => "splat".to_owned(),
+            n => format!("splat#{}", n + 1),
         };
-        extra.push((name, format!("{}: {}", splat.kind, splat.title), splat.text.clone()));
+        extra.push(case(&name, format!("{}: {}", splat.kind, splat.title), &splat.text));
     }
     extra
+}
+
+/// The test cases of a cell, and what has to be said beside them.
+pub(crate) fn all_cases(cell: &CellReport) -> Vec<TestCase> {
+    cell.cases.iter().cloned().chain(extra_failures(cell)).collect()
 }
 
 #[cfg(test)]
@@ -202,6 +212,6 @@ mod tests {
         cell.end = CellEnd::Crashed { reason: "panic".into() };
         assert!(extra_failures(&cell).is_empty(), "a test has the blame");
         cell.cases.retain(|c| !c.outcome.is_bad());
-        assert_eq!(extra_failures(&cell)[0].0, "kvet/crash");
+        assert_eq!(extra_failures(&cell)[0].name, "kvet/crash");
     }
 }

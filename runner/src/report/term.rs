@@ -238,9 +238,9 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
             }
         }
         let paint = self.paint();
-        for (name, message, _) in super::extra_failures(report) {
-            let cross = paint.bad("✗");
-            let line = format!("{}{}{cross} {name}  {}", self.clock(), self.label(cell), one_line(&message));
+        for case in super::extra_failures(report) {
+            let (cross, message) = (paint.bad("✗"), one_line(&case.message));
+            let line = format!("{}{}{cross} {}  {message}", self.clock(), self.label(cell), case.name);
             self.result(&line)?;
         }
         if self.options.style == Style::Cells { self.cell_line(report) } else { Ok(()) }

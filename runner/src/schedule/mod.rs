@@ -64,17 +64,17 @@ pub fn run(
         cells: plan.cells.iter().map(|cell| cell.id.clone()).collect(),
         weights: options.weights.clone(),
     });
+    let cells = run_cells(plan, dir, resources, options, emit);
     let mut report = RunReport {
         run_id: dir.run_id().to_owned(),
         dir: dir.path().to_owned(),
         command,
         kvet: env!("CARGO_PKG_VERSION").to_owned(),
         planned: plan.planned.clone(),
-        cells: run_cells(plan, dir, resources, options, emit),
+        cells,
         wall: started.elapsed(),
         exit_code: 0,
     };
-    report.wall = started.elapsed();
     report.exit_code = verdict(&report);
     emit(Event::RunFinished { report: Box::new(report.clone()) });
     report

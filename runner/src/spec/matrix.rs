@@ -1,6 +1,5 @@
 //! `configs/matrix/*.yaml`: which kernels, architectures and suites make a matrix.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use globset::GlobBuilder;
 use serde::Deserialize;
 
 use crate::arch::Arch;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::spec::units;
 
 /// A matrix as its file says it.
@@ -154,8 +153,7 @@ pub struct Defaults {
 /// # Errors
 /// The caller's: the file is not there or not what it should be; the message has its name and, where there is one, the line.
 pub fn load(path: &Path, defaults: &Defaults) -> Result<Vec<MatrixCell>> {
-    let spec: MatrixSpec = super::load(path)?;
-    let text = fs::read_to_string(path).given(format!("read {}", path.display()))?;
+    let (spec, text) = super::load_with_text::<MatrixSpec>(path)?;
     let mut cells = cells(&spec, &Source { name: path.display().to_string(), text }, defaults)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for fragment in cells.iter_mut().flat_map(|cell| &mut cell.settings.config) {
@@ -289,6 +287,7 @@ fn twice(cells: &[MatrixCell]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn read(text: &str) -> Result<Vec<MatrixCell>> {
         let dir = tempfile::tempdir().unwrap();

@@ -23,6 +23,14 @@ const MAX_FILE: u64 = 4 << 20;
 /// # Errors
 /// The caller's: the file is not there, too large, or not what it should be.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    load_with_text(path).map(|(value, _)| value)
+}
+
+/// The same, with the text that it was read from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_text<T: DeserializeOwned>(path: &Path) -> Result<(T, String)> {
     let context = format!("read {}", path.display());
     let mut text = String::new();
     let file = fs::File::open(path).given(&context)?;
@@ -30,7 +38,8 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
     if length as u64 > MAX_FILE {
         return Err(Error::caller(format!("{} has more than {MAX_FILE} bytes", path.display())));
     }
-    parse(&text).map_err(|e| e.context(path.display()))
+    let value = parse(&text).map_err(|e| e.context(path.display()))?;
+    Ok((value, text))
 }
 
 /// Reads YAML from a text.

@@ -25,7 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
-use crate::error::{Error, Fault, IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::kernel::source::{self, SourceSpec, SourceTree};
 use crate::kernel::{
     self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
@@ -137,10 +137,7 @@ pub fn ensure(
 ) -> Result<BuiltSuite> {
     let (spec, tree) = obtain(request, kernel, means, progress)?;
     let build = Build::prepare(request, &spec, &tree, kernel, means, progress)?;
-    build.ensure(progress).map_err(|e| match e.fault() {
-        Fault::Interrupted => e,
-        _ => e.context(format_args!("selftests of {spec}")),
-    })
+    build.ensure(progress).map_err(|e| e.concerning(format_args!("selftests of {spec}")))
 }
 
 /// What [`ensure`] would do. Sources and packages are fetched; nothing is compiled.

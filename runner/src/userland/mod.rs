@@ -46,10 +46,8 @@ pub fn ensure(
     cancel: &Cancel,
 ) -> Result<Userland> {
     let spec = UserlandSpec::load(home)?;
-    make(&spec, arch, cache, sources, progress, cancel).map_err(|e| match e.fault() {
-        crate::error::Fault::Interrupted => e,
-        _ => e.context(format_args!("userland for {arch}")),
-    })
+    make(&spec, arch, cache, sources, progress, cancel)
+        .map_err(|e| e.concerning(format_args!("userland for {arch}")))
 }
 
 fn make(

@@ -1,13 +1,11 @@
 //! `kvet bisect`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{BuildFlags, Hardware};
+use super::{BuildFlags, Hardware, TimeLimits};
 use crate::arch::Arch;
-use crate::spec::units;
 
 /// What `--resume` and `--log` mean where no folder is named.
 pub const NEWEST: &str = "newest";
@@ -61,12 +59,9 @@ pub struct BisectArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
-    /// How long one test may take: 90s, 2m
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub timeout: Option<Duration>,
-    /// How long one kernel may take, boot included: 10m
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// How long they may take.
+    pub limits: TimeLimits,
     /// Where results go
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,

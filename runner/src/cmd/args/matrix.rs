@@ -1,14 +1,12 @@
 //! `kvet matrix`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Hardware, OutputArgs};
+use super::{Hardware, OutputArgs, TimeLimits};
 use crate::arch::Arch;
 use crate::schedule::shard::Shard;
-use crate::spec::units;
 
 /// `kvet matrix`.
 #[derive(Debug, Args)]
@@ -58,12 +56,9 @@ pub struct MatrixArgs {
     /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
     #[arg(long)]
     pub strict: bool,
-    /// How long one test may take: 90s, 2m
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub timeout: Option<Duration>,
-    /// How long one kernel may take, boot included: 10m
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// How long they may take.
+    pub limits: TimeLimits,
     #[command(flatten)]
     /// Where it is reported.
     pub outputs: OutputArgs,

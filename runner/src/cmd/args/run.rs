@@ -1,14 +1,11 @@
 //! `kvet run`.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
-use super::{BuildFlags, Hardware, KernelFiles, OutputArgs};
+use super::{BuildFlags, Hardware, KernelFiles, OutputArgs, TimeLimits};
 use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::spec::suite::Root;
-use crate::spec::units;
 
 /// `kvet run`.
 #[derive(Debug, Args)]
@@ -59,12 +56,9 @@ pub struct RunArgs {
     /// What the program has as its root (default: the suite's, else none)
     #[arg(long, value_enum, value_name = "ROOT")]
     pub root: Option<Root>,
-    /// How long one test may take: 90s, 2m
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub timeout: Option<Duration>,
-    /// How long one kernel may take, boot included: 10m
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub deadline: Option<Duration>,
+    #[command(flatten)]
+    /// How long they may take.
+    pub limits: TimeLimits,
     #[command(flatten)]
     /// Where it is reported.
     pub outputs: OutputArgs,

@@ -45,8 +45,8 @@ impl<'a> Kernels<'a> {
             slices: args.slices.clone(),
             selftests: args.selftests.clone().filter(|_| !own_selftests),
             accel: args.hardware.accel,
-            timeout: args.timeout,
-            deadline: args.deadline,
+            timeout: args.limits.timeout,
+            deadline: args.limits.deadline,
             memory_mib: args.hardware.memory,
             cpus: args.hardware.cpus,
             ..Request::default()

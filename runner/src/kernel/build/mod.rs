@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, Fault, IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::spec::arch::{ArchFacts, BuildFacts};
 use crate::spec::home::Home;
 
@@ -101,7 +101,7 @@ pub(super) fn acquire(
     cancel: &Cancel,
 ) -> Result<Kernel> {
     let work = begin(spec, source, recipe, arch, cache, sources, progress, cancel)?;
-    work.acquire(progress).map_err(|e| named(e, spec))
+    work.acquire(progress).map_err(|e| e.concerning(format_args!("kernel {spec}")))
 }
 
 /// Makes and proves the config, builds nothing, and says what a build would be.
@@ -117,14 +117,7 @@ pub(super) fn dry_run(
     cancel: &Cancel,
 ) -> Result<String> {
     let work = begin(spec, source, recipe, arch, cache, sources, progress, cancel)?;
-    work.dry_run().map_err(|e| named(e, spec))
-}
-
-fn named(e: Error, spec: &KernelSpec) -> Error {
-    match e.fault() {
-        Fault::Interrupted => e,
-        _ => e.context(format_args!("kernel {spec}")),
-    }
+    work.dry_run().map_err(|e| e.concerning(format_args!("kernel {spec}")))
 }
 
 /// Everything that is needed before a build folder is touched.

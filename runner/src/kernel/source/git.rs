@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -122,13 +121,8 @@ impl Git {
     }
 
     fn run(&self, args: &[&str], cancel: &Cancel) -> Result<Output> {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(&self.dir).args(args);
-        // A hook or a bisection that calls us has these set, for another repository.
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"] {
-            command.env_remove(name);
-        }
-        command.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+        let mut command = crate::git::command(&self.dir);
+        command.args(args).env("GIT_OPTIONAL_LOCKS", "0");
         child::run(&mut command, "git", cancel)
     }
 }

@@ -14,7 +14,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
-use crate::error::{Fault, Result};
+use crate::error::Result;
 
 use super::lock::Lock;
 use super::{Cache, KernelVersion, Progress, Sources};
@@ -68,10 +68,7 @@ pub fn ensure(
         }
         SourceSpec::Tar { place, proof } => tar::ensure(place, proof, cache, sources, progress, cancel),
     }
-    .map_err(|e| match e.fault() {
-        Fault::Interrupted => e,
-        _ => e.context(format_args!("source {spec}")),
-    })
+    .map_err(|e| e.concerning(format_args!("source {spec}")))
 }
 
 /// The version that a tree's Makefile states.

@@ -8,6 +8,7 @@ use super::super::suites::DebianSuites;
 use super::super::testing::{Behaviour, Server};
 use super::super::{Base, Mirrors};
 use super::*;
+use crate::error::Fault;
 
 /// The least that is a kernel's source.
 pub fn tree(at: &Path, version: &str) {

@@ -7,7 +7,7 @@ use super::{Column, Entry, Row, Sheet, Table, Trend};
 use crate::arch::Arch;
 use crate::event::{CellReport, Counts, Outcome, RunReport, TestCase};
 use crate::parse::clean::one_line;
-use crate::report::{OWN, extra_failures, trouble};
+use crate::report::{OWN, all_cases, trouble};
 use crate::version::KernelVersion;
 
 impl Table {
@@ -76,18 +76,6 @@ fn column(cell: &CellReport, label: &str) -> Column {
         trouble: trouble(cell).map(|text| one_line(&text)),
         dir: cell.dir.clone(),
     }
-}
-
-/// The cases of a cell, and what has to be said beside them.
-fn all_cases(cell: &CellReport) -> Vec<TestCase> {
-    let extra = extra_failures(cell).into_iter().map(|(name, message, detail)| TestCase {
-        name,
-        outcome: Outcome::Error,
-        duration: None,
-        message,
-        detail,
-    });
-    cell.cases.iter().cloned().chain(extra).collect()
 }
 
 /// Every test once: those of the newest kernel in their order, then what only older ones have. What kvet says beside the tests

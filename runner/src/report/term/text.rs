@@ -137,8 +137,8 @@ pub(super) fn failures(run: &RunReport, consoles: &[Vec<String>], paint: Paint) 
             text.push_str(&failure(cell, &case.name, &case.message, &case.detail, paint));
         }
         text.push_str(&not_run(cell, paint));
-        for (name, message, detail) in extra_failures(cell) {
-            text.push_str(&failure(cell, &name, &message, &detail, paint));
+        for case in extra_failures(cell) {
+            text.push_str(&failure(cell, &case.name, &case.message, &case.detail, paint));
         }
         let shown = matches!(&cell.end, CellEnd::Unbootable { detail, .. } if !detail.is_empty())
             || cell.splats.iter().any(|splat| splat.fatal);
