@@ -19,6 +19,8 @@
 //! An entry appears by one rename; afterwards only files that are made from it are added, each by one rename. Who uses it holds its lock shared; who makes
 //! or removes it holds it alone.
 
+mod stock;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -38,6 +40,8 @@ use super::image::ImageKind;
 use super::lock::{Lock, Mode};
 use super::space;
 use super::version::KernelVersion;
+
+pub use stock::{Listed, ListedWork, Prune, Pruned, tree_size};
 
 /// Entries of another format are not understood and are made again.
 pub(super) const FORMAT: u32 = 1;
@@ -93,57 +97,6 @@ pub struct EntryInfo {
 
 /// The description of an entry, in its folder.
 pub(super) const ENTRY_FILE: &str = "entry.json";
-
-/// A kernel in the cache, and what only the disk knows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Listed {
-    /// The kernel.
-    #[serde(flatten)]
-    pub info: EntryInfo,
-    /// Its folder.
-    pub dir: PathBuf,
-    /// When it was last acquired, seconds since the epoch.
-    pub last_used_unix: u64,
-    /// Whether some kvet uses it right now.
-    pub in_use: bool,
-}
-
-/// A source or a build folder in the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ListedWork {
-    /// `source` or `build`.
-    pub kind: &'static str,
-    /// Its name in the cache.
-    pub id: String,
-    /// What it is of, for people.
-    pub what: String,
-    /// Bytes of all its files.
-    pub size_bytes: u64,
-    /// Whether some kvet uses it right now.
-    pub in_use: bool,
-}
-
-/// What [`Cache::prune`] removes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prune {
-    /// Everything, indexes and broken-off downloads too.
-    All,
-    /// Entries of every kind that were not used for so long.
-    UnusedFor(Duration),
-    /// All but so many, the most recently used ones.
-    KeepNewest(usize),
-}
-
-/// What [`Cache::prune`] did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Pruned {
-    /// Names of the removed entries.
-    pub removed: Vec<String>,
-    /// Names of those that stayed because they are in use.
-    pub in_use: Vec<String>,
-    /// Bytes that came free.
-    pub freed_bytes: u64,
-}
 
 /// The kinds of entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,110 +180,6 @@ impl Cache {
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// The kernels in it, newest version first, then by architecture. Entries that cannot be read are not
-    /// kernels: they are left out here, made again when asked for, and removed by [`Cache::prune`].
-    ///
-    /// # Errors
-    /// The host's: the cache cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>> {
-        let mut all = Vec::new();
-        for id in self.ids(Kind::Kernels)? {
-            if let Some(info) = self.read_entry::<EntryInfo>(Kind::Kernels, &id).filter(|i| i.id == id) {
-                let lock = self.lock_path(&id);
-                let in_use = Lock::try_take(&lock, Mode::Exclusive)?.is_none();
-                let dir = self.entry_dir(Kind::Kernels, &id);
-                all.push(Listed { info, dir, last_used_unix: unix(modified(&lock)), in_use });
-            }
-        }
-        all.sort_by(|a, b| {
-            (b.info.version, a.info.arch, &a.info.id).cmp(&(a.info.version, b.info.arch, &b.info.id))
-        });
-        Ok(all)
-    }
-
-    /// The sources and build folders in it. Measuring them takes a moment: a source has 90,000 files.
-    ///
-    /// # Errors
-    /// The host's: the cache cannot be read.
-    pub fn list_work(&self) -> Result<Vec<ListedWork>> {
-        let mut all = Vec::new();
-        for (kind, word) in [(Kind::Sources, "source"), (Kind::Builds, "build")] {
-            for id in self.ids(kind)? {
-                let entry: serde_json::Value = self.read_entry(kind, &id).unwrap_or_default();
-                // A build and a checkout name their source, a tarball its place, a package itself.
-                let named = ["/source", "/repository", "/place", "/package/name"].iter();
-                let what =
-                    named.filter_map(|at| entry.pointer(at)?.as_str()).next().unwrap_or("?").to_owned();
-                let in_use = Lock::try_take(&self.lock_path(&id), Mode::Exclusive)?.is_none();
-                let size_bytes = tree_size(&self.entry_dir(kind, &id));
-                all.push(ListedWork { kind: word, id, what, size_bytes, in_use });
-            }
-        }
-        Ok(all)
-    }
-
-    /// Removes entries that are not in use, and broken ones; images have a verb of their own.
-    ///
-    /// # Errors
-    /// The host's: something cannot be removed.
-    pub fn prune(&self, what: Prune) -> Result<Pruned> {
-        let mut done = self.prune_entries(&Kind::OWN, what)?;
-        // They are made again in milliseconds.
-        done.freed_bytes += self.prune_files("initramfs", "")?;
-        if what == Prune::All {
-            done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
-        }
-        Ok(done)
-    }
-
-    pub(super) fn prune_entries(&self, kinds: &[Kind], what: Prune) -> Result<Pruned> {
-        let mut entries = Vec::new();
-        for &kind in kinds {
-            for id in self.ids(kind)? {
-                let used = modified(&self.lock_path(&id));
-                let whole = self.entry_dir(kind, &id).join(ENTRY_FILE).is_file();
-                entries.push((used, whole, kind, id));
-            }
-        }
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.0));
-        let now = SystemTime::now();
-        let mut done = Pruned::default();
-        for (rank, (used, whole, kind, id)) in entries.into_iter().enumerate() {
-            let goes = !whole
-                || match what {
-                    Prune::All => true,
-                    Prune::UnusedFor(age) => now.duration_since(used).unwrap_or_default() >= age,
-                    Prune::KeepNewest(n) => rank >= n,
-                };
-            if goes {
-                match Lock::try_take(&self.lock_path(&id), Mode::Exclusive)? {
-                    Some(_alone) => {
-                        done.freed_bytes += self.remove_entry(kind, &id)?;
-                        done.removed.push(id);
-                    }
-                    None => done.in_use.push(id),
-                }
-            }
-        }
-        Ok(done)
-    }
-
-    fn prune_files(&self, dir: &str, suffix: &str) -> Result<u64> {
-        let mut freed = 0;
-        for name in names(&self.root.join(dir))? {
-            let path = self.root.join(dir).join(&name);
-            let lock = match name.strip_suffix(suffix) {
-                Some(stem) if !suffix.is_empty() => self.lock_path(&format!("index-{stem}")),
-                _ => path.clone(),
-            };
-            if let Some(_alone) = Lock::try_take(&lock, Mode::Exclusive)? {
-                freed += path.metadata().map_or(0, |m| m.len());
-                fs::remove_file(&path).host(format_args!("remove {}", path.display()))?;
-            }
-        }
-        Ok(freed)
     }
 
     pub(super) fn ids(&self, kind: Kind) -> Result<Vec<String>> {
@@ -528,133 +377,5 @@ pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Bytes of the regular files in a tree; symbolic links are not followed.
-/// Bytes of all files below a folder; what cannot be read counts nothing.
-pub fn tree_size(dir: &Path) -> u64 {
-    let mut size = 0;
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(t) if t.is_dir() => open.push(entry.path()),
-                Ok(t) if t.is_file() => size += entry.metadata().map_or(0, |m| m.len()),
-                _ => {}
-            }
-        }
-    }
-    size
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cache() -> (tempfile::TempDir, Cache) {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path().join("c")).unwrap();
-        (dir, cache)
-    }
-
-    fn entry(cache: &Cache, id: &str, version: &str) -> EntryInfo {
-        let info = EntryInfo {
-            format: FORMAT,
-            id: id.into(),
-            version: version.parse().unwrap(),
-            arch: Arch::X86_64,
-            release: version.into(),
-            suite: "stable".into(),
-            origin: "a test".into(),
-            image_kind: ImageKind::BzImage,
-            image_sha256: Sha256Hex::of(b""),
-            packages: vec![],
-            btf: Some(true),
-            modules: 0,
-            size_bytes: 5,
-            created_unix: 1,
-            build_keys: vec![],
-            built: None,
-        };
-        let scratch = cache.scratch().unwrap();
-        fs::write(scratch.path().join("image"), b"12345").unwrap();
-        cache.commit(&scratch, Kind::Kernels, id, &info).unwrap();
-        info
-    }
-
-    fn used(cache: &Cache, id: &str, seconds_ago: u64) -> Lock {
-        let lock = Lock::try_take(&cache.lock_path(id), Mode::Shared).unwrap().unwrap();
-        lock.file().set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
-        lock
-    }
-
-    #[test]
-    fn the_root_comes_from_the_environment() {
-        let at = |vars: &[(&str, &str)]| {
-            let find = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-            Cache::locate(&find).map(|p| p.display().to_string())
-        };
-        assert_eq!(at(&[("KVET_CACHE", "c"), ("HOME", "/h")]).unwrap(), "c");
-        assert_eq!(at(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]).unwrap(), "/x/kvet");
-        assert_eq!(
-            at(&[("XDG_CACHE_HOME", "x"), ("KVET_CACHE", ""), ("HOME", "/h")]).unwrap(),
-            "/h/.cache/kvet"
-        );
-        assert!(at(&[]).unwrap_err().to_string().contains("KVET_CACHE"));
-    }
-
-    #[test]
-    fn an_entry_is_listed_newest_first_and_says_whether_it_is_used() {
-        let (_dir, cache) = cache();
-        let old = entry(&cache, "a", "6.12.95");
-        let new = entry(&cache, "b", "7.2.12");
-        fs::create_dir(cache.entry_dir(Kind::Kernels, "broken")).unwrap();
-        let held = used(&cache, "b", 10);
-        let list = cache.list().unwrap();
-        assert_eq!(list.iter().map(|l| &l.info).collect::<Vec<_>>(), [&new, &old]);
-        assert_eq!((list[0].in_use, list[1].in_use), (true, false));
-        drop(held);
-        assert!(!cache.list().unwrap()[0].in_use);
-    }
-
-    #[test]
-    fn prune_goes_by_the_last_use_and_spares_what_is_in_use() {
-        let (_dir, cache) = cache();
-        for id in ["a", "b", "c"] {
-            entry(&cache, id, "7.2.1");
-        }
-        fs::create_dir(cache.entry_dir(Kind::Kernels, "broken")).unwrap();
-        let a = used(&cache, "a", 5000);
-        used(&cache, "b", 3000);
-        used(&cache, "c", 10);
-        let done = cache.prune(Prune::UnusedFor(Duration::from_secs(1000))).unwrap();
-        assert_eq!((done.removed, done.in_use), (vec!["b".into(), "broken".into()], vec!["a".into()]));
-        assert!(done.freed_bytes > 5);
-        drop(a);
-        let done = cache.prune(Prune::KeepNewest(1)).unwrap();
-        assert_eq!(done.removed, ["a"]);
-        fs::write(cache.index_path("stable-arm64"), "{}").unwrap();
-        fs::write(cache.partial_path(&Sha256Hex::of(b"")), "part").unwrap();
-        assert_eq!(cache.prune(Prune::All).unwrap().removed, ["c"]);
-        assert_eq!(tree_size(&cache.root.join("index")) + tree_size(&cache.root.join("partial")), 0);
-        assert_eq!(names(&cache.root.join("tmp")).unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn leftovers_go_and_what_somebody_works_on_stays() {
-        let (_dir, cache) = cache();
-        let live = cache.scratch().unwrap();
-        let dead = cache.root.join("tmp/4194305-0");
-        fs::create_dir(&dead).unwrap();
-        fs::write(dead.join("half"), "x").unwrap();
-        fs::write(cache.root.join("tmp/4194306-0.lock"), "").unwrap();
-        let partial = cache.partial_path(&Sha256Hex::of(b"old"));
-        fs::write(&partial, "x").unwrap();
-        fs::File::open(&partial).unwrap().set_modified(UNIX_EPOCH).unwrap();
-        fs::write(cache.partial_path(&Sha256Hex::of(b"new")), "x").unwrap();
-        Cache::open(cache.root()).unwrap();
-        let name = live.path().file_name().unwrap().to_str().unwrap().to_string();
-        assert_eq!(names(&cache.root.join("tmp")).unwrap(), [name.clone(), format!("{name}.lock")]);
-        assert!(!partial.exists() && cache.partial_path(&Sha256Hex::of(b"new")).exists());
-        drop(live);
-        assert!(names(&cache.root.join("tmp")).unwrap().is_empty());
-    }
-}
+mod tests;
