@@ -16,7 +16,7 @@ use crate::event::Accel;
 use crate::initramfs::index::ensure_index;
 use crate::initramfs::modules::ModuleTree;
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
-use crate::initramfs::{Contents, ExtraFile, Initramfs, Signatures, ensure};
+use crate::initramfs::{Contents, ExtraFile, Initramfs, ensure};
 use crate::kernel::{Cache, Kernel, ensure_uncompressed};
 use crate::plan::{CellPlan, ShareMode};
 use crate::spec::arch::ArchFacts;
@@ -79,7 +79,6 @@ pub fn prepare(
             identity: &identity,
             boot: &boot,
             jobs: &wanted,
-            signatures: Signatures::Keep,
             files: &files,
         },
     )?;

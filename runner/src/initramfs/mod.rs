@@ -53,17 +53,6 @@ pub struct ExtraFile {
     pub executable: bool,
 }
 
-/// What becomes of the modules' signatures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signatures {
-    /// They stay, and the kernel checks them: under TCG that is more than half of the instructions that loading
-    /// costs (7.2, the four modules for 9p: 0.24 s against 0.18 s, the best of three boots each).
-    Keep,
-    /// They are cut off. The kernel says so once and is tainted `E`; one with `CONFIG_MODULE_SIG_FORCE=y`, or
-    /// locked down, refuses the modules.
-    Strip,
-}
-
 /// What an initramfs is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Contents<'a> {
@@ -79,8 +68,6 @@ pub struct Contents<'a> {
     pub boot: &'a [&'a str],
     /// Modules that jobs will ask for.
     pub jobs: &'a [&'a str],
-    /// What becomes of the modules' signatures.
-    pub signatures: Signatures,
     /// Further files.
     pub files: &'a [ExtraFile],
 }
@@ -127,7 +114,6 @@ impl Contents<'_> {
         part(&FORMAT.to_le_bytes());
         part(self.release.unwrap_or_default().as_bytes());
         part(self.identity.as_bytes());
-        part(&[u8::from(self.signatures == Signatures::Strip)]);
         for list in [self.boot, self.jobs] {
             part(&(list.len() as u64).to_le_bytes());
             list.iter().for_each(|name| part(name.as_bytes()));
@@ -180,11 +166,7 @@ impl Contents<'_> {
             let (elf, info) = self.tree.read(&module.path)?;
             self.check_release(module, info.release.as_deref(), info.versioned)?;
             let path = format!("{:02}-{}.ko", n + 1, module.name);
-            let bytes = match self.signatures {
-                Signatures::Keep => elf.as_slice(),
-                Signatures::Strip => modinfo::without_signature(&elf),
-            };
-            archive.file(&format!("modules/{path}"), false, bytes)?;
+            archive.file(&format!("modules/{path}"), false, &elf)?;
             if boot.iter().any(|other| other.name == module.name) {
                 load.extend([&path, "\n"]);
             }

@@ -107,19 +107,6 @@ impl Packing {
     }
 }
 
-/// The module without the signature behind it (Documentation/admin-guide/module-signing.rst), if there is one.
-///
-/// Its end is fixed: the signature, 12 bytes that end with its length (big-endian), and a marker.
-pub fn without_signature(module: &[u8]) -> &[u8] {
-    let stripped = || {
-        let rest = module.strip_suffix(b"~Module signature appended~\n")?;
-        let (rest, header) = rest.split_at_checked(rest.len().checked_sub(12)?)?;
-        let length = u32::from_be_bytes(header[8..].try_into().ok()?);
-        rest.get(..rest.len().checked_sub(usize::try_from(length).ok()?)?)
-    };
-    stripped().unwrap_or(module)
-}
-
 /// Reads the `.modinfo` section of a module.
 ///
 /// # Errors
@@ -281,21 +268,6 @@ mod tests {
         assert!(!info.versioned);
         assert_eq!(parse(&fixture::module(&["depends="])).unwrap(), ModuleInfo::default());
         assert!(parse(&fixture::versioned_module(&["depends="])).unwrap().versioned);
-    }
-
-    #[test]
-    fn a_signature_is_cut_off_whole_or_not_at_all() {
-        let signed = fixture::module(&["depends="]);
-        let plain = without_signature(&signed);
-        assert_eq!(plain.len(), signed.len() - 9 - 12 - 28);
-        assert!(parse(plain).is_ok());
-        assert_eq!(without_signature(plain), plain);
-        let marker = b"~Module signature appended~\n";
-        assert_eq!(without_signature(marker), marker);
-        let mut lying = signed.clone();
-        let length_at = signed.len() - 28 - 4;
-        lying[length_at..length_at + 4].copy_from_slice(&[0xff; 4]);
-        assert_eq!(without_signature(&lying), lying);
     }
 
     #[test]

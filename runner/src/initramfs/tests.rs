@@ -45,14 +45,13 @@ impl World {
             identity: "one",
             boot: &["virtio_pci", "9pnet_virtio", "9p"],
             jobs: &["tun"],
-            signatures: Signatures::Keep,
             files: Vec::new(),
         };
         change(&mut wishes);
-        let Wishes { init, tree, release, identity, boot, jobs, signatures, files } = &wishes;
-        let (release, identity, signatures) = (*release, *identity, *signatures);
+        let Wishes { init, tree, release, identity, boot, jobs, files } = &wishes;
+        let (release, identity) = (*release, *identity);
         let cache = Cache::open(self.at("cache"))?;
-        ensure(&cache, &Contents { init, tree, release, identity, boot, jobs, signatures, files })
+        ensure(&cache, &Contents { init, tree, release, identity, boot, jobs, files })
     }
 }
 
@@ -64,7 +63,6 @@ struct Wishes {
     identity: &'static str,
     boot: &'static [&'static str],
     jobs: &'static [&'static str],
-    signatures: Signatures,
     files: Vec<ExtraFile>,
 }
 
@@ -207,7 +205,6 @@ fn anything_that_changes_the_archive_changes_its_name() {
         world.ensure(|c| c.release = None).unwrap().path,
         world.ensure(|c| c.boot = &["virtio_pci", "9pnet_virtio"]).unwrap().path,
         world.ensure(|c| c.jobs = &[]).unwrap().path,
-        world.ensure(|c| c.signatures = Signatures::Strip).unwrap().path,
         world
             .ensure(|c| (c.boot, c.jobs) = (&["virtio_pci", "9pnet_virtio", "9p", "tun"], &[]))
             .unwrap()
@@ -220,16 +217,6 @@ fn anything_that_changes_the_archive_changes_its_name() {
     paths.push(world.ensure(|_| {}).unwrap().path);
     let different: std::collections::BTreeSet<_> = paths.iter().collect();
     assert_eq!(different.len(), paths.len());
-}
-
-#[test]
-fn signatures_are_cut_off_on_request() {
-    let world = World::new();
-    let made = world.ensure(|c| c.signatures = Signatures::Strip).unwrap();
-    let entries = read_raw(&std::fs::read(&made.path).unwrap());
-    let signed = module("netfs", "");
-    assert_eq!(entries[12].data, modinfo::without_signature(&signed));
-    assert!(entries[12].data.len() < signed.len());
 }
 
 #[test]
