@@ -319,6 +319,9 @@ fn remove_if_empty(dir: &Path) {
     }
 }
 
+/// What a dry run shows in place of the folder that the guest may write to.
+const NO_RESULTS: &str = "RESULTS";
+
 /// What a cell would do, as text for `--dry-run`: the exact QEMU command line and the contents of the initramfs. The
 /// kernel is fetched if it is not in the cache; nothing is started.
 ///
@@ -341,8 +344,7 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     let root = GuestRoot::acquire(plan, home, cache, sources, progress, cancel)?;
     let further: Vec<_> = root.iter().map(GuestRoot::share).collect();
     let qemu = find_qemu(&plan.facts)?;
-    let results = std::env::temp_dir();
-    let prepared = prepare::prepare(plan, &kernel, cache, &results, &further)?;
+    let prepared = prepare::prepare(plan, &kernel, cache, Path::new(NO_RESULTS), &further)?;
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let sockets = crate::vm::machine::Sockets { console: 3, wire: 4, qmp: 5 };
@@ -369,6 +371,7 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     if let Some(selected) = &plan.selected {
         text += &format!("tests      {}\n", selected.len());
     }
+    text += &format!("results    {NO_RESULTS} stands for a folder that a real run makes\n");
     for note in &prepared.notes {
         text += &format!("note       {note}\n");
     }
