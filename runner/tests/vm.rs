@@ -432,9 +432,14 @@ fn a_kernel_of_which_nothing_is_known_says_itself_that_it_has_no_9p() {
 fn a_dry_run_shows_everything_and_starts_nothing() {
     cached("7.2", "x86_64");
     let ended = Kvet::new(["run", "-k", "7.2", "-a", "x86_64", "--dry-run"]).end().code(0);
-    for expected in
-        ["qemu-system-x86_64 -nodefaults", "initramfs", "virtio-9p-pci", "tests      ", "9pnet_virtio"]
-    {
+    for expected in [
+        "qemu-system-x86_64 -nodefaults",
+        "path=RESULTS,",
+        "initramfs",
+        "virtio-9p-pci",
+        "tests      ",
+        "9pnet_virtio",
+    ] {
         assert!(ended.stdout.contains(expected), "{expected}: {}", ended.stdout);
     }
     assert!(!ended.path("results").exists());
