@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process;
 
 use crate::isolate::Verdict;
-use crate::kernel_types;
+use crate::kconfig;
 use crate::model::{self, Expectation, Run, Test, Trigger};
 use crate::mutant::Mutation;
 use crate::release::{Has, Running};
 use crate::report::{Config, Report};
 use crate::suite::{Detail, FunctionIds, Loaded, Programs, Suite};
-use crate::trigger::{self, NotRun};
+use crate::trigger;
 use crate::unprivileged::Unprivileged;
 
 /// What there is to say where it should have refused a program.
@@ -29,13 +29,13 @@ pub fn run(
     running: Running,
     mutation: Option<(Mutation, &FunctionIds)>,
 ) -> Verdict {
-    if let Some(missing) = kernel_types::missing(test) {
-        return Verdict::Missing(missing);
+    if let Some(verdict) = kconfig::get().before(test.config) {
+        return verdict;
     }
     if let Run::Trigger(kind) = test.run
-        && let Some(missing) = trigger::missing(kind)
+        && let Err(not_run) = trigger::check(kind)
     {
-        return Verdict::Missing(missing);
+        return kconfig::get().after(test.config, not_run);
     }
     if let Some((mutation, ids)) = mutation
         && let Err(message) = suite.mutate(test.program, mutation, ids)
@@ -165,10 +165,8 @@ fn says(log: &str, text: &str) -> bool {
 
 /// Runs a program, and judges by its report.
 fn accepted(test: &Test, kind: Trigger, programs: &Programs, config: Config) -> Verdict {
-    match trigger::run(kind, test, programs, config) {
-        Ok(()) => {}
-        Err(NotRun::Missing(missing)) => return Verdict::Missing(missing),
-        Err(NotRun::Failed(message)) => return Verdict::Fail(vec![message]),
+    if let Err(not_run) = trigger::run(kind, test, programs, config) {
+        return kconfig::get().after(test.config, not_run);
     }
     match programs.report() {
         Ok(report) => judge(test, &report),

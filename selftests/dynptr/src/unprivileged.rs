@@ -34,9 +34,8 @@ impl Unprivileged {
         let failed = |what: &str, err: io::Error| Verdict::Fail(vec![format!("cannot {what}: {err}")]);
         let knob = fs::read_to_string(KNOB).map_err(|err| failed("read the kernel's knob", err))?;
         if knob.trim() == "1" {
-            return Err(Verdict::Missing(Missing::Config(
-                "BPF_UNPRIV_DEFAULT_OFF, or kernel.unprivileged_bpf_disabled other than 1".into(),
-            )));
+            let setting = "kernel.unprivileged_bpf_disabled to be other than 1, which is for good";
+            return Err(Verdict::Missing(Missing::Setting(setting.into())));
         }
         let capabilities = get().map_err(|err| failed("read our capabilities", err))?;
         fs::write(KNOB, "0").map_err(|err| failed("let users load programs", err))?;
