@@ -181,9 +181,9 @@ struct TestSpec {
     also: Option<String>,
     /// The structure of operations (`struct_ops`) that the program is part of.
     ops: Option<OpsSpec>,
-    /// It is loaded without any capability.
+    /// The rights of who loads it.
     #[serde(default)]
-    unprivileged: bool,
+    rights: RightsSpec,
     /// Features beside the functions that the programs call.
     #[serde(default)]
     needs: Vec<String>,
@@ -208,6 +208,19 @@ struct TestSpec {
     spares: BTreeMap<String, String>,
     #[serde(default)]
     rejected: Vec<RejectedSpec>,
+}
+
+/// The rights of who loads a program.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RightsSpec {
+    /// All of them.
+    #[default]
+    All,
+    /// CAP_BPF, and no other capability.
+    Bpf,
+    /// No capability.
+    None,
 }
 
 /// A structure of operations: its map, and the programs that are loaded beside the one under test.
@@ -283,11 +296,13 @@ impl RunSpec {
     }
 }
 
-/// The name of a message, in a range of kernels.
+/// The name of a message, in a range of kernels; or the verifier takes the program there.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RejectedSpec {
-    says: String,
+    says: Option<String>,
+    #[serde(default)]
+    taken: bool,
     since: Option<String>,
     until: Option<String>,
 }
@@ -452,14 +467,14 @@ impl File {
             }
             None => "None".into(),
         };
-        let unprivileged = test.unprivileged;
+        let rights = test.rights;
         let bug = self.bug(test, used)?;
         let era = match &test.era {
             Some(_) => format!("Some({})", self.points([&test.era, &None], used)?.trim_end_matches(", ")),
             None => "None".into(),
         };
         Ok(format!(
-            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, ops: {ops}, unprivileged: {unprivileged}, \
+            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, ops: {ops}, rights: Rights::{rights:?}, \
              needs: &[{needs}], config: &[{config}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
              survives: &{survives:?}, spares: &{spares:?}, run: {run} }},\n"
         ))
@@ -520,16 +535,26 @@ impl File {
 
     fn rejected(&self, rejected: &[RejectedSpec], used: &mut Used) -> Result<String, String> {
         let mut out = String::from("Run::Rejected(&[");
+        let taken = [Words { text: String::new(), since: None, until: None }];
         for row in rejected {
-            let message = self.messages.get(&row.says).ok_or_else(|| format!("no message {}", row.says))?;
-            used.messages.insert(row.says.clone());
+            let message = match (&row.says, row.taken) {
+                (Some(name), false) => {
+                    used.messages.insert(name.clone());
+                    self.messages.get(name).ok_or_else(|| format!("no message {name}"))?.as_slice()
+                }
+                (None, true) => &taken,
+                _ => return Err("expected either `says` or `taken: true`".into()),
+            };
             for words in message {
                 let since = self.points([&row.since, &words.since], used)?;
                 let until = self.points([&row.until, &words.until], used)?;
-                let text = &words.text;
+                let text = (!row.taken).then_some(&words.text);
                 let _ =
                     write!(out, "Expectation {{ since: &[{since}], until: &[{until}], text: {text:?} }}, ");
             }
+        }
+        if rejected.iter().all(|row| row.taken) {
+            return Err("a program that no kernel refuses has to be run".into());
         }
         Ok(out + "])")
     }
@@ -652,7 +677,7 @@ mod tests {
             "{table}"
         );
         assert!(table.contains("backports: &[Release::new(6, 12, 8), ]"), "{table}");
-        assert!(table.contains(r#"text: "is odd""#), "{table}");
+        assert!(table.contains(r#"text: Some("is odd")"#), "{table}");
     }
 
     #[test]
@@ -665,6 +690,9 @@ mod tests {
             ("[{ name: one, run: tap, linear: 3 }]", "has no packet whose `linear`"),
             ("[{ name: one, run: nanosleep, survives: { write: x } }]", "the test does not call write"),
             ("[{ name: one, run: nanosleep, bug: { name: odd, fails: x } }]", "no bug odd"),
+            ("[{ name: one, rejected: [{ taken: true }] }]", "has to be run"),
+            ("[{ name: one, rejected: [{ says: odd, taken: true }] }]", "expected either `says`"),
+            ("[{ name: one, rejected: [{ since: new }] }]", "expected either `says`"),
             ("[{ name: one }]", "expected either `run` or `rejected`"),
             ("[{ name: one, run: tap }]", "wants another program"),
             ("[{ name: one, run: sleep }]", "unknown variant"),

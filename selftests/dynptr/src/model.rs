@@ -27,8 +27,8 @@ pub struct Test {
     pub also: Option<&'static str>,
     /// The structure of operations that the program under test belongs to.
     pub ops: Option<Ops>,
-    /// Is it loaded without any capability?
-    pub unprivileged: bool,
+    /// The rights of who loads it.
+    pub rights: Rights,
     /// What the kernel has to have.
     pub needs: &'static [Need],
     /// What it can be built without, and must not be.
@@ -183,6 +183,17 @@ pub enum Trigger {
     Tracepoint,
 }
 
+/// The rights of who loads a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// All of them.
+    All,
+    /// `CAP_BPF`, and no other capability.
+    Bpf,
+    /// No capability at all.
+    None,
+}
+
 /// The words of a range of kernels.
 #[derive(Debug)]
 pub struct Expectation {
@@ -190,8 +201,8 @@ pub struct Expectation {
     pub since: &'static [Point],
     /// … and none of these …
     pub until: &'static [Point],
-    /// … say this somewhere in the verifier's log.
-    pub text: &'static str,
+    /// … say this somewhere in the verifier's log; without a text, they take the program.
+    pub text: Option<&'static str>,
 }
 
 impl Expectation {

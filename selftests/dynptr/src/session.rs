@@ -275,7 +275,7 @@ mod tests {
             with: None,
             also: None,
             ops: None,
-            unprivileged: false,
+            rights: crate::model::Rights::All,
             needs: &[],
             config: &[],
             calls: &[],
