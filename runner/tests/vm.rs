@@ -95,6 +95,67 @@ fn a_kernel_without_modules_gets_the_suite_in_its_initramfs() {
     assert!(!ended.cell_file("qemu.argv").contains("virtio-9p"), "nothing is shared");
 }
 
+/// What a guest without modules says about four tests, by what it is told of the kernel's config.
+fn without_modules(config: Option<&dyn Fn(&str) -> String>) -> kvet_command::Ended {
+    let (image, modules) = cached("7.2", "x86_64");
+    let image = format!("file:{image}");
+    let mut call = Kvet::new(["run", "-a", "x86_64", "-k", &image, "--share", "initramfs"]);
+    for test in
+        ["skb_meta/dynptr_read", "files/fsverity_digest", "files/file_slice", "program_types/skb_in_qdisc"]
+    {
+        call = call.args(["-t", test]);
+    }
+    if let Some(change) = config {
+        // The config is beside the folder that the modules are in.
+        let entry = Path::new(&modules).ancestors().find(|dir| dir.join("config").is_file()).unwrap();
+        let text = std::fs::read_to_string(entry.join("config")).unwrap();
+        call = call.file("config", &change(&text)).args(["--config", "config"]);
+    }
+    call.end()
+}
+
+#[test]
+fn what_the_config_has_and_the_kernel_does_not_do_is_a_failure_and_what_it_lacks_is_a_skip() {
+    // It says that tun is built in, and it is not; that no file system in memory has attributes, and they have.
+    let told = without_modules(Some(&|config: &str| {
+        assert!(config.contains("CONFIG_TUN=m\n") && config.contains("CONFIG_TMPFS_XATTR=y\n"));
+        config.replace("CONFIG_TUN=m\n", "CONFIG_TUN=y\n").replace("CONFIG_TMPFS_XATTR=y\n", "")
+    }))
+    .code(1);
+    assert_eq!(
+        told.cases(),
+        [
+            "skb_meta/dynptr_read Fail",
+            "files/file_slice Skip",
+            "files/fsverity_digest Skip",
+            "program_types/skb_in_qdisc Pass"
+        ]
+    );
+    let message = told.case("skb_meta/dynptr_read").0;
+    let (what, options) = message.split_once(", although the kernel was built with ").expect(&message);
+    assert!(what.contains("/dev/net/tun") && options.contains("CONFIG_TUN=y"), "{message}");
+    let skipped = |name, why: &str| assert_eq!(told.case(name).0, why);
+    skipped("files/fsverity_digest", "needs module loop (CONFIG_BLK_DEV_LOOP=m), which is not at hand");
+    skipped("files/file_slice", "needs CONFIG_TMPFS_XATTR, which is not set");
+}
+
+#[test]
+fn what_happens_decides_where_the_config_is_not_known() {
+    let untold = without_modules(None).code(0);
+    assert_eq!(
+        untold.cases(),
+        [
+            "skb_meta/dynptr_read Skip",
+            "files/file_slice Pass",
+            "files/fsverity_digest Skip",
+            "program_types/skb_in_qdisc Pass"
+        ]
+    );
+    let message = untold.case("skb_meta/dynptr_read").0;
+    assert!(message.contains("/dev/net/tun") && message.contains("CONFIG_TUN"), "{message}");
+    assert!(message.ends_with("and the kernel's config is not known"), "{message}");
+}
+
 #[test]
 fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/mutants.yaml");

@@ -133,7 +133,7 @@ impl Running<'_> {
             prepare::machine(&self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
         let log = self.dir.join(numbered("wire", boot.number, ".jsonl"));
         let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-        let job = prepare::job(&self.plan, boot.command.clone())?;
+        let job = prepare::job(&self.plan, &prepared.told, boot.command.clone())?;
         self.enter(Phase::Boot);
         let started = Instant::now();
         let vm = Vm::start(&machine, &self.resources.cancel)?;

@@ -359,7 +359,7 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     if foreseen.as_ref().is_none_or(|foreseen| foreseen.built) {
         let expected = expected(plan, &kernel, foreseen.as_ref().map(|foreseen| foreseen.version));
         let command = command::command(plan, &command::left_out(plan, &expected, &[]))?;
-        let command = prepare::job(plan, command)?;
+        let command = prepare::job(plan, &prepared.told, command)?;
         text += &format!("job        {}\n", quote::command(&command.argv));
     } else {
         // Which arguments it takes shows when it is there.

@@ -1,5 +1,7 @@
 //! From a kernel to everything a guest of it needs: preflight, initramfs, hardware, job.
 
+mod told;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +34,8 @@ pub struct Prepared {
     pub shares: Vec<HostShare>,
     /// What could not be checked, and what the kernel lacks that the suite can live without.
     pub notes: Vec<String>,
+    /// What the suite's program is told about the kernel: environment variables.
+    pub told: Vec<(String, String)>,
 }
 
 /// Makes everything ready. `results` is the folder that the guest may write to.
@@ -82,7 +86,9 @@ pub fn prepare(
             files: &files,
         },
     )?;
-    Ok(Prepared { initramfs, shares, notes })
+    let told =
+        told::about(&plan.suite.spec.tell, kernel, &tree, share_9p, &[&boot[..], &wanted[..]].concat())?;
+    Ok(Prepared { initramfs, shares, notes, told })
 }
 
 /// Largest suite that travels in an initramfs, in bytes: the guest holds it in memory twice while it unpacks.
@@ -272,11 +278,11 @@ fn cmdline(facts: &ArchFacts) -> Vec<String> {
     arguments
 }
 
-/// The job that runs the suite, with its command line.
+/// The job that runs the suite, with its command line and what it is told.
 ///
 /// # Errors
 /// The host's: it has no randomness.
-pub fn job(plan: &CellPlan, command: Command) -> Result<Job> {
+pub fn job(plan: &CellPlan, told: &[(String, String)], command: Command) -> Result<Job> {
     let Command { argv, tty, .. } = command;
     let mut job = Job {
         id: 0,
@@ -289,7 +295,7 @@ pub fn job(plan: &CellPlan, command: Command) -> Result<Job> {
         },
         modules: job_modules(plan),
         argv,
-        env: environment(plan.suite.spec.env.iter()),
+        env: [environment(plan.suite.spec.env.iter()), told.to_vec()].concat(),
         cwd: paths::TESTS.into(),
         // A backstop: the host counts from the start of the boot, and is first unless it is stuck.
         deadline_ms: plan.limits.cell.as_millis() as u64,

@@ -121,6 +121,7 @@ fn request(args: &MatrixArgs) -> Request {
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
         strict: args.strict,
+        shuffle: args.shuffle,
         share: ShareMode::default(),
         slices: args.slices.clone(),
         selftests: args.selftests.clone(),
@@ -211,16 +212,19 @@ fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<Strin
     }
 }
 
-/// The arguments that make the same matrix.
+/// The arguments that make the same matrix, and the same of its tests.
 fn kernels_again(args: &MatrixArgs, file: &Path) -> Vec<String> {
+    let mut again = if args.strict { vec!["--strict".to_owned()] } else { Vec::new() };
+    again.extend(args.shuffle.iter().flat_map(|seed| ["--shuffle".to_owned(), seed.to_string()]));
     if args.kernels.is_empty() {
-        return vec![file.display().to_string()];
+        again.push(file.display().to_string());
+        return again;
     }
     let flags = |flag: &str, values: Vec<String>| -> Vec<String> {
         values.into_iter().flat_map(|value| [flag.to_owned(), value]).collect()
     };
     let archs = args.archs.iter().map(|arch| arch.name().to_owned()).collect();
-    [flags("-k", args.kernels.clone()), flags("-a", archs), flags("-s", args.suites.clone())].concat()
+    [again, flags("-k", args.kernels.clone()), flags("-a", archs), flags("-s", args.suites.clone())].concat()
 }
 
 /// A job of a GitLab pipeline (GitLab CI/CD YAML reference).

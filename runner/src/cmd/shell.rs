@@ -14,9 +14,10 @@ use vmm_sys_util::terminal::Terminal;
 
 use crate::cancel::restore_terminal_at_exit;
 use crate::cell::command::Command;
+use crate::cell::prepare::{self, Prepared};
 use crate::cell::root::GuestRoot;
 use crate::cell::tools::{self, Tools};
-use crate::cell::{self, Resources, prepare};
+use crate::cell::{self, Resources};
 use crate::cmd::args::ShellArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, IoContext, Result, exit};
@@ -48,14 +49,14 @@ pub fn run(args: &ShellArgs) -> Result<u8> {
     let plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
     // What the guest is made of stays locked in the cache until it is gone.
-    let (session, _kernel, _equipment) = boot(&setup, &plan, &dir)?;
+    let (session, (_kernel, prepared, _equipment)) = boot(&setup, &plan, &dir)?;
     let store = Store::new(dir.clone());
     let console = dir.cell(0).join("console.log");
     let shell = Shell {
         session,
         store,
         console: LineSplitter::default(),
-        job: job(&plan, args.command.as_deref())?,
+        job: job(&plan, &prepared.told, args.command.as_deref())?,
         boot_deadline: Instant::now() + plan.limits.boot,
         typing: args.command.is_none(),
         interactive: std::io::stdin().is_terminal(),
@@ -83,7 +84,7 @@ fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
     plan.cells.into_iter().next().ok_or_else(|| Error::caller("there is no kernel to boot"))
 }
 
-type Booted = (Session<BufWriter<File>>, Kernel, Equipment);
+type Booted = (Session<BufWriter<File>>, (Kernel, Prepared, Equipment));
 
 /// Where the shell comes from.
 enum Equipment {
@@ -126,11 +127,11 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-    Ok((Session::new(Vm::start(&machine, cancel)?, log), kernel, equipment))
+    Ok((Session::new(Vm::start(&machine, cancel)?, log), (kernel, prepared, equipment)))
 }
 
-fn job(plan: &CellPlan, command: Option<&str>) -> Result<Job> {
-    let mut job = prepare::job(plan, Command::default())?;
+fn job(plan: &CellPlan, told: &[(String, String)], command: Option<&str>) -> Result<Job> {
+    let mut job = prepare::job(plan, told, Command::default())?;
     let line = command.map_or_else(Vec::new, |line| vec!["-c".to_owned(), line.to_owned()]);
     match plan.root {
         Root::None => tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line)),

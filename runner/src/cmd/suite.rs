@@ -53,6 +53,10 @@ fn show(home: &Home, name: &str) -> Result<String> {
         };
         let _ = writeln!(text, "needs     {symbol}={need}");
     }
+    if !spec.tell.is_empty() {
+        let options: Vec<&str> = spec.tell.keys().map(String::as_str).collect();
+        let _ = writeln!(text, "told      {}", options.join(" "));
+    }
     match spec.resolve(&manifest, home, Arch::host()?) {
         Ok(suite) => {
             for test in suite.tests.unwrap_or_default() {

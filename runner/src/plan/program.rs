@@ -41,6 +41,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         env: BTreeMap::new(),
         modules: Vec::new(),
         kconfig: BTreeMap::new(),
+        tell: BTreeMap::new(),
         timeout: None,
         deadline: None,
         memory: None,

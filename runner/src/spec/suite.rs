@@ -12,6 +12,12 @@ use crate::error::{Error, IoContext, Result};
 use crate::spec::home::Home;
 use crate::spec::units;
 
+/// The environment variable that tells a program how the kernel was built: a line `CONFIG_X=y` for each option that
+/// [`SuiteSpec::tell`] names, `n` where it is not set. It is not there where the kernel's config is not known.
+pub const TOLD_OPTIONS: &str = "KVET_KCONFIG";
+/// The one that tells which of the modules that [`SuiteSpec::tell`] names the guest can load, with spaces between them.
+pub const TOLD_MODULES: &str = "KVET_MODULES";
+
 /// The file's name in a suite's folder.
 pub const MANIFEST: &str = "suite.yaml";
 
@@ -63,6 +69,10 @@ pub struct SuiteSpec {
     /// Options the kernel must have: `CONFIG_X: y`, or `m` for "built in or as a module".
     #[serde(default)]
     pub kconfig: BTreeMap<String, Need>,
+    /// Options whose values the program is told, each with the modules that it may be (any of them will do). They are in
+    /// [`TOLD_OPTIONS`] of the environment, and in [`TOLD_MODULES`] those modules that the guest can load.
+    #[serde(default)]
+    pub tell: BTreeMap<String, Vec<String>>,
     /// How long one test may take.
     #[serde(default, deserialize_with = "units::de_duration")]
     pub timeout: Option<Duration>,
@@ -164,11 +174,11 @@ impl SuiteSpec {
         if !is_name(&spec.name) {
             return wrong(format!("name '{}' may have letters, digits, '-' and '_' only", spec.name));
         }
-        if let Some(bad) = spec.modules.iter().find(|m| !is_name(m)) {
+        if let Some(bad) = spec.modules.iter().chain(spec.tell.values().flatten()).find(|m| !is_name(m)) {
             return wrong(format!("'{bad}' is no name of a module"));
         }
-        if let Some(bad) = spec.kconfig.keys().find(|k| !k.starts_with("CONFIG_")) {
-            return wrong(format!("kconfig option '{bad}' should begin with CONFIG_"));
+        if let Some(bad) = spec.kconfig.keys().chain(spec.tell.keys()).find(|k| !is_option(k)) {
+            return wrong(format!("kconfig option '{bad}' should be CONFIG_ and letters, digits and '_'"));
         }
         if spec.cpus == Some(0) {
             return wrong("cpus: 0 is too few".into());
@@ -289,6 +299,11 @@ fn read_names(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+fn is_option(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.strip_prefix("CONFIG_").is_some_and(|rest| is_name(rest) && rest.chars().all(plain))
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
@@ -342,6 +357,9 @@ mod tests {
             ("timeout: 5s", "timeout: 5", "'5' is no duration"),
             ("title: My", "titel: My", "unknown field `titel`"),
             ("CONFIG_TUN", "TUN", "'TUN'"),
+            ("timeout: 5s", "tell: {TUN: []}", "'TUN'"),
+            ("timeout: 5s", "tell: {CONFIG_TUN=y: []}", "'CONFIG_TUN=y'"),
+            ("timeout: 5s", "tell: {CONFIG_TUN: ['t n']}", "'t n'"),
             ("memory: 256M", "cpus: 0", "cpus"),
             ("[tun]", "['a b']", "'a b'"),
             ("format: ktap", "format: exit\nshuffle: --mix", "`shuffle` makes no sense"),

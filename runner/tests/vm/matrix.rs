@@ -47,6 +47,28 @@ const HANGS: (&str, &[&str]) = ("hangs", &["one=pass", "two=hang"]);
 const STUCK: (&str, &[&str]) = ("stuck", HANGS.1);
 
 #[test]
+fn the_tests_of_every_cell_are_shuffled() {
+    have("7.2", "x86_64");
+    let run = |seed: &[&str]| {
+        let args = ["matrix", "-k", "7.2", "-a", "x86_64", "-t", "crypto/*"];
+        let ended = Kvet::new(args).args(seed).end().code(0);
+        let names: Vec<String> = cells(&ended)[0].cases.iter().map(|case| case.name.clone()).collect();
+        names
+    };
+    let (sorted, shuffled) = (run(&[]), run(&["--shuffle", "4711"]));
+    assert!(sorted.is_sorted() && !shuffled.is_sorted(), "{shuffled:?}");
+    let mut again = shuffled;
+    again.sort();
+    assert_eq!(again, sorted);
+}
+
+#[test]
+fn an_order_is_for_cells_whose_suite_can_be_run_in_another() {
+    let ended = matrix(&[GOOD], &["--shuffle", "1", "--dry-run"]).end().code(2);
+    ended.refused("suite good has an order of its own");
+}
+
+#[test]
 fn smoke_two_at_a_time() {
     have("6.1", "x86_64");
     have("7.2", "x86_64");

@@ -486,3 +486,86 @@ int copy_from_user_task_str_not_sleepable(void *ctx)
 	bpf_copy_from_user_task_str_dynptr(&ptr, 0, 8, user(0), bpf_get_current_task_btf());
 	return 0;
 }
+
+/* Whoever may load programs, and not look into the kernel (CAP_BPF without CAP_PERFMON), may read with these until 7.3. */
+SEC("syscall")
+int probe_read_user_perfmon(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_probe_read_user_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int probe_read_kernel_perfmon(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_probe_read_kernel_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int probe_read_user_str_perfmon(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_probe_read_user_str_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int probe_read_kernel_str_perfmon(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_probe_read_kernel_str_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_perfmon(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_copy_from_user_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_str_perfmon(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_copy_from_user_str_dynptr(&ptr, 0, 8, user(0));
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_task_perfmon(void *ctx)
+{
+	struct task_struct *task;
+	LOCAL_DYNPTR(ptr, mem);
+
+	task = bpf_task_from_pid(config.pid);
+	if (!task)
+		return 0;
+	bpf_copy_from_user_task_dynptr(&ptr, 0, 8, user(0), task);
+	bpf_task_release(task);
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_task_str_perfmon(void *ctx)
+{
+	struct task_struct *task;
+	LOCAL_DYNPTR(ptr, mem);
+
+	task = bpf_task_from_pid(config.pid);
+	if (!task)
+		return 0;
+	bpf_copy_from_user_task_str_dynptr(&ptr, 0, 8, user(0), task);
+	bpf_task_release(task);
+	return 0;
+}

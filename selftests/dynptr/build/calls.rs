@@ -22,6 +22,7 @@ struct Function {
     calls: BTreeSet<String>,
     maps: BTreeSet<String>,
     functions: BTreeSet<String>,
+    section: String,
 }
 
 /// What a program refers to.
@@ -31,6 +32,8 @@ pub struct Uses {
     pub calls: BTreeSet<String>,
     /// Maps.
     pub maps: BTreeSet<String>,
+    /// The section that it is in itself.
+    pub section: String,
 }
 
 /// Program → what it uses, itself or in what it calls. `helpers` are the functions that
@@ -45,7 +48,8 @@ pub fn of_programs(object: &Path, helpers: &BTreeMap<i32, String>) -> Result<BTr
 
 /// What all functions use that can be reached from one.
 fn closure(name: &str, functions: &BTreeMap<String, Function>) -> Uses {
-    let mut uses = Uses::default();
+    let section = functions.get(name).map_or_else(String::new, |it| it.section.clone());
+    let mut uses = Uses { section, ..Uses::default() };
     let mut seen = BTreeSet::new();
     let mut queue = VecDeque::from([name.to_owned()]);
     while let Some(function) = queue.pop_front().filter(|name| seen.insert(name.clone())) {
@@ -68,7 +72,8 @@ fn functions(
         let Some(index) = symbol.section_index() else { continue };
         let section = file.section_by_index(index).map_err(|err| err.to_string())?;
         let range = symbol.address()..symbol.address() + symbol.size();
-        let mut function = Function::default();
+        let section_name = section.name().map_err(|err| err.to_string())?.to_owned();
+        let mut function = Function { section: section_name, ..Function::default() };
         by_number(&mut function, file, &section, range.clone(), helpers)?;
         by_relocation(&mut function, file, &section, range)?;
         functions.insert(name, function);

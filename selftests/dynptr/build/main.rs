@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the BPF object and the tables of tests that the harness carries.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -44,13 +43,18 @@ fn build() -> Result<(), String> {
     let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let at = |err| format!("{}: {err}", path.display());
     let file = table::parse(&text).map_err(at)?;
-    let mut programs =
-        table::Programs { sources: built.programs, calls: BTreeMap::new(), maps: BTreeMap::new() };
+    let mut programs = table::Programs { sources: built.programs, ..Default::default() };
     for (program, uses) in calls::of_programs(&object, &file.helpers())? {
+        programs.sections.insert(program.clone(), uses.section);
         programs.calls.insert(program.clone(), uses.calls);
         programs.maps.insert(program, uses.maps);
     }
     let mut tables = file.generate(&programs).map_err(at)?;
+    let manifest = root.join("suite.yaml");
+    println!("cargo::rerun-if-changed={}", manifest.display());
+    let text =
+        fs::read_to_string(&manifest).map_err(|err| format!("cannot read {}: {err}", manifest.display()))?;
+    file.check_manifest(&text).map_err(|err| format!("{}: {err}", manifest.display()))?;
 
     let path = root.join("coverage.yaml");
     println!("cargo::rerun-if-changed={}", path.display());

@@ -12,6 +12,11 @@ use crate::release::Release;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
+    options: BTreeMap<String, OptionSpec>,
+    /// What programs in a section need: the part of its name before the first `/` or `.`.
+    sections: BTreeMap<String, Vec<String>>,
+    /// What ways of running need.
+    runs: BTreeMap<RunSpec, Vec<String>>,
     functions: BTreeMap<String, FunctionSpec>,
     features: BTreeMap<String, FunctionSpec>,
     points: BTreeMap<String, PointSpec>,
@@ -21,13 +26,36 @@ pub struct File {
 }
 
 /// What the BPF sources have.
+#[derive(Default)]
 pub struct Programs {
     /// Program → the name of its source.
     pub sources: BTreeMap<String, String>,
+    /// Program → its section.
+    pub sections: BTreeMap<String, String>,
     /// Program → the functions of the kernel that it calls.
     pub calls: BTreeMap<String, BTreeSet<String>>,
     /// Program → the maps that it uses.
     pub maps: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// An option that kernels can be built without.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OptionSpec {
+    /// The modules that it may be; any of them will do.
+    modules: Vec<String>,
+    /// The value is a list with commas, and this has to be in it.
+    has: Option<String>,
+    /// A type that only kernels have that were built with it.
+    #[serde(rename = "type")]
+    shows: Option<String>,
+}
+
+/// What of a manifest has to agree with the options.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    tell: BTreeMap<String, Vec<String>>,
 }
 
 /// A release of the main line, with those of stable branches.
@@ -81,6 +109,8 @@ struct FunctionSpec {
     helper: Option<i32>,
     /// Since when it is there on arm64, where that is later.
     arm64: Option<PointSpec>,
+    /// The options that it needs.
+    config: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,17 +121,19 @@ struct FunctionText {
     backports: Vec<String>,
     helper: Option<i32>,
     arm64: Option<String>,
+    #[serde(default)]
+    config: Vec<String>,
 }
 
 impl TryFrom<FunctionText> for FunctionSpec {
     type Error = String;
 
     fn try_from(text: FunctionText) -> Result<Self, String> {
-        let FunctionText { since, backports, helper, arm64 } = text;
+        let FunctionText { since, backports, helper, arm64, config } = text;
         let point =
             |since, backports| PointSpec::try_from(PointText { since, backports, unsure: Vec::new() });
         let arm64 = arm64.map(|since| point(since, Vec::new())).transpose()?;
-        Ok(Self { since: point(since, backports)?, helper, arm64 })
+        Ok(Self { since: point(since, backports)?, helper, arm64, config })
     }
 }
 
@@ -149,12 +181,15 @@ struct TestSpec {
     also: Option<String>,
     /// The structure of operations (`struct_ops`) that the program is part of.
     ops: Option<OpsSpec>,
-    /// It is loaded without any capability.
+    /// The rights of who loads it.
     #[serde(default)]
-    unprivileged: bool,
+    rights: RightsSpec,
     /// Features beside the functions that the programs call.
     #[serde(default)]
     needs: Vec<String>,
+    /// Options beside those of its programs, their functions, its features and its way of running.
+    #[serde(default)]
+    config: Vec<String>,
     run: Option<RunSpec>,
     /// Length of the packet.
     bytes: Option<usize>,
@@ -175,6 +210,19 @@ struct TestSpec {
     rejected: Vec<RejectedSpec>,
 }
 
+/// The rights of who loads a program.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RightsSpec {
+    /// All of them.
+    #[default]
+    All,
+    /// CAP_BPF, and no other capability.
+    Bpf,
+    /// No capability.
+    None,
+}
+
 /// A structure of operations: its map, and the programs that are loaded beside the one under test.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -193,7 +241,7 @@ struct BugUse {
 }
 
 /// How a test is triggered; src/model.rs says what each does.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RunSpec {
     Nanosleep,
@@ -248,11 +296,13 @@ impl RunSpec {
     }
 }
 
-/// The name of a message, in a range of kernels.
+/// The name of a message, in a range of kernels; or the verifier takes the program there.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RejectedSpec {
-    says: String,
+    says: Option<String>,
+    #[serde(default)]
+    taken: bool,
     since: Option<String>,
     until: Option<String>,
 }
@@ -285,6 +335,10 @@ impl File {
         for (number, name) in self.helpers() {
             let _ = writeln!(out, "({number}, {name:?}),");
         }
+        out += "];\n\n/// The types that show how a kernel was built.\npub static SHOWN: &[&str] = &[\n";
+        for name in self.options.values().filter_map(|it| it.shows.as_ref()) {
+            let _ = writeln!(out, "{name:?},");
+        }
         out += "];\n\n/// All tests, by group.\npub static GROUPS: &[Group] = &[\n";
         let mut used = Used::default();
         for group in &self.groups {
@@ -299,6 +353,18 @@ impl File {
         out += "];\n";
         self.check_used(&used, programs)?;
         Ok(out)
+    }
+
+    /// Has the suite's manifest kvet tell it of the options that the tests have?
+    pub fn check_manifest(&self, text: &str) -> Result<(), String> {
+        let manifest: Manifest = serde_yaml::from_str(text).map_err(|err| err.to_string())?;
+        let wanted: BTreeMap<_, _> = self.options.iter().map(|(name, it)| (name, &it.modules)).collect();
+        if manifest.tell.iter().eq(wanted.iter().map(|(name, modules)| (*name, *modules))) {
+            return Ok(());
+        }
+        let lines: String =
+            wanted.iter().map(|(name, modules)| format!("  {name}: [{}]\n", modules.join(", "))).collect();
+        Err(format!("`tell` has to name the options of expectations.yaml:\ntell:\n{lines}"))
     }
 
     fn check_group(&self, group: &GroupSpec) -> Result<(), String> {
@@ -329,12 +395,18 @@ impl File {
         unused("feature", self.features.keys().collect(), &used.features)?;
         unused("message", self.messages.keys().collect(), &used.messages)?;
         unused("bug", self.bugs.keys().collect(), &used.bugs)?;
+        unused("option", self.options.keys().collect(), &used.options)?;
+        unused("section", self.sections.keys().collect(), &used.sections)?;
+        if let Some(run) = self.runs.keys().find(|it| !used.runs.contains(it)) {
+            return Err(format!("run {run:?} is used by no test"));
+        }
         unused("point", self.points.keys().collect(), &used.points)
     }
 
     fn test(&self, test: &TestSpec, programs: &Programs, used: &mut Used) -> Result<String, String> {
         let program = test.program.as_ref().unwrap_or(&test.name);
         let mut calls = BTreeSet::new();
+        let mut options = Vec::new();
         let beside = test.ops.iter().flat_map(|ops| &ops.programs);
         for name in [program].into_iter().chain(&test.with).chain(&test.also).chain(beside) {
             used.programs.insert(name.clone());
@@ -342,6 +414,12 @@ impl File {
                 return Err(format!("no file of bpf/ has a program {name}"));
             }
             calls.extend(programs.calls.get(name).into_iter().flatten().cloned());
+            let section =
+                programs.sections.get(name).map_or("", |it| it.split(['/', '.']).next().unwrap_or(it));
+            if let Some(needed) = self.sections.get(section) {
+                used.sections.insert(section.to_owned());
+                options.extend(needed);
+            }
         }
         let mut needs = String::new();
         for name in calls.iter().chain(test.needs.iter().filter(|it| !calls.contains(*it))) {
@@ -351,7 +429,14 @@ impl File {
             used.features.insert(name.clone());
             needs += &feature.need(name);
             needs += ", ";
+            options.extend(&feature.config);
         }
+        if let Some((run, needed)) = test.run.and_then(|run| self.runs.get_key_value(&run)) {
+            used.runs.insert(*run);
+            options.extend(needed);
+        }
+        options.extend(&test.config);
+        let config = self.config(&options, used)?;
         for name in test.survives.keys().chain(test.spares.keys()) {
             // The function, or one of its arguments.
             if !calls.contains(name.split('.').next().unwrap_or(name)) {
@@ -382,17 +467,33 @@ impl File {
             }
             None => "None".into(),
         };
-        let unprivileged = test.unprivileged;
+        let rights = test.rights;
         let bug = self.bug(test, used)?;
         let era = match &test.era {
             Some(_) => format!("Some({})", self.points([&test.era, &None], used)?.trim_end_matches(", ")),
             None => "None".into(),
         };
         Ok(format!(
-            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, ops: {ops}, unprivileged: {unprivileged}, \
-             needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
+            "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, ops: {ops}, rights: Rights::{rights:?}, \
+             needs: &[{needs}], config: &[{config}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
              survives: &{survives:?}, spares: &{spares:?}, run: {run} }},\n"
         ))
+    }
+
+    /// Each option once, as the table has it.
+    fn config(&self, names: &[&String], used: &mut Used) -> Result<String, String> {
+        let mut out = String::new();
+        let mut seen = BTreeSet::new();
+        for name in names.iter().filter(|name| seen.insert(name.as_str())) {
+            let OptionSpec { modules, has, shows } =
+                self.options.get(*name).ok_or_else(|| format!("{name} is not among the options"))?;
+            used.options.insert((*name).clone());
+            let _ = write!(
+                out,
+                "Wanted {{ option: {name:?}, modules: &{modules:?}, has: {has:?}, shows: {shows:?} }}, "
+            );
+        }
+        Ok(out)
     }
 
     fn run(&self, test: &TestSpec, used: &mut Used) -> Result<String, String> {
@@ -434,16 +535,26 @@ impl File {
 
     fn rejected(&self, rejected: &[RejectedSpec], used: &mut Used) -> Result<String, String> {
         let mut out = String::from("Run::Rejected(&[");
+        let taken = [Words { text: String::new(), since: None, until: None }];
         for row in rejected {
-            let message = self.messages.get(&row.says).ok_or_else(|| format!("no message {}", row.says))?;
-            used.messages.insert(row.says.clone());
+            let message = match (&row.says, row.taken) {
+                (Some(name), false) => {
+                    used.messages.insert(name.clone());
+                    self.messages.get(name).ok_or_else(|| format!("no message {name}"))?.as_slice()
+                }
+                (None, true) => &taken,
+                _ => return Err("expected either `says` or `taken: true`".into()),
+            };
             for words in message {
                 let since = self.points([&row.since, &words.since], used)?;
                 let until = self.points([&row.until, &words.until], used)?;
-                let text = &words.text;
+                let text = (!row.taken).then_some(&words.text);
                 let _ =
                     write!(out, "Expectation {{ since: &[{since}], until: &[{until}], text: {text:?} }}, ");
             }
+        }
+        if rejected.iter().all(|row| row.taken) {
+            return Err("a program that no kernel refuses has to be run".into());
         }
         Ok(out + "])")
     }
@@ -504,6 +615,9 @@ struct Used {
     messages: BTreeSet<String>,
     points: BTreeSet<String>,
     bugs: BTreeSet<String>,
+    options: BTreeSet<String>,
+    sections: BTreeSet<String>,
+    runs: BTreeSet<RunSpec>,
 }
 
 impl PointSpec {
@@ -534,25 +648,36 @@ fn code(release: Release) -> String {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "functions: { read: { since: '5.19' } }\nfeatures: {}\nbugs: {}\npoints: { new: { since: '6.13', backports: ['6.12.8'] } }\n\
+    const HEAD: &str = "options: { CONFIG_TUN: { modules: [tun] }, CONFIG_LSM: { has: bpf }, CONFIG_A: {} }\n\
+                        sections: { lsm: [CONFIG_LSM] }\nruns: { tap: [CONFIG_TUN] }\n\
+                        functions: { read: { since: '5.19', config: [CONFIG_A] } }\nfeatures: {}\nbugs: {}\npoints: { new: { since: '6.13', backports: ['6.12.8'] } }\n\
                         messages: { odd: [{ text: is odd, until: new }, { text: is new, since: new }] }\n";
 
-    fn generated(tests: &str) -> Result<String, String> {
+    fn programs() -> Programs {
         let sources = [("one".to_owned(), "local".to_owned())].into();
+        let sections = [("one".to_owned(), "lsm.s/file_open".to_owned())].into();
         let calls = [("one".to_owned(), BTreeSet::from(["read".to_owned()]))].into();
-        let programs = Programs { sources, calls, maps: BTreeMap::new() };
+        Programs { sources, sections, calls, maps: BTreeMap::new() }
+    }
+
+    /// A test that uses what the others do not.
+    const REST: &str = "{ name: zz, program: one, with: one, run: tap }";
+
+    fn generated(tests: &str) -> Result<String, String> {
+        let programs = programs();
         parse(&format!("{HEAD}groups:\n  - name: g\n    tests: {tests}\n"))?.generate(&programs)
     }
 
     #[test]
     fn makes_a_table_of_a_message_in_two_ranges() {
-        let table = generated("[{ name: one, rejected: [{ says: odd }] }]").expect("sound");
+        let table =
+            generated(&format!("[{{ name: one, rejected: [{{ says: odd }}] }}, {REST}]")).expect("sound");
         assert!(
             table.contains(r#"Need { name: "read", since: Point { mainline: Release::new(5, 19, 0)"#),
             "{table}"
         );
         assert!(table.contains("backports: &[Release::new(6, 12, 8), ]"), "{table}");
-        assert!(table.contains(r#"text: "is odd""#), "{table}");
+        assert!(table.contains(r#"text: Some("is odd")"#), "{table}");
     }
 
     #[test]
@@ -565,6 +690,9 @@ mod tests {
             ("[{ name: one, run: tap, linear: 3 }]", "has no packet whose `linear`"),
             ("[{ name: one, run: nanosleep, survives: { write: x } }]", "the test does not call write"),
             ("[{ name: one, run: nanosleep, bug: { name: odd, fails: x } }]", "no bug odd"),
+            ("[{ name: one, rejected: [{ taken: true }] }]", "has to be run"),
+            ("[{ name: one, rejected: [{ says: odd, taken: true }] }]", "expected either `says`"),
+            ("[{ name: one, rejected: [{ since: new }] }]", "expected either `says`"),
             ("[{ name: one }]", "expected either `run` or `rejected`"),
             ("[{ name: one, run: tap }]", "wants another program"),
             ("[{ name: one, run: sleep }]", "unknown variant"),
@@ -576,6 +704,11 @@ mod tests {
                 "sorted",
             ),
             ("[{ name: one, run: nanosleep }]", "message odd is used by no test"),
+            (
+                "[{ name: one, run: tap, with: one, config: [CONFIG_TAP] }]",
+                "CONFIG_TAP is not among the options",
+            ),
+            ("[{ name: one, rejected: [{ says: odd }] }]", "option CONFIG_TUN is used by no test"),
         ] {
             let err = generated(tests).expect_err(tests);
             assert!(err.contains(complaint), "{tests}: {err}");
@@ -583,15 +716,38 @@ mod tests {
     }
 
     #[test]
+    fn a_test_needs_what_its_parts_need() {
+        let tests = format!("[{{ name: one, rejected: [{{ says: odd }}] }}, {REST}]");
+        let table = generated(&tests).expect("sound");
+        let lsm = r#"Wanted { option: "CONFIG_LSM", modules: &[], has: Some("bpf"), shows: None }"#;
+        let a = r#"Wanted { option: "CONFIG_A", modules: &[], has: None, shows: None }"#;
+        let tun = r#"Wanted { option: "CONFIG_TUN", modules: &["tun"], has: None, shows: None }"#;
+        assert!(table.contains(&format!("config: &[{lsm}, {a}, ]")), "{table}");
+        assert!(table.contains(&format!("config: &[{lsm}, {a}, {tun}, ]")), "{table}");
+    }
+
+    #[test]
+    fn the_manifest_names_the_same_options() {
+        let file = parse(&format!("{HEAD}groups: []\n")).expect("sound");
+        let right = "name: x\ntell: { CONFIG_A: [], CONFIG_LSM: [], CONFIG_TUN: [tun] }\n";
+        assert_eq!(file.check_manifest(right), Ok(()));
+        for wrong in
+            ["name: x\n".to_owned(), right.replace("[tun]", "[tap]"), right.replace("CONFIG_A", "CONFIG_B")]
+        {
+            let err = file.check_manifest(&wrong).expect_err("wrong");
+            assert!(err.contains("CONFIG_TUN: [tun]") && err.contains("CONFIG_A: []"), "{err}");
+        }
+    }
+
+    #[test]
     fn a_branch_whose_fix_is_known_is_not_unsure() {
         let bug = "bugs: { leak: { what: x, introduced: { since: '6.1' }, fixed: { since: '6.13', backports: ['6.12.8'], \
                    unsure: ['BRANCH'] }, commit: 0123456789ab } }";
-        let tests = "groups: [{ name: g, tests: [{ name: one, rejected: [{ says: odd }], bug: { name: leak, fails: x } }] }]";
+        let tests = "groups: [{ name: g, tests: [{ name: one, rejected: [{ says: odd }], bug: { name: leak, fails: x } }, \
+                     { name: zz, program: one, with: one, run: tap }] }]";
         let generated = |branch| {
-            let sources = [("one".to_owned(), "local".to_owned())].into();
-            let calls = [("one".to_owned(), BTreeSet::from(["read".to_owned()]))].into();
             let head = HEAD.replace("bugs: {}", &bug.replace("BRANCH", branch));
-            parse(&format!("{head}{tests}\n"))?.generate(&Programs { sources, calls, maps: BTreeMap::new() })
+            parse(&format!("{head}{tests}\n"))?.generate(&programs())
         };
         assert!(generated("6.6").expect("sound").contains("unsure: &[Release::new(6, 6, 0), ]"));
         assert!(generated("6.12").expect_err("known").contains("unsure 6.12: expected an older branch"));

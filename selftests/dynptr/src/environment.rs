@@ -39,7 +39,10 @@ pub fn check() -> Result<(), String> {
     }
     // SAFETY: it was opened just now, and is nobody else's.
     unsafe { libc::close(fd) };
-    fs::File::open(VMLINUX_BTF)
-        .map(drop)
-        .map_err(|err| format!("cannot open {VMLINUX_BTF}: {err}; hint: the kernel needs CONFIG_DEBUG_INFO_BTF, and sysfs mounted"))
+    fs::File::open(VMLINUX_BTF).map(drop).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => format!(
+            "cannot open {VMLINUX_BTF}: {err}; hint: the kernel needs CONFIG_DEBUG_INFO_BTF, and sysfs mounted"
+        ),
+        _ => format!("cannot open {VMLINUX_BTF}: {err}"),
+    })
 }

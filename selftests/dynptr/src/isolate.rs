@@ -31,12 +31,16 @@ pub enum Verdict {
 /// What a kernel can be built without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// A module that is not loaded, by its name.
+    /// A module, and why it is needed.
     Module(String),
-    /// A configuration option, by its name without `CONFIG_`.
+    /// A configuration option, and how it is.
     Config(String),
+    /// Options that may be what is missing, and what came of it.
+    Perhaps(String),
     /// A file system that is not mounted, by its usual place.
     Mount(String),
+    /// Another setting of the kernel's.
+    Setting(String),
     /// The way in which a mutant differs from its test; why it has none.
     Mutant(String),
 }
@@ -45,7 +49,9 @@ impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Module(name) => write!(f, "needs module {name}"),
-            Self::Config(name) => write!(f, "needs CONFIG_{name}"),
+            Self::Config(name) => write!(f, "needs {name}"),
+            Self::Perhaps(what) => write!(f, "{what}"),
+            Self::Setting(what) => write!(f, "needs {what}"),
             Self::Mount(path) => write!(f, "needs {path} mounted"),
             Self::Mutant(why) => write!(f, "no mutant: {why}"),
         }
@@ -150,6 +156,8 @@ fn encode(verdict: &Verdict) -> Vec<u8> {
         Verdict::Refused(lines) => ('R', lines.join("\n")),
         Verdict::Missing(Missing::Module(name)) => ('M', name.clone()),
         Verdict::Missing(Missing::Config(name)) => ('C', name.clone()),
+        Verdict::Missing(Missing::Perhaps(what)) => ('O', what.clone()),
+        Verdict::Missing(Missing::Setting(what)) => ('S', what.clone()),
         Verdict::Missing(Missing::Mount(path)) => ('D', path.clone()),
         Verdict::Missing(Missing::Mutant(why)) => ('U', why.clone()),
     };
@@ -167,6 +175,8 @@ fn decode(bytes: &[u8]) -> Option<Verdict> {
         'R' => Verdict::Refused(vec![rest]),
         'M' => Verdict::Missing(Missing::Module(rest)),
         'C' => Verdict::Missing(Missing::Config(rest)),
+        'O' => Verdict::Missing(Missing::Perhaps(rest)),
+        'S' => Verdict::Missing(Missing::Setting(rest)),
         'D' => Verdict::Missing(Missing::Mount(rest)),
         'U' => Verdict::Missing(Missing::Mutant(rest)),
         _ => return None,
@@ -184,7 +194,10 @@ mod tests {
             Verdict::Fail(vec!["one\ntwo".into()]),
             Verdict::Refused(vec!["three".into()]),
             Verdict::Missing(Missing::Module("tun".into())),
-            Verdict::Missing(Missing::Config("NET_XGRESS".into())),
+            Verdict::Missing(Missing::Config("CONFIG_NET_XGRESS".into())),
+            Verdict::Missing(Missing::Perhaps("no tun".into())),
+            Verdict::Missing(Missing::Setting("a knob".into())),
+            Verdict::Missing(Missing::Mutant("it has none".into())),
             Verdict::Missing(Missing::Mount("/sys/kernel/tracing".into())),
         ] {
             assert_eq!(decode(&encode(&verdict)), Some(verdict));
@@ -206,6 +219,6 @@ mod tests {
     #[test]
     fn reasons_name_what_is_missing() {
         assert_eq!(Missing::Module("tun".into()).to_string(), "needs module tun");
-        assert_eq!(Missing::Config("NET_XGRESS".into()).to_string(), "needs CONFIG_NET_XGRESS");
+        assert_eq!(Missing::Config("CONFIG_NET_XGRESS".into()).to_string(), "needs CONFIG_NET_XGRESS");
     }
 }

@@ -1,45 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the kernel was built with, as far as its types tell. Where a kind of program is left out of a kernel, libbpf or
-//! the verifier would only say that something is invalid.
+//! What the kernel has, as far as its types tell.
 
 use std::fs;
-use std::sync::OnceLock;
 
 use crate::environment::VMLINUX_BTF;
-use crate::isolate::Missing;
-use crate::model::{HELPERS, Test, Trigger};
+use crate::model::{HELPERS, Test};
 use crate::release::Running;
 
-/// How a test's programs are run, a type that only kernels have which can, and the option that gives it to them.
-const KINDS: &[(Trigger, &str, &str)] = &[
-    (Trigger::Netfilter, "bpf_nf_link", "NETFILTER_BPF_LINK"),
-    (Trigger::Qdisc, "bpf_struct_ops_Qdisc_ops", "NET_SCH_BPF"),
-];
-/// The option that queueing disciplines need, also where one only has to be refused.
-const QDISC_OPTION: usize = 1;
-
-/// Which of [`KINDS`] the kernel has.
-static PRESENT: OnceLock<Vec<bool>> = OnceLock::new();
-
-/// The option that the kernel lacks for this test; nothing where its types could not be read, which [`read`] has said.
-pub fn missing(test: &Test) -> Option<Missing> {
-    let index = match &test.run {
-        _ if test.ops.is_some() => QDISC_OPTION,
-        crate::model::Run::Trigger(kind) => KINDS.iter().position(|it| it.0 == *kind)?,
-        crate::model::Run::Rejected(_) => return None,
-    };
-    let present = PRESENT.get()?;
-    (!present[index]).then(|| Missing::Config(KINDS[index].2.into()))
-}
-
-/// Reads the kernel's types, before processes part.
+/// Those of these types that the kernel has.
 ///
 /// # Errors
-/// Where they cannot be read: what is not known is not missing.
-pub fn read() -> Result<(), String> {
+/// Where its types cannot be read.
+pub fn present(names: &[&'static str]) -> Result<Vec<&'static str>, String> {
     let btf = types()?;
-    PRESENT.get_or_init(|| KINDS.iter().map(|(_, name, _)| has_name(&btf, name)).collect());
-    Ok(())
+    Ok(names.iter().copied().filter(|name| has_name(&btf, name)).collect())
 }
 
 fn types() -> Result<Vec<u8>, String> {

@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::{ForkResult, fork, pause};
 
-use crate::isolate::{self, Verdict};
+use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
 use crate::session::{mark_console, of_group};
@@ -143,7 +143,8 @@ fn named(leak: &Leak) -> io::Result<(Outcome, Vec<String>)> {
     let (before, mut objects) = (Traces::now(), Objects::now());
     let verdict = isolate::run(|| match (leak.leave)() {
         Ok(()) => Verdict::Pass,
-        Err(NotRun::Missing(missing)) => Verdict::Missing(missing),
+        Err(NotRun::Unsupported(what)) => Verdict::Missing(Missing::Perhaps(what)),
+        Err(NotRun::Unmounted(place)) => Verdict::Missing(Missing::Mount(place)),
         Err(NotRun::Failed(message)) => Verdict::Fail(vec![message]),
     })?;
     match verdict {

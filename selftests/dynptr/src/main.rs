@@ -8,6 +8,7 @@ mod cli;
 mod coverage;
 mod environment;
 mod isolate;
+mod kconfig;
 mod kernel_types;
 mod ktap;
 mod leak;

@@ -27,10 +27,12 @@ pub struct Test {
     pub also: Option<&'static str>,
     /// The structure of operations that the program under test belongs to.
     pub ops: Option<Ops>,
-    /// Is it loaded without any capability?
-    pub unprivileged: bool,
+    /// The rights of who loads it.
+    pub rights: Rights,
     /// What the kernel has to have.
     pub needs: &'static [Need],
+    /// What it can be built without, and must not be.
+    pub config: &'static [Wanted],
     /// The functions of the kernel that the program under test calls.
     pub calls: &'static [&'static str],
     /// The maps that its programs use.
@@ -60,6 +62,19 @@ pub struct Need {
     pub name: &'static str,
     /// Since when kernels have it. One that is new enough and does not have it fails the test.
     pub since: Point,
+}
+
+/// An option of the kernel's configuration that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name, `CONFIG_TUN`.
+    pub option: &'static str,
+    /// The modules that it may be: one of them has to be at hand.
+    pub modules: &'static [&'static str],
+    /// Its value is a list with commas, and has to have this.
+    pub has: Option<&'static str>,
+    /// A type that only kernels have that were built with it.
+    pub shows: Option<&'static str>,
 }
 
 /// A structure of operations that programs carry out for the kernel (`struct_ops`).
@@ -168,6 +183,17 @@ pub enum Trigger {
     Tracepoint,
 }
 
+/// The rights of who loads a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// All of them.
+    All,
+    /// `CAP_BPF`, and no other capability.
+    Bpf,
+    /// No capability at all.
+    None,
+}
+
 /// The words of a range of kernels.
 #[derive(Debug)]
 pub struct Expectation {
@@ -175,8 +201,8 @@ pub struct Expectation {
     pub since: &'static [Point],
     /// … and none of these …
     pub until: &'static [Point],
-    /// … say this somewhere in the verifier's log.
-    pub text: &'static str,
+    /// … say this somewhere in the verifier's log; without a text, they take the program.
+    pub text: Option<&'static str>,
 }
 
 impl Expectation {

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process;
 
 use crate::isolate::Verdict;
-use crate::kernel_types;
+use crate::kconfig;
 use crate::model::{self, Expectation, Run, Test, Trigger};
 use crate::mutant::Mutation;
 use crate::release::{Has, Running};
 use crate::report::{Config, Report};
 use crate::suite::{Detail, FunctionIds, Loaded, Programs, Suite};
-use crate::trigger::{self, NotRun};
+use crate::trigger;
 use crate::unprivileged::Unprivileged;
 
 /// What there is to say where it should have refused a program.
@@ -29,13 +29,13 @@ pub fn run(
     running: Running,
     mutation: Option<(Mutation, &FunctionIds)>,
 ) -> Verdict {
-    if let Some(missing) = kernel_types::missing(test) {
-        return Verdict::Missing(missing);
+    if let Some(verdict) = kconfig::get().before(test.config) {
+        return verdict;
     }
     if let Run::Trigger(kind) = test.run
-        && let Some(missing) = trigger::missing(kind)
+        && let Err(not_run) = trigger::check(kind)
     {
-        return Verdict::Missing(missing);
+        return kconfig::get().after(test.config, not_run);
     }
     if let Some((mutation, ids)) = mutation
         && let Err(message) = suite.mutate(test.program, mutation, ids)
@@ -48,8 +48,7 @@ pub fn run(
         Err(message) => return Verdict::Fail(vec![message]),
     };
     let programs: Vec<&str> = test.programs().collect();
-    let without = if test.unprivileged { Unprivileged::begin().map(Some) } else { Ok(None) };
-    let without = match without {
+    let without = match Unprivileged::begin(test.rights) {
         Ok(without) => without,
         Err(verdict) => return verdict,
     };
@@ -99,7 +98,7 @@ fn config(test: &Test, running: Running) -> Result<Config, String> {
 pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
     let programs: Vec<&str> = test.programs().collect();
     // Where it cannot be had, the log is that of somebody who may do everything.
-    let without = test.unprivileged.then(|| Unprivileged::begin().ok());
+    let without = Unprivileged::begin(test.rights).ok();
     let loaded = suite.load(&programs, Config::default(), Detail::Everything);
     drop(without);
     let log = match loaded {
@@ -121,7 +120,7 @@ pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
 
 /// The number of the instruction at which the verifier stops, as the one line of a refusal.
 pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
-    let without = match test.unprivileged.then(Unprivileged::begin).transpose() {
+    let without = match Unprivileged::begin(test.rights) {
         Ok(without) => without,
         Err(verdict) => return verdict,
     };
@@ -145,14 +144,20 @@ fn last_instruction(log: &str) -> Option<usize> {
 
 /// Judges a program that the verifier had to refuse. Where the kernel's name does not tell which words it has, any will do.
 fn rejected(expectations: &[Expectation], loaded: &Loaded, running: Running) -> Verdict {
-    let texts: Vec<&str> = expectations.iter().filter(|it| it.covers(running)).map(|it| it.text).collect();
-    if texts.is_empty() {
+    let covering: Vec<&Expectation> = expectations.iter().filter(|it| it.covers(running)).collect();
+    if covering.is_empty() {
         return Verdict::Fail(vec![format!("the table has no words for {running}")]);
     }
-    let wanted = format!("expected to be refused with: {}", texts.join(", or: "));
+    let texts: Vec<&str> = covering.iter().filter_map(|it| it.text).collect();
+    let may_be_taken = texts.len() < covering.len();
+    let wanted = match texts.as_slice() {
+        [] => format!("expected to be taken by {running}"),
+        texts => format!("expected to be refused with: {}", texts.join(", or: ")),
+    };
     match loaded {
         Loaded::Refused { log, .. } if texts.iter().any(|text| says(log, text)) => Verdict::Pass,
         Loaded::Refused { reason, .. } => Verdict::Refused(vec![wanted, reason.clone()]),
+        Loaded::Accepted { .. } if may_be_taken => Verdict::Pass,
         // What it is that a known mistake of a kernel's is told by comes first.
         Loaded::Accepted { .. } => Verdict::Refused(vec![TAKEN.into(), wanted]),
     }
@@ -165,10 +170,8 @@ fn says(log: &str, text: &str) -> bool {
 
 /// Runs a program, and judges by its report.
 fn accepted(test: &Test, kind: Trigger, programs: &Programs, config: Config) -> Verdict {
-    match trigger::run(kind, test, programs, config) {
-        Ok(()) => {}
-        Err(NotRun::Missing(missing)) => return Verdict::Missing(missing),
-        Err(NotRun::Failed(message)) => return Verdict::Fail(vec![message]),
+    if let Err(not_run) = trigger::run(kind, test, programs, config) {
+        return kconfig::get().after(test.config, not_run);
     }
     match programs.report() {
         Ok(report) => judge(test, &report),
@@ -235,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_to_have_the_right_words() {
-        let words = &[Expectation { since: &[], until: &[], text: "invalid mem access" }];
+        let words = &[Expectation { since: &[], until: &[], text: Some("invalid mem access") }];
         let refused = |log: &str| Loaded::Refused { log: log.into(), reason: "EACCES".into() };
         let release = Release::new(7, 2, 1).into();
         assert_eq!(rejected(words, &refused("R1 invalid mem access 'scalar'"), release), Verdict::Pass);
@@ -246,6 +249,9 @@ mod tests {
         let quoted = refused("; /* invalid mem access */ @ some.bpf.c:1\nunknown opcode");
         assert!(matches!(rejected(words, &quoted, release), Verdict::Refused(_)));
         assert!(matches!(rejected(&[], &refused("x"), release), Verdict::Fail(_)));
+        let taken = &[Expectation { since: &[], until: &[], text: None }];
+        let Verdict::Refused(lines) = rejected(taken, &refused("x"), release) else { panic!("should fail") };
+        assert!(lines[0].starts_with("expected to be taken by 7.2.1"), "{lines:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nix::sys::prctl;
 use crate::cli::Options;
 use crate::environment;
 use crate::isolate::{self, Verdict};
+use crate::kconfig;
 use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
@@ -51,7 +52,7 @@ impl Session {
             groups.iter_mut().for_each(|(_, tests)| random.shuffle(tests));
         }
         let release = environment::running()?;
-        kernel_types::read()?;
+        kconfig::read()?;
         let absent =
             kernel_types::absent(groups.iter().flat_map(|(_, tests)| tests.iter().copied()), release)?;
         let mut session = Self { release, groups, suite: None, strict: options.strict, absent };
@@ -60,7 +61,7 @@ impl Session {
             .iter()
             .flat_map(|(_, tests)| tests)
             .copied()
-            .filter(|test| session.too_old(test).is_none() && kernel_types::missing(test).is_none())
+            .filter(|test| session.too_old(test).is_none() && kconfig::get().before(test.config).is_none())
             .collect();
         if !tests.is_empty() {
             session.suite = Some(Suite::prepare(&tests)?);
@@ -274,8 +275,9 @@ mod tests {
             with: None,
             also: None,
             ops: None,
-            unprivileged: false,
+            rights: crate::model::Rights::All,
             needs: &[],
+            config: &[],
             calls: &[],
             maps: &[],
             bytes: 0,

@@ -56,6 +56,9 @@ pub struct MatrixArgs {
     /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
     #[arg(long)]
     pub strict: bool,
+    /// Run the tests of each cell in an order that this number decides; the same number gives the same order
+    #[arg(long, value_name = "SEED")]
+    pub shuffle: Option<u64>,
     #[command(flatten)]
     /// How long they may take.
     pub limits: TimeLimits,

@@ -10,7 +10,7 @@ use libbpf_rs::ProgramAttachType;
 use super::NotRun;
 use super::file::CGROUP;
 use super::netlink::loopback_in_new_namespace;
-use crate::isolate::Missing;
+use crate::kconfig::unmounted;
 use crate::model::Test;
 use crate::suite::Programs;
 
@@ -21,7 +21,7 @@ pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
         fs::metadata(format!("{CGROUP}/cgroup.procs"))?;
         Ok(group)
     }) else {
-        return Err(NotRun::Missing(Missing::Mount(CGROUP.into())));
+        return Err(unmounted(CGROUP, "cgroup2"));
     };
     let program = programs.get(test.program)?;
     // Only a connection of TCP needs a route, and a namespace takes longer than all the rest.

@@ -9,7 +9,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{NotRun, attach};
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::Programs;
 
@@ -110,7 +109,7 @@ fn set_attribute(path: &Path, name: &str, value: &str) -> Result<(), NotRun> {
     }
     match io::Error::last_os_error() {
         err if err.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            Err(NotRun::Missing(Missing::Config("TMPFS_XATTR".into())))
+            Err(NotRun::Unsupported(format!("cannot set {name} of {}: {err}", path.display())))
         }
         err => Err(NotRun::Failed(format!("cannot set {name} of {}: {err}", path.display()))),
     }

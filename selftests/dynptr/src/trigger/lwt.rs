@@ -10,7 +10,6 @@ use super::NotRun;
 use super::netlink::{Request, interface, interface_up, veth_pair};
 use super::tap::Tap;
 use super::veth::wait_for;
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::{Programs, attach_tcx_ingress};
 
@@ -151,10 +150,7 @@ impl Addresses {
             });
         match request.send() {
             Ok(()) => Ok(()),
-            Err(err) if err.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Err(NotRun::Missing(Missing::Config(format!("LWTUNNEL and what {} needs", tunnel.name))))
-            }
-            Err(err) => Err(NotRun::Failed(format!("cannot add a route into a tunnel: {err}"))),
+            Err(err) => Err(NotRun::of(&err, &[libc::EOPNOTSUPP], "cannot add a route into a tunnel")),
         }
     }
 

@@ -29,7 +29,7 @@ pub use verity::{loop_device, release_loop_device};
 
 use libbpf_rs::Link;
 
-use crate::isolate::Missing;
+use crate::kconfig::unmounted;
 use crate::model::{Test, Trigger};
 use crate::report::Config;
 use crate::suite::Programs;
@@ -37,10 +37,23 @@ use crate::suite::Programs;
 /// Why a program was not run.
 #[derive(Debug)]
 pub enum NotRun {
-    /// The kernel has not got what it takes.
-    Missing(Missing),
+    /// The kernel says that it has not got what it takes, or shows it. Whether it should have is for its configuration to say.
+    Unsupported(String),
+    /// A file system that the kernel has is not mounted, by its usual place.
+    Unmounted(String),
     /// Something went wrong.
     Failed(String),
+}
+
+impl NotRun {
+    /// What could not be done, because of an error. Some errors are those of a kernel that has not got it at all.
+    fn of(err: &io::Error, absent: &[i32], what: &str) -> Self {
+        let message = format!("{what}: {err}");
+        match err.raw_os_error() {
+            Some(number) if absent.contains(&number) => Self::Unsupported(message),
+            _ => Self::Failed(message),
+        }
+    }
 }
 
 impl From<String> for NotRun {
@@ -54,27 +67,35 @@ pub const TRACING: &str = "/sys/kernel/tracing";
 /// Where it lists the security modules that are active.
 const SECURITY: &str = "/sys/kernel/security";
 
-/// What a way of running needs beyond BPF itself.
-pub fn missing(kind: Trigger) -> Option<Missing> {
+/// Has the kernel got what a way of running needs beyond BPF itself? This is for what shows before a program is loaded.
+///
+/// # Errors
+/// Where it does not seem so.
+pub fn check(kind: Trigger) -> Result<(), NotRun> {
     match kind {
         Trigger::Nanosleep | Trigger::Tracepoint => {
             let events = Path::new(TRACING).join("events");
             if !events.exists() {
-                Some(Missing::Mount(TRACING.into()))
-            } else if !events.join("syscalls/sys_enter_nanosleep").exists() {
-                Some(Missing::Config("FTRACE_SYSCALLS".into()))
+                return Err(unmounted(TRACING, "tracefs"));
+            }
+            let name = "syscalls/sys_enter_nanosleep";
+            if events.join(name).exists() {
+                Ok(())
             } else {
-                None
+                Err(NotRun::Unsupported(format!("the kernel has no tracepoint {name}")))
             }
         }
         Trigger::Open | Trigger::Verity | Trigger::Cold | Trigger::Bpf | Trigger::Connect => {
             match std::fs::read_to_string(Path::new(SECURITY).join("lsm")) {
-                Err(_) => Some(Missing::Mount(SECURITY.into())),
-                Ok(active) if active.trim().split(',').any(|name| name == "bpf") => None,
-                Ok(_) => Some(Missing::Config("BPF_LSM and `bpf` in CONFIG_LSM or lsm=".into())),
+                Err(_) => Err(unmounted(SECURITY, "securityfs")),
+                Ok(active) if active.trim().split(',').any(|name| name == "bpf") => Ok(()),
+                Ok(active) => Err(NotRun::Unsupported(format!(
+                    "bpf is not among the active security modules: {}",
+                    active.trim()
+                ))),
             }
         }
-        _ => None,
+        _ => Ok(()),
     }
 }
 

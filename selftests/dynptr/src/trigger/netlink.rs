@@ -9,7 +9,6 @@ use std::os::fd::FromRawFd;
 use nix::sched::{CloneFlags, unshare};
 
 use super::NotRun;
-use crate::isolate::Missing;
 
 /// A request: a header, a fixed part, attributes.
 pub struct Request {
@@ -127,10 +126,8 @@ pub fn interface_up(index: i32) -> Result<(), String> {
 
 /// Moves this process into a new network namespace; it goes with the process.
 pub fn new_namespace() -> Result<(), NotRun> {
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|err| match err {
-        nix::errno::Errno::EINVAL => NotRun::Missing(Missing::Config("NET_NS".into())),
-        err => NotRun::Failed(format!("cannot make a network namespace: {err}")),
-    })?;
+    unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|err| NotRun::of(&err.into(), &[libc::EINVAL], "cannot make a network namespace"))?;
     // Routers that look for each other are noise; a kernel without IPv6 makes none.
     let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
     let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0");
@@ -159,10 +156,7 @@ pub fn veth_pair(one: &str, other: &str) -> Result<(), NotRun> {
         });
     match request.send() {
         Ok(()) => Ok(()),
-        Err(err) if err.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            Err(NotRun::Missing(Missing::Module("veth".into())))
-        }
-        Err(err) => Err(NotRun::Failed(format!("cannot make a veth pair: {err}"))),
+        Err(err) => Err(NotRun::of(&err, &[libc::EOPNOTSUPP], "cannot make a veth pair")),
     }
 }
 

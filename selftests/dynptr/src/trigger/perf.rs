@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::veth::{PATIENCE, wait_for};
 use super::{NotRun, TRACING, attach_to, call};
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::Programs;
 
@@ -20,12 +19,8 @@ const PERIOD: u64 = 1_000_000;
 
 /// Attaches the program to a clock of CPU 0, and waits for it to tick.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
-    let event = match event(SOFTWARE, CPU_CLOCK, PERIOD) {
-        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
-            return Err(NotRun::Missing(Missing::Config("PERF_EVENTS".into())));
-        }
-        other => other.map_err(|err| format!("cannot have a clock of perf's: {err}"))?,
-    };
+    let event = event(SOFTWARE, CPU_CLOCK, PERIOD)
+        .map_err(|err| NotRun::of(&err, &[libc::ENOSYS], "cannot have a clock of perf's"))?;
     let _link = attach_to(programs.get(test.program)?.attach_perf_event(event.as_raw_fd()))?;
     wait_for(programs, PATIENCE)?;
     Ok(())

@@ -7,7 +7,6 @@ use super::NotRun;
 use super::netfilter::payload;
 use super::netlink::{Request, loopback_in_new_namespace};
 use super::veth::{PATIENCE, send, wait_for};
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::Programs;
 
@@ -49,10 +48,7 @@ fn route(test: &Test, programs: &Programs, interface: i32) -> Result<(), NotRun>
         });
     match request.send() {
         Ok(()) => Ok(()),
-        Err(err) if err.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            Err(NotRun::Missing(Missing::Config("IPV6_SEG6_LWTUNNEL and CONFIG_IPV6_SEG6_BPF".into())))
-        }
-        Err(err) => Err(NotRun::Failed(format!("cannot route a segment to the program: {err}"))),
+        Err(err) => Err(NotRun::of(&err, &[libc::EOPNOTSUPP], "cannot route a segment to the program")),
     }
 }
 

@@ -8,7 +8,6 @@ use libbpf_rs::{MapCore, MapFlags};
 use libbpf_sys as sys;
 
 use super::{NotRun, attach};
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::report::Config;
 use crate::suite::Programs;
@@ -55,12 +54,7 @@ fn keyring() -> Result<i32, NotRun> {
     // SAFETY: plain numbers.
     let id = unsafe { libc::syscall(libc::SYS_keyctl, GET_ID, PROCESS_KEYRING, 1) };
     if id < 0 {
-        return Err(match io::Error::last_os_error() {
-            err if err.raw_os_error() == Some(libc::ENOSYS) => {
-                NotRun::Missing(Missing::Config("KEYS".into()))
-            }
-            err => NotRun::Failed(format!("cannot make a keyring: {err}")),
-        });
+        return Err(NotRun::of(&io::Error::last_os_error(), &[libc::ENOSYS], "cannot make a keyring"));
     }
     // SAFETY: the strings end with NUL, and the certificate is as long as is said.
     let key = unsafe {
@@ -74,12 +68,8 @@ fn keyring() -> Result<i32, NotRun> {
         )
     };
     if key < 0 {
-        return Err(match io::Error::last_os_error() {
-            err if err.raw_os_error() == Some(libc::ENODEV) => {
-                NotRun::Missing(Missing::Config("ASYMMETRIC_KEY_TYPE".into()))
-            }
-            err => NotRun::Failed(format!("cannot add a certificate to a keyring: {err}")),
-        });
+        let err = io::Error::last_os_error();
+        return Err(NotRun::of(&err, &[libc::ENODEV], "cannot add a certificate to a keyring"));
     }
     i32::try_from(id).map_err(|err| NotRun::Failed(err.to_string()))
 }

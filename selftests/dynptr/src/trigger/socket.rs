@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::netlink::{interface, interface_up, new_namespace};
 use super::{NotRun, attach};
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::Programs;
 
@@ -44,7 +43,7 @@ fn set_attribute(socket: &OwnedFd) -> Result<(), NotRun> {
     }
     match io::Error::last_os_error() {
         err if err.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            Err(NotRun::Missing(Missing::Config("extended attributes of sockets".into())))
+            Err(NotRun::Unsupported(format!("cannot set an attribute of a socket: {err}")))
         }
         err => Err(NotRun::Failed(format!("cannot set an attribute of a socket: {err}"))),
     }

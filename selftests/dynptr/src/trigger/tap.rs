@@ -5,11 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use super::NotRun;
 use super::netlink::new_namespace;
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::packet;
 use crate::report::Config;
@@ -63,14 +61,9 @@ impl Tap {
     /// Moves this process into a new network namespace, and makes the device there.
     pub fn in_new_namespace() -> Result<Self, NotRun> {
         new_namespace()?;
-        if !Path::new(TUN).exists() {
-            return Err(NotRun::Missing(Missing::Module("tun".into())));
-        }
-        Self::open().map_err(|(what, err)| match err.raw_os_error() {
-            // The node is there, and the module is not.
-            Some(libc::ENODEV | libc::ENXIO) => NotRun::Missing(Missing::Module("tun".into())),
-            _ => NotRun::Failed(format!("cannot {what}: {err}")),
-        })
+        // Without the module there is no node, or one with nothing behind it.
+        let absent = [libc::ENOENT, libc::ENODEV, libc::ENXIO];
+        Self::open().map_err(|(what, err)| NotRun::of(&err, &absent, &format!("cannot {what}")))
     }
 
     fn open() -> Result<Self, (&'static str, io::Error)> {

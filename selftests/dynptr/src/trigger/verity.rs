@@ -12,7 +12,6 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{NotRun, attach};
-use crate::isolate::Missing;
 use crate::model::Test;
 use crate::suite::Programs;
 
@@ -83,12 +82,8 @@ fn protect(path: &Path) -> Result<[u8; 4 + DIGEST_BYTES], NotRun> {
     argument[..3].copy_from_slice(&[1, SHA256, 4096]);
     // SAFETY: the argument has the size that the call reads.
     if unsafe { libc::ioctl(file.as_raw_fd(), ENABLE_VERITY, argument.as_ptr()) } < 0 {
-        return Err(match io::Error::last_os_error() {
-            err if err.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                NotRun::Missing(Missing::Config("FS_VERITY".into()))
-            }
-            err => NotRun::Failed(format!("cannot protect {}: {err}", path.display())),
-        });
+        let what = format!("cannot protect {}", path.display());
+        return Err(NotRun::of(&io::Error::last_os_error(), &[libc::EOPNOTSUPP], &what));
     }
     let mut digest = [0u8; 4 + DIGEST_BYTES];
     digest[2..4].copy_from_slice(&(DIGEST_BYTES as u16).to_ne_bytes());
@@ -121,8 +116,7 @@ impl FileSystem {
             .map_err(|err| format!("cannot make {}: {err}", this.folder.display()))?;
         match mount(Some(device.0.as_str()), &this.folder, Some("ext4"), MsFlags::empty(), None::<&str>) {
             Ok(()) => Ok(this),
-            Err(nix::errno::Errno::ENODEV) => Err(NotRun::Missing(Missing::Module("ext4".into()))),
-            Err(err) => Err(NotRun::Failed(format!("cannot mount an ext4: {err}"))),
+            Err(err) => Err(NotRun::of(&err.into(), &[libc::ENODEV], "cannot mount an ext4")),
         }
     }
 }
@@ -162,14 +156,12 @@ fn image_file(path: &Path) -> io::Result<File> {
 /// Puts the file into a loop device; its name, and the device.
 pub fn loop_device(backing: &File) -> Result<(String, File), NotRun> {
     // Without the module there is no such device (ENODEV where only its node is there); anything else is no reason to skip.
-    let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL).map_err(|err| {
-        match err.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-                NotRun::Missing(Missing::Module("loop".into()))
-            }
-            _ => NotRun::Failed(format!("cannot open {LOOP_CONTROL}: {err}")),
-        }
-    })?;
+    let what = format!("cannot open {LOOP_CONTROL}");
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(LOOP_CONTROL)
+        .map_err(|err| NotRun::of(&err, &[libc::ENOENT, libc::ENODEV, libc::ENXIO], &what))?;
     // SAFETY: the call takes nothing.
     let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
     if number < 0 {
