@@ -12,9 +12,12 @@ use crate::arch::Arch;
 use crate::cell::find_qemu;
 use crate::cmd::{Setup, print};
 use crate::error::{Error, Result, exit};
+use crate::kernel::{self, Toolchain};
 use crate::report::term::ColorChoice;
 use crate::spec::arch::ArchFacts;
 use crate::spec::suite;
+use crate::upstream;
+use crate::upstream::manifest::Manifest;
 use crate::userland::UserlandSpec;
 use crate::vm::accel;
 
@@ -51,6 +54,7 @@ pub fn run(color: ColorChoice) -> Result<u8> {
     for arch in Arch::ALL {
         findings.push(check_userland(&setup, arch));
     }
+    check_builds(&setup, &mut findings);
     findings.push(check_gpgv());
     check_archive(&setup, &mut findings);
     check_cache(&setup, &mut findings);
@@ -148,6 +152,31 @@ fn check_userland(setup: &Setup, arch: Arch) -> Finding {
             None => good(what, "not made yet: `kvet image build`, or the first run with --root userland"),
         },
         Err(error) => bad(Level::Broken, what, &error, Some("mend images/userland.yaml".into())),
+    }
+}
+
+/// The compilers and their companions, for kernels and for the kernel's own selftests.
+fn check_builds(setup: &Setup, findings: &mut Vec<Finding>) {
+    let cancel = &setup.resources.cancel;
+    let kernels = |toolchain, arch| kernel::check_tools(toolchain, arch, &setup.home, cancel);
+    let mut add = |level, what: String, checked: Result<String>| {
+        findings.push(match checked {
+            Ok(found) => good(what, found),
+            Err(error) => bad(level, what, &error, None),
+        });
+    };
+    for arch in Arch::ALL {
+        add(Level::Broken, format!("builds {arch}"), kernels(Toolchain::default(), arch));
+    }
+    let manifest = match Manifest::load(&setup.home) {
+        Ok(manifest) => manifest,
+        Err(error) => return add(Level::Broken, "selftests".into(), Err(error)),
+    };
+    // Who does not ask for it does not need it.
+    let llvm = manifest.clang.package.parse().and_then(|toolchain| kernels(toolchain, Arch::host()?));
+    add(Level::Worse, "builds with LLVM".into(), llvm);
+    for arch in Arch::ALL {
+        add(Level::Broken, format!("selftests {arch}"), upstream::check_tools(arch, &manifest));
     }
 }
 

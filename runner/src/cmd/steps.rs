@@ -3,10 +3,9 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::parse::clean::one_line;
-use crate::report::term::steps_line;
+use crate::report::term::{Pace, draw};
 
 /// How often a plain line is written.
 const EVERY: Duration = Duration::from_secs(30);
@@ -19,7 +18,7 @@ pub(super) struct Steps {
 
 struct At {
     what: String,
-    since: Instant,
+    pace: Pace,
     told: Instant,
     bar: Option<ProgressBar>,
 }
@@ -31,16 +30,14 @@ impl Steps {
         if self.at.as_ref().is_none_or(|at| at.what != what) {
             self.end();
             eprintln!("{what}");
-            let bar = std::io::stderr().is_terminal().then(new_bar);
-            self.at = Some(At { what: what.to_owned(), since: now, told: now, bar });
+            let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(total));
+            self.at = Some(At { what: what.to_owned(), pace: Pace::begin(), told: now, bar });
         }
         let Some(at) = &mut self.at else { return };
         let over = total > 0 && done >= total;
-        let line = steps_line(what, done, total, now - at.since, &one_line(current));
+        let line = at.pace.line(what, done, total, current);
         if let Some(bar) = &at.bar {
-            bar.set_length(total);
-            bar.set_position(done);
-            bar.set_message(line.clone());
+            draw(bar, done, total, line.clone());
         }
         if over || (at.bar.is_none() && now - at.told >= EVERY) {
             at.told = now;
@@ -73,12 +70,4 @@ impl Drop for Steps {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

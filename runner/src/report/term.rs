@@ -6,9 +6,11 @@
 
 mod fold;
 mod live;
+mod pace;
 mod text;
 
-pub use text::{phase_name, steps_line, summary};
+pub use pace::{Pace, draw};
+pub use text::{phase_name, summary};
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -106,9 +108,9 @@ struct Cell {
     /// What was printed of its tests.
     printed: HashMap<String, Outcome>,
     console: VecDeque<String>,
-    /// What was said of the progress at hand, since when it goes on, and when it was spoken of last.
+    /// What was said of the progress at hand, its pace, and when it was spoken of last.
     progress: Option<String>,
-    since: Instant,
+    pace: Pace,
     told: Instant,
 }
 
@@ -207,12 +209,12 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         let Some(state) = self.cells.get_mut(cell) else { return Ok(()) };
         let begun = state.progress.as_ref() == Some(what);
         if !begun {
-            (state.since, state.told) = (Instant::now(), Instant::now());
+            (state.pace, state.told) = (Pace::begin(), Instant::now());
         }
         // A build takes many minutes.
         if self.live.is_none() && *unit == ProgressUnit::Items && state.told.elapsed() >= STEPS_EVERY {
             state.told = Instant::now();
-            let line = steps_line(what, *done, *total, state.since.elapsed(), current);
+            let line = state.pace.line(what, *done, *total, current);
             return self.say_of(cell, &line);
         }
         let ended = *total > 0 && done >= total;
@@ -370,8 +372,8 @@ impl<W: Write> Pipe<W> {
 
 impl Cell {
     fn new(id: CellId) -> Self {
-        let now = Instant::now();
-        Self { id, printed: HashMap::new(), console: VecDeque::new(), progress: None, since: now, told: now }
+        let (printed, console, pace) = (HashMap::new(), VecDeque::new(), Pace::begin());
+        Self { id, printed, console, progress: None, pace, told: Instant::now() }
     }
 
     fn keep(&mut self, line: &str) {

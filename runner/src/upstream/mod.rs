@@ -168,6 +168,14 @@ fn obtain(
     Ok((spec, tree))
 }
 
+/// Looks for what a build needs, and gives the version of the compiler of BPF programs.
+///
+/// # Errors
+/// The host's: programs are missing; all of them are named, with the packages.
+pub fn check_tools(arch: crate::arch::Arch, manifest: &Manifest) -> Result<String> {
+    Toolchain::find(arch, &manifest.clang).map(|found| found.clang_version)
+}
+
 /// Everything that goes into a build.
 struct Build<'a> {
     request: &'a Request,

@@ -41,11 +41,13 @@ pub(super) struct Make<'a> {
 /// What make's output is counted for.
 pub(super) struct Count {
     /// What people call it.
-    pub what: String,
+    what: String,
     /// Objects in the end; 0 where unknown.
-    pub total: u64,
+    total: u64,
     /// Objects so far.
     pub done: u64,
+    /// When that was told.
+    told: Option<Instant>,
 }
 
 impl Make<'_> {
@@ -93,51 +95,36 @@ impl Make<'_> {
         command
     }
 
-    /// Runs it and gives the number of objects that were made.
+    /// Runs it, and shows each line to `watch`.
     ///
     /// # Errors
     /// The kernel's: it cannot be built, with the first error. The host's: the disk is full, make cannot be run. Interrupted.
-    pub fn run(
-        &self,
-        command: &mut Command,
-        mut count: Option<&mut Count>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<()> {
+    pub fn run(&self, command: &mut Command, watch: &mut dyn FnMut(&str)) -> Result<()> {
         let mut log = Log::open(&self.log)?;
-        let mut ended = None;
         let run = self.each_line(command, &mut |line| {
             log.line(&line)?;
-            let Some(count) = count.as_deref_mut() else { return Ok(()) };
-            if let Some((object, name)) = step(&line) {
-                count.done += u64::from(object);
-                if ended.is_none_or(|last: Instant| last.elapsed() >= REPORT_EVERY) {
-                    ended = Some(Instant::now());
-                    progress(count.now(&name));
-                }
-            }
+            watch(&line);
             Ok(())
         });
         let flushed = log.flush();
         match run {
-            Err(e) => return Err(e),
-            Ok(false) => return Err(self.failed(&log)),
-            Ok(true) => flushed?,
+            Err(e) => Err(e),
+            Ok(false) => Err(self.failed(&log)),
+            Ok(true) => flushed,
         }
-        if let Some(count) = count.filter(|count| count.done > 0) {
-            let (what, done) = (count.what.clone(), count.done);
-            progress(Progress::Steps { what, done, total: done, current: String::new() });
-        }
-        Ok(())
     }
 
-    /// How many objects a target would compile now. Kbuild's dry run tells once `prepare` has been made.
-    pub fn dry_run(&self, target: &str) -> Result<u64> {
-        let mut command = self.command(&["-n", "-k", target]);
+    /// How many objects the targets would compile now. Kbuild's dry run tells once `prepare` has been made.
+    pub fn dry_run(&self, targets: &[&str], watch: &mut dyn FnMut(u64)) -> Result<u64> {
+        let mut command = self.command(&["-n", "-k"]);
+        command.args(targets);
         let mut objects = 0;
         // It fails: what it would link is not there. The objects have been named by then.
         self.each_line(&mut command, &mut |line| {
-            objects +=
-                u64::from(line.contains("echo") && (line.contains("'  CC  ") || line.contains("'  AS  ")));
+            if line.contains("echo") && ["'  CC  ", "'  AS  "].iter().any(|step| line.contains(step)) {
+                objects += 1;
+                watch(objects);
+            }
             Ok(())
         })?;
         Ok(objects)
@@ -203,14 +190,51 @@ impl Make<'_> {
 }
 
 impl Count {
-    /// How far it is.
-    pub fn now(&self, current: &str) -> Progress {
-        Progress::Steps {
+    /// Nothing is done, and how much there is to do is not known.
+    pub fn new(what: String) -> Self {
+        Self { what, total: 0, done: 0, told: None }
+    }
+
+    /// So many there are.
+    pub fn expect(&mut self, total: u64) {
+        (self.total, self.told) = (total, None);
+    }
+
+    /// A line of make's before anything is counted: what it is at.
+    pub fn preparing(&mut self, line: &str, progress: &mut dyn FnMut(Progress)) {
+        if let Some((_, name)) = step(line) {
+            self.tell(&format!("preparing: {name}"), progress);
+        }
+    }
+
+    /// A line of make's.
+    pub fn line(&mut self, line: &str, progress: &mut dyn FnMut(Progress)) {
+        if let Some((object, name)) = step(line) {
+            self.done += u64::from(object);
+            self.tell(&name, progress);
+        }
+    }
+
+    /// How far it is and what it is at, unless that was told just now.
+    pub fn tell(&mut self, current: &str, progress: &mut dyn FnMut(Progress)) {
+        if self.told.is_some_and(|last| last.elapsed() < REPORT_EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        progress(Progress::Steps {
             what: self.what.clone(),
             done: self.done,
             // More is to come until all is done, whatever was counted: linking, BTF.
             total: if self.total == 0 { 0 } else { self.total.max(self.done + 1) },
             current: current.to_string(),
+        });
+    }
+
+    /// All is done, if there was anything.
+    pub fn over(self, progress: &mut dyn FnMut(Progress)) {
+        if self.done > 0 {
+            let (what, done) = (self.what, self.done);
+            progress(Progress::Steps { what, done, total: done, current: String::new() });
         }
     }
 }
@@ -338,10 +362,14 @@ mod tests {
         /// Instead of make, a shell that says these things.
         fn run(&self, script: &str) -> (Result<()>, Vec<Progress>) {
             let mut seen = Vec::new();
-            let mut count = Count { what: "building".into(), total: 3, done: 0 };
-            let done = self
-                .make()
-                .run(Command::new("sh").args(["-c", script]), Some(&mut count), &mut |p| seen.push(p));
+            let mut count = Count::new("building".into());
+            count.expect(3);
+            let mut tell = |p| seen.push(p);
+            let mut command = Command::new("sh");
+            let done = self.make().run(command.args(["-c", script]), &mut |line| count.line(line, &mut tell));
+            if done.is_ok() {
+                count.over(&mut tell);
+            }
             (done, seen)
         }
     }

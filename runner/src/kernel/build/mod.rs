@@ -10,6 +10,7 @@ mod failure;
 mod fragment;
 mod make;
 mod merge;
+mod outdated;
 mod proof;
 mod publish;
 mod recipe;
@@ -160,6 +161,16 @@ pub(super) fn check_available(
         clean_of_products(&path, &facts)?;
     }
     toolchain::find(recipe.toolchain, arch, &facts, cancel).map(drop)
+}
+
+/// Looks for what a build needs, and gives the versions of what is there.
+///
+/// # Errors
+/// The host's: programs are missing; all of them are named, with the packages.
+pub fn check_tools(toolchain: Toolchain, arch: Arch, home: &Home, cancel: &Cancel) -> Result<String> {
+    let found = toolchain::find(toolchain, arch, &ArchFacts::load(home, arch)?.build, cancel)?;
+    let ccache = if found.ccache { "with ccache" } else { "without ccache, which is not installed" };
+    Ok(format!("{}, {ccache}", found.version))
 }
 
 /// What was built last of a source, whatever became of the source since. `name` may also be the name of an entry, or the
@@ -391,21 +402,23 @@ impl Work<'_> {
         let plan = self.facts.plan(|option| config.is_builtin(option))?;
         let modules = config.is_builtin("CONFIG_MODULES");
         let what = format!("building {} {}", self.tree.version, self.arch);
-        let first = record.objects == 0 || (self.tree.settled && record.identity != self.tree.identity);
-        let mut count = Count { what, total: 0, done: 0 };
-        if first {
-            progress(count.now("counting"));
-            make.run(&mut make.command(&["prepare"]), None, progress)?;
-            count.total = make.dry_run(&plan.target)?;
-        }
+        let mut count = Count::new(what);
         let mut targets = vec![plan.target.as_str()];
         targets.extend(modules.then_some("modules"));
-        make.run(&mut make.command(&targets), Some(&mut count), progress)?;
-        let seconds = started.elapsed().as_secs_f64();
-        if count.done > record.objects {
-            (record.objects, record.seconds) = (count.done, seconds);
+        let total = if record.objects == 0 {
+            make.run(&mut make.command(&["prepare"]), &mut |line| count.preparing(line, progress))?;
+            make.dry_run(&targets, &mut |n| count.tell(&format!("counting: {n}"), progress))?
+        } else {
+            outdated::count(&out, self.cancel)?
+        };
+        count.expect(total);
+        make.run(&mut make.command(&targets), &mut |line| count.line(line, progress))?;
+        let (seconds, objects) = (started.elapsed().as_secs_f64(), count.done);
+        count.over(progress);
+        if objects > record.objects {
+            (record.objects, record.seconds) = (objects, seconds);
         }
-        Ok(Made { image: out.join(&plan.image), modules, out, objects: count.done, seconds })
+        Ok(Made { image: out.join(&plan.image), modules, out, objects, seconds })
     }
 
     /// Makes the config, proves it, and puts it where make looks, if it differs from what is there: then nothing is built
@@ -421,7 +434,7 @@ impl Work<'_> {
             if all {
                 command.env("KCONFIG_ALLCONFIG", &asked);
             }
-            make.run(&mut command, None, &mut |_| {})
+            make.run(&mut command, &mut |_| {})
         };
         match self.recipe.base {
             Base::Tiny => run(Base::Tiny.target(), true)?,

@@ -144,7 +144,7 @@ fn install_modules(work: &Work<'_>, made: &Made, root: &Path, modules: &Path) ->
         let mut command = make.command(&["modules_install"]);
         // kvet has an index of its own, and depmod may not be installed.
         command.env("INSTALL_MOD_PATH", root).env("INSTALL_MOD_STRIP", "1").env("DEPMOD", "true");
-        make.run(&mut command, None, &mut |_| {})?;
+        make.run(&mut command, &mut |_| {})?;
         for link in ["build", "source"] {
             // They lead out of the cache; some releases make none.
             let _ = fs::remove_file(modules.join(link));

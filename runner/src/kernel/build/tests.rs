@@ -33,7 +33,7 @@ for c in "$tree"/init/*.c; do
     *wait*) sleep 20 & wait;;
     esac
     cp "$c" "$o"
-    : > "$out/init/.$(basename "$o").cmd"
+    printf 'savedcmd_%s := cc -D__KERNEL__\n\nsource_%s := %s\n' x x "$c" > "$out/init/.$(basename "$o").cmd"
 done
 cp "$tree/../vmlinux" "$out/vmlinux"
 cat "$tree/../Image" "$out"/init/*.o > "$out/arch/arm64/boot/Image"
@@ -178,18 +178,38 @@ fn what_cannot_change_is_not_built_again() {
     );
 }
 
+/// What was told: objects done, and of how many.
+fn steps(seen: &[Progress]) -> Vec<(u64, u64)> {
+    let step = |p: &Progress| match p {
+        Progress::Steps { done, total, .. } => Some((*done, *total)),
+        _ => None,
+    };
+    seen.iter().filter_map(step).collect()
+}
+
+#[test]
+fn progress_counts_what_changed_since_the_last_build() {
+    let world = World::new();
+    world.built();
+    let dry_runs = || {
+        let calls = fs::read_to_string(world.at("calls")).unwrap();
+        calls.lines().filter(|line| line.contains(" -n ")).count()
+    };
+    assert_eq!(dry_runs(), 1);
+    world.write("a.c", "changed");
+    world.write("b.c", "changed");
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    kernel.unwrap();
+    assert_eq!((steps(&seen).first(), steps(&seen).last()), (Some(&(1, 2)), Some(&(2, 2))), "{seen:?}");
+    assert_eq!(dry_runs(), 1, "it takes as long as a small build");
+}
+
 #[test]
 fn progress_counts_objects_of_a_dry_run() {
     let world = World::new();
     let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
     kernel.unwrap();
-    let steps: Vec<(u64, u64)> = seen
-        .iter()
-        .filter_map(|p| match p {
-            Progress::Steps { done, total, .. } => Some((*done, *total)),
-            _ => None,
-        })
-        .collect();
+    let steps = steps(&seen);
     assert_eq!((steps.first(), steps.last()), (Some(&(0, 0)), Some(&(3, 3))), "{steps:?}");
     assert!(steps.contains(&(1, 3)), "{steps:?}");
     let log = seen.iter().find_map(|p| if let Progress::BuildLog(path) = p { Some(path) } else { None });

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget};
 
+use super::pace::{Pace, draw, style};
 use crate::event::{CellId, ProgressUnit};
 use crate::parse::clean::one_line;
 
 /// How often a live line moves: seldom enough to cost nothing.
-const TICK: Duration = Duration::from_millis(125);
+pub(super) const TICK: Duration = Duration::from_millis(125);
 
 /// How often the lines are drawn at most, per second.
 const HERTZ: u8 = 8;
@@ -33,10 +34,17 @@ struct Total {
 /// The bar's steps: more than a terminal has columns.
 const STEPS: u64 = 1000;
 
+/// The line of a download or a build.
+struct Bar {
+    what: String,
+    line: ProgressBar,
+    pace: Pace,
+}
+
 struct LiveCell {
     name: String,
     line: Option<ProgressBar>,
-    bar: Option<(String, ProgressBar)>,
+    bar: Option<Bar>,
     phase: &'static str,
     test: String,
     done: usize,
@@ -140,24 +148,23 @@ impl Live {
             state.end_bar();
             return;
         }
-        if state.bar.as_ref().is_none_or(|(shown, _)| shown != what) {
+        if state.bar.as_ref().is_none_or(|bar| bar.what != what) {
             state.end_bar();
-            let bar = self.add(ProgressBar::new(total));
+            let line = self.add(ProgressBar::new(total));
+            if unit == ProgressUnit::Bytes {
+                line.set_style(style(match total {
+                    0 => "  {msg} {bytes} {bytes_per_sec}",
+                    _ => "  {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+                }));
+                line.set_message(what.to_owned());
+            }
             let Some(state) = self.cells.get_mut(cell) else { return };
-            bar.set_style(style(match (unit, total) {
-                (ProgressUnit::Bytes, 0) => "  {msg} {bytes} {bytes_per_sec}",
-                (ProgressUnit::Bytes, _) => {
-                    "  {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}"
-                }
-                (ProgressUnit::Items, 0) => "  {msg} {pos} {prefix}",
-                (ProgressUnit::Items, _) => "  {msg} {bar:24} {pos}/{len} eta {eta} {prefix}",
-            }));
-            bar.set_message(what.to_owned());
-            state.bar = Some((what.to_owned(), bar));
+            state.bar = Some(Bar { what: what.to_owned(), line, pace: Pace::begin() });
         }
-        if let Some(LiveCell { bar: Some((_, bar)), .. }) = self.cells.get(cell) {
-            bar.set_position(done);
-            bar.set_prefix(current.to_owned());
+        let Some(LiveCell { bar: Some(bar), .. }) = self.cells.get_mut(cell) else { return };
+        match unit {
+            ProgressUnit::Bytes => bar.line.set_position(done),
+            ProgressUnit::Items => draw(&bar.line, done, total, bar.pace.line(what, done, total, current)),
         }
     }
 
@@ -218,8 +225,8 @@ impl LiveCell {
     }
 
     fn end_bar(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
+        if let Some(bar) = self.bar.take() {
+            bar.line.finish_and_clear();
         }
     }
 
@@ -239,14 +246,9 @@ impl LiveCell {
     }
 }
 
-/// The templates are constants; one that did not compile would show indicatif's own.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use indicatif::ProgressStyle;
 
     #[test]
     fn the_templates_compile() {

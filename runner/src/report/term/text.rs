@@ -62,31 +62,6 @@ pub(super) fn phase_verb(phase: Phase) -> &'static str {
     }
 }
 
-/// How far something is that is done in steps: `building 7.2.12 x86_64: 512 of 1680, 3m 10s, about 7m 14s left: net/core/dev.o`.
-pub fn steps_line(what: &str, done: u64, total: u64, elapsed: Duration, current: &str) -> String {
-    let mut line = one_line(what);
-    line.push_str(&match total {
-        0 => format!(": {done}"),
-        _ if done >= total => format!(": all {done}"),
-        _ => format!(": {done} of {total}"),
-    });
-    line.push_str(&format!(", {}", minutes(elapsed)));
-    // The first objects are no measure: the compiler has hardly begun.
-    if done >= 20 && done < total {
-        let left = elapsed.mul_f64((total - done) as f64 / done as f64);
-        line.push_str(&format!(", about {} left", minutes(left)));
-    }
-    if !current.is_empty() {
-        line.push_str(&format!(": {}", one_line(current)));
-    }
-    line
-}
-
-fn minutes(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds < 60 { format!("{seconds}s") } else { format!("{}m {:02}s", seconds / 60, seconds % 60) }
-}
-
 /// One test in one line.
 pub(super) fn case_line(case: &TestCase, paint: Paint) -> String {
     let sign = match case.outcome {
