@@ -50,7 +50,7 @@ pub struct Resources {
 }
 
 /// What make said while the suite was built, in a cell's folder.
-const SUITE_LOG: &str = "selftests.log";
+pub const SUITE_LOG: &str = "selftests.log";
 /// The folder of a cell that its guest may write to.
 pub const FILES: &str = "files";
 

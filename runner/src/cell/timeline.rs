@@ -29,14 +29,14 @@ const MAX_STARTS: usize = 200_000;
 const MAX_NAME: usize = 256;
 
 impl Timeline {
-    /// Takes a line of the console. Gives the name of the test that it says starts.
-    pub fn console_line(&mut self, line: &str) -> Option<String> {
+    /// Takes a line of the console. Gives the name of the test that it says starts, and when, on the clock of init's stamps.
+    pub fn console_line(&mut self, line: &str) -> Option<(String, Duration)> {
         let (Some(at), text) = strip_prefix(line) else { return None };
         if let Some(name) = text.strip_prefix(RUN_MARK) {
             let name = name.trim();
             let nth = self.nth(name);
             push(&mut self.marked, at, &nth);
-            return Some(name.chars().take(MAX_NAME).collect());
+            return Some((name.chars().take(MAX_NAME).collect(), self.to_boottime(at)));
         }
         if self.offset_us.is_none()
             && let Some(boottime) = text.strip_prefix(SYNC_MARK).and_then(|t| t.trim().parse::<i64>().ok())

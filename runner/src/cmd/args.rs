@@ -238,9 +238,15 @@ pub struct ShellArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
-    /// What the shell has as its root: with none it is busybox in the initramfs
-    #[arg(long, value_enum, value_name = "ROOT", default_value = "none")]
-    pub root: Root,
+    /// What of the kernel's own selftests is built for -s upstream, as for kvet run; repeatable
+    #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
+    pub slices: Vec<String>,
+    /// Where the selftests of -s upstream come from (default: the kernel's source)
+    #[arg(long, value_name = "SOURCE")]
+    pub selftests: Option<String>,
+    /// What the shell has as its root (default: the suite's, else none); with none it is busybox in the initramfs
+    #[arg(long, value_enum, value_name = "ROOT")]
+    pub root: Option<Root>,
     /// Where results go (the guest's /kvet/results)
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,

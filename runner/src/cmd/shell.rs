@@ -29,6 +29,7 @@ use crate::plan::{CellPlan, Plan, Request};
 use crate::report::Reporter;
 use crate::report::store::{RunDir, Store};
 use crate::spec::suite::Root;
+use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::Vm;
 use crate::vm::accel;
 use crate::vm::machine::HostShare;
@@ -46,17 +47,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(args: &ShellArgs) -> Result<u8> {
     let setup = Setup::new()?.with_jobs(args.build.jobs);
     setup.resources.cancel.on_signals()?;
-    let plan = plan(&setup, args)?;
+    let mut plan = plan(&setup, args)?;
     let dir = RunDir::create(&args.output, std::slice::from_ref(&plan.id))?;
     // What the guest is made of stays locked in the cache until it is gone.
-    let (session, (_kernel, prepared, _equipment)) = boot(&setup, &plan, &dir)?;
+    let (session, held) = boot(&setup, &mut plan, &dir)?;
     let store = Store::new(dir.clone());
     let console = dir.cell(0).join("console.log");
     let shell = Shell {
         session,
         store,
         console: LineSplitter::default(),
-        job: job(&plan, &prepared.told, args.command.as_deref())?,
+        job: job(&plan, &held.prepared.told, args.command.as_deref())?,
         boot_deadline: Instant::now() + plan.limits.boot,
         typing: args.command.is_none(),
         interactive: std::io::stdin().is_terminal(),
@@ -77,14 +78,25 @@ fn plan(setup: &Setup, args: &ShellArgs) -> Result<CellPlan> {
         accel: args.hardware.accel,
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
-        root: Some(args.root),
+        root: args.root,
+        slices: args.slices.clone(),
+        selftests: args.selftests.clone(),
         ..Request::default()
     };
     let plan = Plan::new(&request, &setup.home, &setup.config)?;
     plan.cells.into_iter().next().ok_or_else(|| Error::caller("there is no kernel to boot"))
 }
 
-type Booted = (Session<BufWriter<File>>, (Kernel, Prepared, Equipment));
+/// A guest, and what it is made of.
+type Booted = (Session<BufWriter<File>>, Held);
+
+/// What stays as it is while the guest lives.
+struct Held {
+    prepared: Prepared,
+    _kernel: Kernel,
+    _built: Option<BuiltSuite>,
+    _equipment: Equipment,
+}
 
 /// Where the shell comes from.
 enum Equipment {
@@ -109,11 +121,32 @@ impl Equipment {
     }
 }
 
-fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
+/// Builds the suite, where it is built from the kernel's source: its programs are to be at hand.
+fn build(
+    setup: &Setup,
+    plan: &mut CellPlan,
+    kernel: &Kernel,
+    dir: &RunDir,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<BuiltSuite>> {
+    let Some(request) = &plan.upstream else { return Ok(None) };
+    let Resources { cache, sources, cancel, .. } = &setup.resources;
+    let log = dir.cell(0).join(cell::SUITE_LOG);
+    let built = upstream::ensure(request, kernel, &Means { cache, sources, cancel, log: &log }, progress)?;
+    for note in &built.notes {
+        eprintln!("note: {note}");
+    }
+    plan.suite.share.clone_from(&built.share);
+    plan.suite.program.clone_from(&built.program);
+    Ok(Some(built))
+}
+
+fn boot(setup: &Setup, plan: &mut CellPlan, dir: &RunDir) -> Result<Booted> {
     let resources = &setup.resources;
     let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
     let mut progress = plain_progress();
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, &mut progress, cancel)?;
+    let built = build(setup, plan, &kernel, dir, &mut progress)?;
     let equipment = Equipment::acquire(setup, plan, &mut progress)?;
     let results = dir.cell(0).join(cell::FILES);
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
@@ -127,7 +160,8 @@ fn boot(setup: &Setup, plan: &CellPlan, dir: &RunDir) -> Result<Booted> {
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
-    Ok((Session::new(Vm::start(&machine, cancel)?, log), (kernel, prepared, equipment)))
+    let held = Held { prepared, _kernel: kernel, _built: built, _equipment: equipment };
+    Ok((Session::new(Vm::start(&machine, cancel)?, log), held))
 }
 
 fn job(plan: &CellPlan, told: &[(String, String)], command: Option<&str>) -> Result<Job> {

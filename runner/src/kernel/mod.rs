@@ -36,7 +36,7 @@ mod suites;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub mod tree;
 mod version;
 mod vmlinux;
 

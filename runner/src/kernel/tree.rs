@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::event::PackageFacts;
 
 use super::archive::Work;
@@ -24,6 +25,35 @@ use super::lock::{Lock, Mode};
 use super::resolve::{Needed, Wanted, resolve};
 use super::suites::{DebianSuite, Sources};
 use super::{Progress, space};
+
+/// `/bin` and the like are links into `/usr`, as every Debian since 12 has it.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+/// Where a file of a package goes in a tree in which `/bin` and the like are links into `/usr`: where a package still ships
+/// a file there, it goes where the link leads. None for such a link itself: [`link_merged`] makes it.
+pub fn merged(path: &Path) -> Option<PathBuf> {
+    let first = path.components().next()?.as_os_str();
+    match MERGED.iter().any(|name| first == *name) {
+        true if path.components().count() == 1 => None,
+        true => Some(Path::new("usr").join(path)),
+        false => Some(path.to_owned()),
+    }
+}
+
+/// Makes those links, as far as there is something for them to lead to.
+///
+/// # Errors
+/// The host's: there is something else in their place, or they cannot be made.
+pub fn link_merged(root: &Path) -> Result<()> {
+    for name in MERGED {
+        let target = Path::new("usr").join(name);
+        if fs::symlink_metadata(root.join(&target)).is_ok_and(|found| found.is_dir()) {
+            let path = root.join(name);
+            symlink(&target, &path).host(format_args!("link {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
 
 /// What a tree is made of.
 pub struct TreeSpec<'a> {

@@ -38,8 +38,10 @@ pub struct TestProgsParser {
     in_error_logs: bool,
     counted: Summary,
     summary: bool,
-    /// Tests whose start is marked on the console, and that have no result.
-    announced: VecDeque<String>,
+    /// Tests whose start is marked on the console, with its time, and that have no result.
+    announced: VecDeque<(String, Duration)>,
+    /// How many more marks than results each name had. The console may be behind the output.
+    ahead: HashMap<String, i32>,
     /// How many there were.
     marks: usize,
     /// What the watchdog said last: which test, after how long, and whether it killed it.
@@ -104,6 +106,7 @@ impl TestProgsParser {
             counted: Summary::default(),
             summary: false,
             announced: VecDeque::new(),
+            ahead: HashMap::new(),
             marks: 0,
             watchdog: None,
             caught: None,
@@ -171,6 +174,8 @@ impl TestProgsParser {
             self.finished(case, false, at, out);
             return;
         };
+        // A group has no result of its own to wait for.
+        self.unmark(&name);
         for mut held in open.held {
             held.case.name = format!("{name}/{}", held.case.name);
             self.finished(held.case, false, held.at, out);
@@ -259,7 +264,16 @@ impl TestProgsParser {
         if victims.len() < MAX_VICTIMS { victims.push(victim.to_owned()) } else { *more += 1 }
     }
 
-    fn finished(&mut self, case: TestCase, about_job: bool, at: Duration, out: &mut Vec<TestEvent>) {
+    /// A test has its result. Gives when it began, if its mark came before.
+    fn unmark(&mut self, name: &str) -> Option<Duration> {
+        if self.ahead.len() < self.limits.cases {
+            *self.ahead.entry(name.to_owned()).or_insert(0) -= 1;
+        }
+        let index = self.announced.iter().position(|(marked, _)| marked == name)?;
+        self.announced.remove(index).map(|(_, since)| since)
+    }
+
+    fn finished(&mut self, mut case: TestCase, about_job: bool, at: Duration, out: &mut Vec<TestEvent>) {
         self.cases += 1;
         self.bad |= case.outcome.is_bad();
         self.last_result = Some(case.name.clone());
@@ -268,10 +282,10 @@ impl TestProgsParser {
             self.dropped += 1;
             return;
         }
-        let marked = self.announced.iter().position(|name| *name == case.name);
-        if let Some(index) = marked {
-            self.announced.remove(index);
-        } else if !about_job && case.duration.is_some() {
+        let began = self.unmark(&case.name);
+        if let (Some(began), Some(duration)) = (began, &mut case.duration) {
+            *duration = at.saturating_sub(began);
+        } else if began.is_none() && !about_job && case.duration.is_some() {
             // It is known now from when on it ran, which tells what of the kernel's complaints are its own.
             self.send(TestEvent::Started { name: case.name.clone(), at: started }, out);
         }
@@ -355,7 +369,10 @@ impl TestProgsParser {
             }
             Line::Watchdog { name, seconds, killing } => {
                 let name = self.tidy(name);
-                if self.live && !self.announced.contains(&name) && self.watchdog.is_none() {
+                if self.live
+                    && !self.announced.iter().any(|(marked, _)| *marked == name)
+                    && self.watchdog.is_none()
+                {
                     out.extend(self.marked(at, &name));
                 }
                 self.watchdog = Some((name, seconds, killing));
@@ -396,10 +413,16 @@ impl OutputParser for TestProgsParser {
             return out;
         }
         let name = self.tidy(name);
+        let ahead = self.ahead.entry(name.clone()).or_insert(0);
+        *ahead += 1;
+        if *ahead <= 0 {
+            // It is over already.
+            return out;
+        }
         if self.announced.len() >= self.limits.open {
             self.announced.pop_front();
         }
-        self.announced.push_back(name.clone());
+        self.announced.push_back((name.clone(), at));
         self.send(TestEvent::Started { name, at }, &mut out);
         out
     }

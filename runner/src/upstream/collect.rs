@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, IoContext, Result};
 
 use super::select::SELFTESTS;
-use super::{Finished, PROGRAM, place};
+use super::{Finished, PROGRAM, mark, place};
 
 /// The folder for the guest, in the entry.
 pub(super) const SHARE: &str = "share";
@@ -50,7 +50,14 @@ pub(super) fn collect(finished: &Finished, tree: &Path, libraries: &[PathBuf], i
     if finished.selection.runs_bpftool {
         place::place(&from.join("tools/sbin/bpftool"), &share.join("tools/sbin/bpftool"))?;
     }
-    let collected = Collected { tests: tests(&from)?, notes: notes(finished) };
+    let mut notes = notes(finished);
+    if !mark::are_in(&share.join(PROGRAM))? {
+        notes.push(
+            "this test_progs does not say which test begins: a crash is blamed on what had no result yet"
+                .into(),
+        );
+    }
+    let collected = Collected { tests: tests(&from)?, notes };
     let path = into.join(KNOWN);
     let text = serde_json::to_vec_pretty(&collected)
         .map_err(|e| Error::host(format!("cannot describe {}", path.display())).because(e))?;

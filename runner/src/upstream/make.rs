@@ -84,7 +84,15 @@ impl Make<'_> {
         let mut command = Command::new("make");
         // The caller's environment is full of variables that make would take for its own.
         command.args(&argv).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("LC_ALL", "C").env("HOME", self.dir).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A compiler that crashes leaves megabytes behind for its developers.
+        let scratch =
+            tempfile::tempdir_in(self.dir).host(format!("make a folder in {}", self.dir.display()))?;
+        command
+            .env("LC_ALL", "C")
+            .env("HOME", self.dir)
+            .env("TMPDIR", scratch.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut group = Group::start(&mut command, "make")?;
         let (sender, lines) = channel();
         let readers = [

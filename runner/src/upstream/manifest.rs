@@ -24,8 +24,8 @@ pub struct Manifest {
     pub copy: Vec<String>,
     /// Variables for make; `{…}` in a value is replaced.
     pub make: BTreeMap<String, String>,
-    /// Packages that the guest's programs are compiled and linked against.
-    pub sysroot: Vec<String>,
+    /// What the guest's programs are compiled and linked against.
+    pub sysroot: SysrootSpec,
     /// Files of the sysroot that go to the guest; `{loader}` is replaced.
     pub libraries: Vec<String>,
     /// The compiler of BPF programs.
@@ -50,6 +50,16 @@ pub struct TestSpec {
     pub name: String,
     /// The first release known to have it.
     pub since: Series,
+}
+
+/// Headers and libraries.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SysrootSpec {
+    /// Packages; what they depend on comes along.
+    pub packages: Vec<String>,
+    /// Packages that are done without, whoever depends on them.
+    pub left_out: Vec<String>,
 }
 
 /// Which clang will do.

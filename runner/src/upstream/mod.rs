@@ -14,6 +14,7 @@ mod collect;
 mod make;
 mod makefile;
 pub mod manifest;
+mod mark;
 mod place;
 mod scan;
 mod select;
@@ -266,7 +267,7 @@ impl<'a> Build<'a> {
     fn id(&self, hashes: &BTreeMap<String, Sha256Hex>) -> String {
         let mut text = format!("{FORMAT}\n{}\n{}\n", self.kernel.arch, self.btf.sha256);
         text += &format!("{:?}\n{:?}\n{}\n", self.toolchain, self.request.manifest.make, self.sysroot.id);
-        text += &format!("{:?}\n", self.request.manifest.libraries);
+        text += &format!("{:?}\n{}\n", self.request.manifest.libraries, mark::SOURCE);
         text += &format!("{:?} {}\n", self.tests, self.request.slices.tolerant());
         for (name, hash) in hashes {
             text += &format!("{name} {hash}\n");
@@ -365,7 +366,8 @@ impl<'a> Build<'a> {
         place::sync(&shop.dir, &selection.files, cancel)?;
         place::place(&self.btf.path, &shop.dir.join("vmlinux.btf"))?;
         place::place(&bpftool.program, &shop.dir.join("bpftool"))?;
-        let variables = self.variables(&shop.dir, selection);
+        let mut variables = self.variables(&shop.dir, selection);
+        self.link_marks(&shop.dir, selection, &mut variables)?;
         let expected = match expected(&shop.dir) {
             // An object and a skeleton for each program, an object for each test, and libbpf and the helpers.
             0 => (2 * selection.programs.len() + selection.tests.len() + 90) as u64,
@@ -381,6 +383,28 @@ impl<'a> Build<'a> {
             log: self.means.log,
         };
         make.run(progress, cancel)
+    }
+
+    /// Has test_progs say which test begins.
+    fn link_marks(
+        &self,
+        shop: &Path,
+        selection: &Selection,
+        variables: &mut BTreeMap<String, String>,
+    ) -> Result<()> {
+        let path = |test| format!("{SELFTESTS}/prog_tests/{test}.c");
+        let tests: Vec<_> = selection.tests.iter().filter_map(|t| selection.files.get(&path(t))).collect();
+        let archiver = format!("{}-ar", triplet(self.kernel.arch));
+        let compiler = variables.get("CC").map_or("", String::as_str);
+        let marks = mark::ensure(shop, &tests, compiler, &archiver)?;
+        // Of all variables, this is the one that every release's test_progs is linked with.
+        let libraries = variables.entry("LDLIBS".into()).or_default();
+        *libraries = format!("{} {libraries}", marks.link);
+        if marks.changed {
+            // Make does not know of it.
+            place::remove(&shop.join("tree").join(SELFTESTS).join(PROGRAM))?;
+        }
+        Ok(())
     }
 
     /// Files that go to the guest with the program.
@@ -451,12 +475,17 @@ struct Finished {
     selection: Selection,
 }
 
-/// Programs and tests (`name.test`) that could not be compiled.
+/// Programs, skeletons that are made elsewhere (libarena) and tests (`name.test`) that could not be compiled.
 fn culprits(lines: &[String], selection: &Selection) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for target in make::failed_targets(lines) {
+    // What fails in a folder of its own (`make[1]: …`) may be called like a program.
+    let top: Vec<String> = lines.iter().filter(|line| line.starts_with("make: ")).cloned().collect();
+    for target in make::failed_targets(&top) {
         let ends = [".bpf.o", ".lskel.h", ".skel.h"];
-        if let Some(program) = ends.iter().find_map(|end| target.strip_suffix(end)) {
+        let library = target.strip_suffix(".skel.h").filter(|name| selection.libraries.contains(*name));
+        if let Some(library) = library {
+            found.insert(library.to_owned());
+        } else if let Some(program) = ends.iter().find_map(|end| target.strip_suffix(end)) {
             found.extend(selection.programs.get(program).cloned());
         } else if let Some(test) = target.strip_suffix(".test.o")
             && selection.tests.contains(test)
@@ -496,8 +525,9 @@ mod tests {
     #[test]
     fn what_does_not_compile_is_told_from_what_only_follows() {
         let selection = Selection {
-            programs: ["a", "b"].map(String::from).into(),
+            programs: ["a", "b", "c"].map(String::from).into(),
             tests: ["t"].map(String::from).into(),
+            libraries: ["lib"].map(String::from).into(),
             ..Selection::default()
         };
         let lines = [
@@ -505,9 +535,11 @@ mod tests {
             "make: *** [Makefile:2: /x/t.test.o] Error 1",
             "make: *** [Makefile:3: /x/b.skel.h] Error 255",
             "make: *** [Makefile:4: /x/libbpf.a] Error 2",
+            "make[1]: *** [Makefile:89: c.bpf.o] Error 1",
+            "make: *** [Makefile:5: lib/lib.skel.h] Error 2",
         ];
         let found = culprits(&lines.map(String::from), &selection);
-        assert_eq!(found, ["a", "b", "t.test"].map(String::from).into());
+        assert_eq!(found, ["a", "b", "lib", "t.test"].map(String::from).into());
     }
 
     #[test]

@@ -85,7 +85,8 @@ fn executable(path: &Path) -> Result<bool> {
     Ok(metadata.permissions().mode() & 0o100 != 0)
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(Error::host(format!("cannot remove {}", path.display())).because(e))

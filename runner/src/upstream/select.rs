@@ -28,6 +28,8 @@ pub(super) struct Selection {
     pub tests: BTreeSet<String>,
     /// Files in `progs/`, without `.c`.
     pub programs: BTreeSet<String>,
+    /// Skeletons that a folder of their own makes: `libarena`.
+    pub libraries: BTreeSet<String>,
     /// Files that the tests find beside test_progs, as make's targets: `$(OUTPUT)/sign-file`, `ima_setup.sh`.
     pub extras: Vec<String>,
     /// Variables that cut the Makefile's own lists down to what is there.
@@ -113,7 +115,7 @@ impl<'a> Tree<'a> {
                 }
                 needs => needs?,
             };
-            if needs.iter().any(|program| broken.contains(program))
+            if needs.union(&uses.skeletons).any(|needed| broken.contains(needed))
                 || broken.contains(&format!("{test}.test"))
             {
                 continue;
@@ -258,6 +260,7 @@ impl<'a> Tree<'a> {
                 selection.variables.insert(variable.into(), String::new());
             }
         }
+        selection.libraries = skeletons.iter().filter(|name| self.is_library(name)).cloned().collect();
         selection.extras = self.extras(strings);
         selection.variables.insert("TRUNNER_EXTRA_FILES".into(), selection.extras.join(" "));
         // The helpers ask for it by this path wherever they need it; they are part of every selection.

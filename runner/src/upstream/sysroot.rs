@@ -1,20 +1,23 @@
-//! Headers and libraries of the guest's architecture: Debian packages, one over the other.
+//! Headers and libraries of the guest's architecture: Debian packages with what they depend on, as a tree of the cache.
 //!
 //! With them a build is the same whatever the build machine has, and both architectures go the same way.
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::{Cache, Entry, Package, Progress, Sha256Hex, Sources, acquire_packages};
+use crate::kernel::{self, Cache, Progress, Sha256Hex, Sources, Tree, TreeSpec, tree};
 
+use super::manifest::SysrootSpec;
 use super::toolchain::triplet;
 
+/// The first word of its name in the cache.
+const NAME: &str = "sysroot";
 /// What elfutils left out of its static library: the dynptr suite has the same gap to fill.
 const GAP: &str = include_str!("../../../selftests/dynptr/build/libelf_gap.c");
 /// Answers the few questions that the selftests' Makefiles ask pkg-config, for static linking.
@@ -34,29 +37,33 @@ pub(super) struct Sysroot {
     pub root: PathBuf,
     /// Something that differs when its content does.
     pub id: String,
-    _entry: Entry,
+    _lock: Tree,
 }
 
 impl Sysroot {
     /// Finds or makes it.
     ///
     /// # Errors
-    /// As [`acquire_packages`]; the host's: files cannot be linked or compiled.
+    /// As [`kernel::acquire_tree`]; the host's: files cannot be linked or compiled.
     pub fn ensure(
-        packages: &[String],
+        spec: &SysrootSpec,
         arch: Arch,
         cache: &Cache,
         sources: &Sources,
         progress: &mut dyn FnMut(Progress),
         cancel: &Cancel,
     ) -> Result<Self> {
-        let names: Vec<&str> = packages.iter().map(String::as_str).collect();
-        let packages = acquire_packages(&names, arch, cache, sources, progress, cancel)?;
-        let hashes: Vec<&str> = packages.iter().map(|package| package.facts.sha256.as_str()).collect();
-        let key = Sha256Hex::of(format!("{}\n{GAP}{PKG_CONFIG}", hashes.join("\n")).as_bytes());
-        let id = format!("sysroot-{arch}-{}", &key.as_str()[..12]);
-        let entry = cache.ensure_suite(&id, progress, cancel, &mut |into, _| make(&packages, arch, into))?;
-        Ok(Self { root: entry.dir.join("root"), id, _entry: entry })
+        let identity = Sha256Hex::of(format!("{GAP}{PKG_CONFIG}").as_bytes());
+        let spec = TreeSpec {
+            name: NAME,
+            names: &spec.packages,
+            left_out: &spec.left_out,
+            identity: identity.as_str(),
+            place: &|path: &Path| tree::merged(path).filter(|to| is_wanted(to)),
+            finish: &|root: &Path| finish(root, arch),
+        };
+        let tree = kernel::acquire_tree(&spec, arch, cache, sources, progress, cancel)?;
+        Ok(Self { root: tree.root.clone(), id: tree.info.id.clone(), _lock: tree })
     }
 
     /// The object file that fills the gap.
@@ -65,22 +72,17 @@ impl Sysroot {
     }
 }
 
-fn make(packages: &[Package], arch: Arch, into: &Path) -> Result<()> {
-    let root = into.join("root");
-    for dir in ["usr/lib", "usr/lib64"] {
-        let dir = root.join(dir);
-        fs::create_dir_all(&dir).host(format!("make {}", dir.display()))?;
-    }
-    for dir in ["lib", "lib64"] {
-        // As in Debian, where the linker's scripts name files below /lib.
-        symlink(format!("usr/{dir}"), root.join(dir)).host("make a link in the sysroot")?;
-    }
-    for package in packages {
-        merge(&package.root, &root)?;
-    }
-    write_executable(&root.join("pkg-config"), PKG_CONFIG)?;
+/// Compilers read headers and libraries, nothing else.
+fn is_wanted(path: &Path) -> bool {
+    ["usr/include", "usr/lib", "usr/lib64"].iter().any(|dir| path.starts_with(dir))
+}
+
+fn finish(root: &Path, arch: Arch) -> Result<()> {
+    // As in Debian, where the linker's scripts name files below /lib.
+    tree::link_merged(root)?;
+    write_new(&root.join("pkg-config"), PKG_CONFIG, 0o755)?;
     let source = root.join("libelf_gap.c");
-    fs::write(&source, GAP).host(format!("write {}", source.display()))?;
+    write_new(&source, GAP, 0o644)?;
     let compiler = format!("{}-gcc", triplet(arch));
     let mut command = Command::new(&compiler);
     command.arg("-O2").arg("-c").arg(&source).arg("-o").arg(root.join("libelf_gap.o"));
@@ -93,33 +95,11 @@ fn make(packages: &[Package], arch: Arch, into: &Path) -> Result<()> {
     }
 }
 
-fn write_executable(path: &Path, text: &str) -> Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o755)
-        .open(path)
-        .host(format!("write {}", path.display()))?;
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let options = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = options.host(format!("write {}", path.display()))?;
     file.write_all(text.as_bytes()).host(format!("write {}", path.display()))
-}
-
-/// Puts a package's files into a tree, without copying them.
-fn merge(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(from).host(format!("read {}", from.display()))? {
-        let entry = entry.host(format!("read {}", from.display()))?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        let action = || format!("put {} into the sysroot", path.display());
-        let kind = entry.file_type().host(action())?;
-        if kind.is_dir() {
-            fs::create_dir_all(&target).host(action())?;
-            merge(&path, &target)?;
-        } else if !target.exists() {
-            // A link to a link is a link: what it points to comes with some package.
-            let placed = fs::hard_link(&path, &target);
-            placed.or_else(|_| fs::copy(&path, &target).map(drop)).host(action())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -127,24 +107,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_laid_over_each_other() {
+    fn only_what_compilers_read_is_unpacked_where_links_lead() {
+        let to = |path: &str| tree::merged(Path::new(path)).filter(|to| is_wanted(to));
+        let same = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(to("usr/include/elf.h"), same("usr/include/elf.h"));
+        assert_eq!(to("lib/x/libz.so.1"), same("usr/lib/x/libz.so.1"));
+        assert_eq!(to("lib64/ld-linux-x86-64.so.2"), same("usr/lib64/ld-linux-x86-64.so.2"));
+        for path in ["lib", "usr/bin/gencat", "bin/sh", "usr/share/doc/x", "etc/ld.so.conf"] {
+            assert_eq!(to(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn it_is_finished_with_links_and_the_gap() {
         let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("a/usr/lib/x/liba.so.1", "a");
-        symlink("liba.so.1", dir.path().join("a/usr/lib/x/liba.so")).unwrap();
-        write("b/usr/lib/x/libb.a", "b");
-        write("b/lib/ld.so", "loader");
-        let root = dir.path().join("root");
-        fs::create_dir_all(root.join("usr/lib")).unwrap();
-        symlink("usr/lib", root.join("lib")).unwrap();
-        merge(&dir.path().join("a"), &root).unwrap();
-        merge(&dir.path().join("b"), &root).unwrap();
-        assert_eq!(fs::read_to_string(root.join("usr/lib/x/liba.so")).unwrap(), "a");
-        assert!(root.join("usr/lib/x/libb.a").is_file());
-        assert_eq!(fs::read_to_string(root.join("usr/lib/ld.so")).unwrap(), "loader");
+        fs::create_dir_all(dir.path().join("usr/lib/x")).unwrap();
+        fs::write(dir.path().join("usr/lib/x/liba.so"), "a").unwrap();
+        finish(dir.path(), Arch::host().unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("lib/x/liba.so")).unwrap(), "a");
+        assert!(!dir.path().join("lib64").exists());
+        assert!(dir.path().join("libelf_gap.o").is_file() && dir.path().join("pkg-config").is_file());
+        // A package that brings a file of that name, or a link that leads elsewhere, is not written through.
+        let e = write_new(&dir.path().join("pkg-config"), "", 0o644).unwrap_err();
+        assert_eq!(e.fault(), crate::error::Fault::Host);
     }
 }

@@ -8,12 +8,9 @@ use std::path::{Path, PathBuf};
 use globset::GlobSet;
 
 use crate::error::{Error, IoContext, Result};
+use crate::kernel::tree::{link_merged, merged};
 
 use super::spec::UserlandSpec;
-
-/// `/bin` and the like are links into `/usr`, as every Debian since 12 has it. Where a package still ships a file there,
-/// it goes where the link leads.
-const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// Folders that a guest mounts something on, or that programs expect.
 const FOLDERS: [&str; 14] = [
@@ -35,12 +32,7 @@ const FOLDERS: [&str; 14] = [
 
 /// Where a file of a package goes, if anywhere.
 pub(super) fn place(path: &Path, skipped: &GlobSet) -> Option<PathBuf> {
-    let first = path.components().next()?.as_os_str();
-    let merged = MERGED.iter().any(|name| first == *name);
-    if merged && path.components().count() == 1 {
-        return None;
-    }
-    let to = if merged { Path::new("usr").join(path) } else { path.to_owned() };
+    let to = merged(path)?;
     if to.ancestors().any(|above| skipped.is_match(above)) {
         return None;
     }
@@ -53,13 +45,7 @@ pub(super) fn complete(root: &Path, spec: &UserlandSpec) -> Result<()> {
         let made = folder_at(root, Path::new(folder))?;
         debug_assert!(made.starts_with(root));
     }
-    for name in MERGED {
-        let target = Path::new("usr").join(name);
-        if fs::symlink_metadata(root.join(&target)).is_ok_and(|found| found.is_dir()) {
-            let path = root.join(name);
-            symlink(&target, &path).host(format_args!("link {}", path.display()))?;
-        }
-    }
+    link_merged(root)?;
     for link in &spec.links {
         let path = new_at(root, &link.path)?;
         // A folder that a package ships for its maintainer script to replace: /var/run.

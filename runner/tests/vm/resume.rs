@@ -53,12 +53,13 @@ fn test_progs_in_a_guest() {
 
 #[test]
 fn a_crash_of_test_progs_keeps_what_had_finished_and_the_rest_is_resumed() {
-    let steps = ["g/a=pass", "g/b=panic", "g/c=fail", "h=pass", "i/x=signal:11", "i/y=pass"];
+    let steps = ["g/a=pass", "g/b=panic", "g/c=fail", "alone=panic", "h=pass", "i/x=signal:11", "i/y=pass"];
     let ended = Kvet::run_on("7.2", "x86_64").test_progs(&steps).args(["--resume"]).end().code(1);
-    let expected = ["g/a Pass", "g/b Error", "g/c Fail", "h Pass", "i/x Error", "i/y Pass"];
+    let expected = ["alone Error", "g/a Pass", "g/b Error", "g/c Fail", "h Pass", "i/x Error", "i/y Pass"];
     assert_eq!(sorted(&ended), expected);
-    assert_eq!(ended.cell().boots, 3);
+    assert_eq!(ended.cell().boots, 4);
     assert!(ended.case("g/b").1.contains("Kernel panic"));
+    assert!(ended.case("alone").1.contains("Kernel panic"), "a test without subtests is known, too");
     assert!(ended.case("i/x").0.contains("SIGSEGV"));
     let ended = Kvet::run_on("7.2", "x86_64").test_progs(&steps).end().code(1);
     assert_eq!(ended.cases(), ["g/a Pass", "g/b Error"], "without --resume");

@@ -54,6 +54,9 @@ pub fn run(args: &[String]) -> ExitCode {
 
 fn run_test(number: usize, test: &str, steps: &[(String, Action)], options: &Options, counts: &mut Counts) {
     let mut verdict = "OK";
+    if steps[0].0 != test {
+        mark(test, options.marks);
+    }
     for (index, (name, action)) in steps.iter().enumerate() {
         if !options.runs(name) {
             continue;
@@ -78,11 +81,16 @@ fn run_test(number: usize, test: &str, steps: &[(String, Action)], options: &Opt
     println!("#{number:<7} {test}:{verdict}");
 }
 
-fn perform(name: &str, action: &Action, marks: bool) -> &'static str {
+/// What `selftests/upstream/mark.c` does in the real one.
+fn mark(name: &str, marks: bool) {
     if marks {
         // A kernel without /dev/kmsg has no complaints to attribute either.
         let _ = fs::write("/dev/kmsg", format!("<4>{RUN_MARK}{name}\n"));
     }
+}
+
+fn perform(name: &str, action: &Action, marks: bool) -> &'static str {
+    mark(name, marks);
     if action.comes_after_its_name() {
         std::thread::sleep(HEARD);
     }

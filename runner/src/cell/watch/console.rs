@@ -15,8 +15,8 @@ impl Watch<'_> {
 
     pub(super) fn console_line(&mut self, line: String) {
         self.console.lines += 1;
-        if let Some(name) = self.timeline.console_line(&line) {
-            let events = self.parser.marked(self.clock.guest, &name);
+        if let Some((name, at)) = self.timeline.console_line(&line) {
+            let events = self.parser.marked(at, &name);
             self.on_tests(events);
         }
         let splats = self.scanner.line(&line);

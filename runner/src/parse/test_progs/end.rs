@@ -99,7 +99,7 @@ impl TestProgsParser {
     /// The test that was running, if that is known.
     fn culprit(&self) -> Option<String> {
         let watched = self.watchdog.as_ref().map(|(name, ..)| name.clone());
-        self.announced.back().cloned().or(watched)
+        self.announced.back().map(|(name, _)| name.clone()).or(watched)
     }
 
     /// The job ended while a test ran, or between two.
@@ -110,9 +110,15 @@ impl TestProgsParser {
             self.release(open, out);
         }
         if let Some(name) = self.culprit() {
+            let outside = group.is_some_and(|group| group == name);
+            let last = self.last_result.iter().filter(|_| outside);
+            let message =
+                last.fold(how, |how, last| format!("{how} (outside of its subtests, after {last})"));
             let detail = self.take_detail();
-            let case = TestCase { name, outcome: Outcome::Error, duration: None, message: how, detail };
-            self.finished(case, false, at, out);
+            // No pattern that selects subtests may hide that their test, as a whole, did not get to them.
+            let about_job = !name.contains('/');
+            let case = TestCase { name, outcome: Outcome::Error, duration: None, message, detail };
+            self.finished(case, about_job, at, out);
             return;
         }
         let after = match &self.last_result {

@@ -147,6 +147,11 @@ fn what_does_not_compile_takes_its_tests_along() {
     let selection = world.select_without(&["plain", "other", "third"], &["plain", "third.test"]).unwrap();
     assert_eq!(selection.tests, set(&["other"]));
     assert_eq!(selection.programs, set(&["shared", "light"]));
+    // A skeleton that a folder of its own makes.
+    world.write("libx/Makefile", "");
+    world.write("prog_tests/other.c", "#include \"libx/libx.skel.h\"\n");
+    assert_eq!(world.select(&["other"]).unwrap().libraries, set(&["libx"]));
+    assert_eq!(world.select_without(&["other", "third"], &["libx"]).unwrap().tests, set(&["third"]));
 }
 
 #[test]
