@@ -197,9 +197,15 @@ fn what_a_dynptr_test_leaves_behind_is_named() {
         "left behind: mount /run/netns/kvet-leak",
         "left behind: /sys/class/net/kvet-leak0",
         "left behind: process ",
+        "left behind: attribute user.kvet-leak of /sys/fs/cgroup",
+        "left behind: /proc/sys/net/ipv4/ip_forward is 1",
+        "key left behind: key ",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
+    // Without its tunnel, each test of one fails.
+    let tunnels = cell.cases.iter().filter(|case| case.name.starts_with("tunnels/lwt_")).count();
+    assert_eq!(tunnels, 3);
 }
 
 #[test]

@@ -17,7 +17,8 @@ Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
       --mutants        check the tests: take away what each test is about, and see that it notices
-      --leaks          check the harness: leave something of each kind behind, and see that it is named
+      --leaks          check the harness: leave something of each kind behind, and see that it is named; lead packets
+                       past the tunnels, and see that the tests of these fail
       --list           list the tests and run none; needs neither root nor BPF
       --format FORMAT  text: a name per line (default); json: what each test is and needs; md: COVERAGE.md
   -h, --help           say this

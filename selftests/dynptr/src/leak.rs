@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a test leaves behind. What outlives its process at once is looked for after each test; programs, maps and
-//! links, which the kernel frees a grace period later, when the group is through.
+//! What a test leaves behind. What outlives its process at once is looked for after each test; programs, maps,
+//! links and keys, which the kernel frees some time later, when the group is through.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +22,27 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Where tests could leave something, and how deep to look.
 const PLACES: &[(&str, usize)] =
     &[("/sys/fs/bpf", 3), ("/sys/fs/cgroup", 3), ("/sys/class/net", 1), ("/run/netns", 1), ("/tmp", 1)];
+
+/// Settings of the whole machine, below /proc/sys, that a test may have changed: those that the harness writes (mostly in
+/// namespaces of their own, from which it must not escape; a test compares them with the sources), and those that decide
+/// how BPF programs are loaded, compiled and counted, whoever changes them. There are some 900 others, which
+/// nothing here has a way to: to read them all would take longer than most tests.
+const SETTINGS: &[&str] = &[
+    "kernel/bpf_stats_enabled",
+    "kernel/perf_event_paranoid",
+    "kernel/unprivileged_bpf_disabled",
+    "net/core/bpf_jit_enable",
+    "net/core/bpf_jit_harden",
+    "net/core/bpf_jit_kallsyms",
+    "net/core/bpf_jit_limit",
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/conf/default/accept_dad",
+    "net/ipv6/conf/default/router_solicitations",
+];
+
+/// Files that tests give attributes, or that have those which they give some; the tests' own go with their attributes.
+const ATTRIBUTED: &[&CStr] = &[c"/sys/fs/cgroup", c"/tmp", c"/"];
 
 /// The names of everything that tests could have left.
 pub struct Traces(BTreeSet<String>);
@@ -37,6 +61,8 @@ impl Traces {
         names.extend(places.map(|place| format!("mount {place}")));
         let bound = |number: &u32| Path::new(&format!("/sys/block/loop{number}/loop")).exists();
         names.extend((0..8).filter(bound).map(|number| format!("/dev/loop{number} in use")));
+        names.extend(settings());
+        names.extend(ATTRIBUTED.iter().flat_map(|path| attributes(path)));
         Self(names)
     }
 
@@ -61,6 +87,29 @@ fn collect(folder: &Path, depth: usize, names: &mut BTreeSet<String>) {
             collect(&entry.path(), depth - 1, names);
         }
     }
+}
+
+/// The settings that this kernel has, with their values. The files stay open: to find them again would take longer.
+fn settings() -> impl Iterator<Item = String> {
+    static FILES: OnceLock<Vec<(&str, File)>> = OnceLock::new();
+    let open = |name: &&'static str| Some((*name, File::open(Path::new("/proc/sys").join(name)).ok()?));
+    let files = FILES.get_or_init(|| SETTINGS.iter().filter_map(open).collect());
+    files.iter().filter_map(|(name, file)| {
+        let mut value = [0; 64];
+        let length = file.read_at(&mut value, 0).ok()?;
+        Some(format!("/proc/sys/{name} is {}", String::from_utf8_lossy(&value[..length]).trim()))
+    })
+}
+
+/// The names of a file's attributes; none where it has none, or cannot have any.
+fn attributes(path: &CStr) -> Vec<String> {
+    let mut names = [0u8; 4096];
+    // SAFETY: the path ends with NUL, and the buffer is as long as is said.
+    let length = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    let names = names.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let path = path.to_string_lossy();
+    names.map(|name| format!("attribute {} of {path}", String::from_utf8_lossy(name))).collect()
 }
 
 /// Ends what has become our child because its parent, a test, has ended without waiting for it.
@@ -100,23 +149,30 @@ const KINDS: &[Kind] = &[
     Kind { name: "link", next: sys::bpf_link_get_next_id },
 ];
 
-/// The BPF objects of the machine: those that were there, and those that tests made.
+/// Where the kernel shows its keys, and how those are called that it makes for itself and for users.
+const KEYS: &str = "/proc/keys";
+const OWN_KEYS: [&str; 2] = [".", "_uid"];
+
+/// Something that the kernel frees some time after its last user has gone: a BPF object, or a key.
+type Object = (&'static str, u32);
+
+/// The BPF objects and keys of the machine: those that were there, and those that tests made.
 pub struct Objects {
-    known: BTreeSet<(usize, u32)>,
-    made: Vec<(usize, u32, String)>,
+    known: BTreeSet<Object>,
+    made: Vec<(Object, String, String)>,
 }
 
 impl Objects {
     /// What there is now is nobody's fault.
     pub fn now() -> Self {
-        Self { known: all(), made: Vec::new() }
+        Self { known: all().into_keys().collect(), made: Vec::new() }
     }
 
     /// What is there for the first time was made by this test.
     pub fn note(&mut self, test: &str) {
-        for object in all() {
+        for (object, name) in all() {
             if self.known.insert(object) {
-                self.made.push((object.0, object.1, test.to_owned()));
+                self.made.push((object, name, test.to_owned()));
             }
         }
     }
@@ -126,34 +182,109 @@ impl Objects {
         let deadline = Instant::now() + GRACE;
         while !self.made.is_empty() {
             let there = all();
-            self.made.retain(|(kind, id, _)| there.contains(&(*kind, *id)));
+            self.made.retain(|(object, ..)| there.contains_key(object));
             if Instant::now() > deadline {
                 break;
             }
             thread::sleep(Duration::from_millis(2));
         }
-        let line = |(kind, id, test): &(usize, u32, String)| {
-            format!("{test} left behind: BPF {} {id}", KINDS[*kind].name)
-        };
-        self.made.iter().map(line).collect()
+        self.made.iter().map(|(_, name, test)| format!("{test} left behind: {name}")).collect()
     }
 }
 
-fn all() -> BTreeSet<(usize, u32)> {
-    let mut objects = BTreeSet::new();
-    for (kind, Kind { next, .. }) in KINDS.iter().enumerate() {
+/// All objects with their names.
+fn all() -> BTreeMap<Object, String> {
+    let mut objects = BTreeMap::new();
+    for Kind { name, next } in KINDS {
         let mut id = 0;
         // SAFETY: the call reads one number and writes another.
         while unsafe { next(id, &raw mut id) } == 0 {
-            objects.insert((kind, id));
+            objects.insert((*name, id), format!("BPF {name} {id}"));
         }
     }
+    let keys = fs::read_to_string(KEYS).unwrap_or_default();
+    objects.extend(keys.lines().filter_map(key).map(|(id, name)| (("key", id), name)));
     objects
+}
+
+/// A key by its line, if tests could have made it: number, flags, uses, time, rights, user, group, type, and what it is
+/// called.
+fn key(line: &str) -> Option<(u32, String)> {
+    let mut fields = line.split_whitespace();
+    let id = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let kind = fields.nth(6)?;
+    let name = fields.next()?.trim_end_matches(':');
+    let is_own = OWN_KEYS.iter().any(|own| name.starts_with(own));
+    (!is_own).then(|| (id, format!("key {id} ({kind} {name})")))
+}
+
+/// What the search costs each test, in words.
+pub fn cost() -> String {
+    let traces = best(|| drop(Traces::now()));
+    let objects = best(|| drop(all()));
+    let state = best(|| {
+        drop(settings().chain(ATTRIBUTED.iter().flat_map(|path| attributes(path))).collect::<Vec<_>>());
+    });
+    let keys = best(|| drop(fs::read(KEYS)));
+    format!(
+        "a search takes {} us: {traces} for traces, of these {state} for settings and attributes; {objects} for objects, of these \
+         {keys} for keys",
+        traces + objects
+    )
+}
+
+/// Microseconds, the best of some: others use the machine as well.
+fn best(mut work: impl FnMut()) -> u128 {
+    let time = |_| {
+        let begin = Instant::now();
+        work();
+        begin.elapsed().as_micros()
+    };
+    (0..50).map(time).min().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_the_kernels_own_are_no_leaks() {
+        let ours = "319a7de7 I--Q---     2 perm 3f010000     0     0 user      kvet-leak: 4";
+        assert_eq!(key(ours), Some((0x319a_7de7, "key 832208359 (user kvet-leak)".into())));
+        let process = "00cad4b3 I------     1 perm 3f030000     0     0 keyring   _pid: 1";
+        assert!(key(process).is_some_and(|it| it.1.ends_with("(keyring _pid)")));
+        for own in [
+            "00cad4b3 I------     1 perm 1f0f0000     0     0 keyring   .secondary_trusted_keys: 2",
+            "36cbc42d I--Q---     2 perm 1f3f0000     0 65534 keyring   _uid.0: empty",
+            "",
+        ] {
+            assert_eq!(key(own), None, "{own}");
+        }
+    }
+
+    #[test]
+    fn every_setting_that_the_harness_writes_is_looked_at() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("sources").map(|it| it.expect("an entry").path()) {
+                if entry.is_dir() {
+                    folders.push(entry);
+                    continue;
+                }
+                let text = fs::read_to_string(&entry).expect("a source");
+                // This way of writing it keeps this file from finding itself.
+                for name in text.split(concat!("\"/proc", "/sys/")).skip(1) {
+                    let name = name.split('"').next().unwrap_or_default();
+                    let is_only_read = name == "kernel/ostype" || name.contains('{');
+                    let is_ours = entry.ends_with("leaks.rs") || SETTINGS.contains(&name);
+                    assert!(is_only_read || is_ours, "{}: {name}", entry.display());
+                    found += 1;
+                }
+            }
+        }
+        assert!(found >= 5, "{found}");
+    }
 
     #[test]
     fn finds_what_a_test_left_in_a_folder() {

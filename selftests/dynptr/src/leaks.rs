@@ -16,9 +16,10 @@ use nix::unistd::{ForkResult, fork, pause};
 
 use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
-use crate::leak::{Objects, Traces};
+use crate::leak::{self, Objects, Traces};
 use crate::session::{mark_console, of_group};
 use crate::trigger::{self, NotRun};
+use crate::tunnels;
 
 /// Something that a test could leave behind.
 struct Leak {
@@ -40,9 +41,21 @@ const CONTROL_GROUP: &str = "/sys/fs/cgroup/kvet-leak";
 const NAMESPACE: &str = "/run/netns/kvet-leak";
 const MOUNTED: &str = "/tmp/kvet-leak-mount";
 const FILE: &str = "/tmp/kvet-leak-file";
+const ATTRIBUTE: &str = "user.kvet-leak";
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+/// The keyring of the user, which outlives processes.
+const USER_KEYRING: i32 = -4;
 const DEVICES: [&str; 2] = ["kvet-leak0", "kvet-leak1"];
 
 const LEAKS: &[Leak] = &[
+    Leak {
+        name: "attribute",
+        leave: || trigger::set_attribute(Path::new("/sys/fs/cgroup"), ATTRIBUTE, "left"),
+        traces: &["left behind: attribute user.kvet-leak of /sys/fs/cgroup"],
+        objects: &[],
+        clean: || drop(trigger::remove_attribute(Path::new("/sys/fs/cgroup"), ATTRIBUTE)),
+    },
     Leak {
         name: "control_group",
         leave: || {
@@ -66,6 +79,7 @@ const LEAKS: &[Leak] = &[
         objects: &[],
         clean: || drop(fs::remove_file(FILE)),
     },
+    Leak { name: "key", leave: key, traces: &[], objects: &["key left behind: key "], clean: clean_key },
     Leak {
         name: "loop_device",
         leave: loop_device,
@@ -115,15 +129,30 @@ const LEAKS: &[Leak] = &[
         // The search ends it.
         clean: || {},
     },
+    Leak {
+        name: "setting_of_bpf",
+        leave: || write_setting(STATISTICS, "1"),
+        traces: &["left behind: /proc/sys/kernel/bpf_stats_enabled is 1"],
+        objects: &[],
+        clean: || drop(write_setting(STATISTICS, "0")),
+    },
+    Leak {
+        name: "setting_of_the_network",
+        leave: || write_setting(FORWARDING, "1"),
+        traces: &["left behind: /proc/sys/net/ipv4/ip_forward is 1"],
+        objects: &[],
+        clean: || drop(write_setting(FORWARDING, "0")),
+    },
 ];
 
-/// Leaves each, one after the other. True if all were named, and nothing else.
+/// Leaves each, one after the other, and leads packets past tunnels. True if all were named, and nothing else, and the tests of
+/// tunnels failed.
 ///
 /// # Errors
 /// Where the results cannot be written, or no process can be had.
 pub fn run() -> io::Result<bool> {
     prctl::set_child_subreaper(true)?;
-    let mut out = Writer::new(io::stdout(), 1)?;
+    let mut out = Writer::new(io::stdout(), 2)?;
     out.begin_group(GROUP, LEAKS.len())?;
     let mut outcomes = Vec::new();
     for leak in LEAKS {
@@ -135,8 +164,9 @@ pub fn run() -> io::Result<bool> {
         outcomes.push(outcome);
     }
     let outcome = of_group(&outcomes);
-    out.end_group(GROUP, &outcome, [])?;
-    Ok(outcome != Outcome::Fail)
+    out.end_group(GROUP, &outcome, [leak::cost().as_str()])?;
+    let others = tunnels::run(&mut out)?;
+    Ok(outcome != Outcome::Fail && others != Outcome::Fail)
 }
 
 fn named(leak: &Leak) -> io::Result<(Outcome, Vec<String>)> {
@@ -171,6 +201,26 @@ fn named(leak: &Leak) -> io::Result<(Outcome, Vec<String>)> {
     let outcome = if wrong.is_empty() { Outcome::Pass } else { Outcome::Fail };
     lines.extend(wrong);
     Ok((outcome, lines))
+}
+
+fn write_setting(path: &str, value: &str) -> Result<(), NotRun> {
+    Ok(fs::write(path, value).map_err(|err| format!("cannot write {path}: {err}"))?)
+}
+
+/// A key of the user's.
+fn key() -> Result<(), NotRun> {
+    let (kind, name, value) = (c"user", c"kvet-leak", c"left");
+    // SAFETY: the strings end with NUL, and the value is as long as is said.
+    let key = unsafe {
+        libc::syscall(libc::SYS_add_key, kind.as_ptr(), name.as_ptr(), value.as_ptr(), 4, USER_KEYRING)
+    };
+    if key < 0 { Err(last_error("add a key")) } else { Ok(()) }
+}
+
+fn clean_key() {
+    const CLEAR: i32 = 7;
+    // SAFETY: plain numbers. Nothing else of ours is in that keyring.
+    unsafe { libc::syscall(libc::SYS_keyctl, CLEAR, USER_KEYRING) };
 }
 
 fn last_error(what: &str) -> NotRun {

@@ -22,6 +22,7 @@ mod run;
 mod session;
 mod suite;
 mod trigger;
+mod tunnels;
 mod unprivileged;
 
 // The build script's own rules are tested here: nothing runs the tests of a build script.

@@ -90,16 +90,17 @@ impl Drop for Attributed {
     fn drop(&mut self) {
         // What could not be removed is seen by the search for what tests leave behind.
         let _ = fs::remove_file(&self.path);
-        if self.group
-            && let (Ok(path), Ok(name)) = (CString::new(CGROUP), CString::new(CGROUP_ATTRIBUTE.0))
-        {
-            // SAFETY: both strings end with NUL.
-            unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+        if self.group {
+            let _ = remove_attribute(Path::new(CGROUP), CGROUP_ATTRIBUTE.0);
         }
     }
 }
 
-fn set_attribute(path: &Path, name: &str, value: &str) -> Result<(), NotRun> {
+/// Gives a file an attribute.
+///
+/// # Errors
+/// Where it cannot have it.
+pub fn set_attribute(path: &Path, name: &str, value: &str) -> Result<(), NotRun> {
     let (c_path, c_name) = (c_string(path)?, CString::new(name).map_err(|err| err.to_string())?);
     // SAFETY: the strings end with NUL, and the value is as long as is said.
     let result =
@@ -113,6 +114,17 @@ fn set_attribute(path: &Path, name: &str, value: &str) -> Result<(), NotRun> {
         }
         err => Err(NotRun::Failed(format!("cannot set {name} of {}: {err}", path.display()))),
     }
+}
+
+/// Takes an attribute from a file.
+///
+/// # Errors
+/// Where a name cannot be one. Whether it was there does not matter.
+pub fn remove_attribute(path: &Path, name: &str) -> Result<(), String> {
+    let (path, name) = (c_string(path)?, CString::new(name).map_err(|err| err.to_string())?);
+    // SAFETY: both strings end with NUL.
+    unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+    Ok(())
 }
 
 fn get_attribute(path: &Path, name: &str) -> Result<(), NotRun> {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::NotRun;
 use super::netlink::{Request, interface, interface_up, veth_pair};
@@ -35,6 +36,14 @@ const TUNNELS: &[Tunnel] = &[
     Tunnel { name: "lwt_seg6_encap", kind: 5, ipv6: true },
     Tunnel { name: "lwt_bpf_encap", kind: 6, ipv6: false },
 ];
+
+/// Do routes lead past the tunnels?
+static PAST_TUNNELS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, routes of this process have no tunnel in them: for a test of the tests.
+pub fn lead_past_tunnels() {
+    PAST_TUNNELS.store(true, Ordering::Relaxed);
+}
 
 /// Sends the packet. The program under test is at TC egress of the way out, where it sees the packet wrapped.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
@@ -133,21 +142,25 @@ impl Addresses {
         let (universe, unicast, main, static_) = (0u8, 1u8, 254u8, 4u8);
         let whole = if self.family == libc::AF_INET6 as u8 { 128 } else { 32 };
         let message = [self.family, whole, 0, 0, main, static_, universe, unicast, 0, 0, 0, 0];
-        let request = Request::create(libc::RTM_NEWROUTE, &message)
+        let mut request = Request::create(libc::RTM_NEWROUTE, &message)
             .with(libc::RTA_DST, &self.destination)
             .with(libc::RTA_GATEWAY, &self.hop)
-            .with(libc::RTA_OIF, &out.to_ne_bytes())
-            .with(libc::RTA_ENCAP_TYPE, &tunnel.kind.to_ne_bytes())
-            .with_nested(libc::RTA_ENCAP | libc::NLA_F_NESTED as u16, |it| match tunnel.kind {
-                // One label, the last of its stack.
-                1 => it.with(1, &[0, 0x06, 0x41, 0]),
-                5 => it.with(1, &self.segments()),
-                _ => it
-                    .with_nested(BPF_XMIT | libc::NLA_F_NESTED as u16, |it| {
-                        it.with(BPF_PROG_FD, &descriptor.to_ne_bytes()).with(BPF_PROG_NAME, b"kvet\0")
-                    })
-                    .with(BPF_XMIT_HEADROOM, &64u32.to_ne_bytes()),
-            });
+            .with(libc::RTA_OIF, &out.to_ne_bytes());
+        if !PAST_TUNNELS.load(Ordering::Relaxed) {
+            request = request.with(libc::RTA_ENCAP_TYPE, &tunnel.kind.to_ne_bytes()).with_nested(
+                libc::RTA_ENCAP | libc::NLA_F_NESTED as u16,
+                |it| match tunnel.kind {
+                    // One label, the last of its stack.
+                    1 => it.with(1, &[0, 0x06, 0x41, 0]),
+                    5 => it.with(1, &self.segments()),
+                    _ => it
+                        .with_nested(BPF_XMIT | libc::NLA_F_NESTED as u16, |it| {
+                            it.with(BPF_PROG_FD, &descriptor.to_ne_bytes()).with(BPF_PROG_NAME, b"kvet\0")
+                        })
+                        .with(BPF_XMIT_HEADROOM, &64u32.to_ne_bytes()),
+                },
+            );
+        }
         match request.send() {
             Ok(()) => Ok(()),
             Err(err) => Err(NotRun::of(&err, &[libc::EOPNOTSUPP], "cannot add a route into a tunnel")),

@@ -24,6 +24,8 @@ mod veth;
 use std::io;
 use std::path::Path;
 
+pub use file::{remove_attribute, set_attribute};
+pub use lwt::lead_past_tunnels;
 pub use netlink::{remove_interface, veth_pair};
 pub use verity::{loop_device, release_loop_device};
 
