@@ -162,7 +162,7 @@ fn selftests_that_do_not_build_are_the_kernels_fault_and_hold_nobody_up() {
     assert!(reason.contains("progs/user_ringbuf_fail.c:") && reason.contains("error:"), "{reason}");
     assert!(detail.contains("kvet was here"), "{detail}");
     let junit = fs::read_to_string(ended.path("results/latest/junit.xml")).unwrap();
-    assert!(junit.contains("kvet/build") && !junit.contains("kvet/boot"), "{junit}");
+    assert!(junit.contains("name=\"build\"") && !junit.contains("name=\"boot\""), "{junit}");
     let log = ended.path("results/latest/debian-7.2-x86_64-upstream/selftests.log");
     assert!(fs::read_to_string(log).unwrap().contains("kvet was here"));
     let args = ["-s", "upstream", "--slice", "user_ringbuf", "--selftests", &source];
