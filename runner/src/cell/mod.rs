@@ -225,6 +225,8 @@ impl Running<'_> {
         let plan = self.plan.clone();
         let root = self.with_progress(|p| GuestRoot::acquire(&plan, home, cache, sources, p, cancel))?;
         if let Some(root) = &root {
+            let packages = root.packages().map(|packages| ("root_packages".to_owned(), packages));
+            self.report.provenance.extend(packages);
             self.report.provenance.insert("root".to_owned(), root.name());
         }
         Ok(root)

@@ -82,6 +82,14 @@ impl GuestRoot {
         }
     }
 
+    /// Its packages with their versions, in one line, where it is made of some.
+    pub fn packages(&self) -> Option<String> {
+        match self {
+            Self::Userland(userland) => Some(userland.facts.packages_line()),
+            Self::Host => None,
+        }
+    }
+
     /// The folder, as a share.
     pub fn share(&self) -> HostShare {
         let (dir, owners) = match self {

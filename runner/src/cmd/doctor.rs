@@ -18,7 +18,7 @@ use crate::spec::arch::ArchFacts;
 use crate::spec::suite;
 use crate::upstream;
 use crate::upstream::manifest::Manifest;
-use crate::userland::UserlandSpec;
+use crate::userland::{NAME, UserlandSpec};
 use crate::vm::accel;
 
 /// How a finding is meant.
@@ -147,7 +147,7 @@ fn check_userland(setup: &Setup, arch: Arch) -> Finding {
     let what = format!("userland {arch}");
     let checked = UserlandSpec::load(&setup.home).and_then(|_| setup.resources.cache.trees());
     match checked {
-        Ok(trees) => match trees.iter().find(|tree| tree.info.arch == arch) {
+        Ok(trees) => match trees.iter().find(|tree| tree.info.id.starts_with(&format!("{NAME}-{arch}-"))) {
             Some(tree) => good(what, format!("{}, {}", tree.info.id, HumanBytes(tree.info.size_bytes))),
             None => good(what, "not made yet: `kvet image build`, or the first run with --root userland"),
         },

@@ -98,6 +98,14 @@ pub struct TreeInfo {
     pub created_unix: u64,
 }
 
+impl TreeInfo {
+    /// Its packages with their versions, in one line: `bash 5.2.37-2, coreutils 9.7-3`.
+    pub fn packages_line(&self) -> String {
+        let line = |package: &TreePackage| format!("{} {}", package.facts.name, package.facts.version);
+        self.packages.iter().map(line).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// A package of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreePackage {

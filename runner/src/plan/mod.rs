@@ -6,6 +6,7 @@ pub mod expectations;
 pub mod filter;
 pub mod program;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -167,6 +168,12 @@ impl Plan {
     /// # Errors
     /// The caller's: something does not fit. The host's: a part of kvet is missing.
     pub fn new(request: &Request, home: &Home, config: &KernelsConfig) -> Result<Self> {
+        let plan = Self::of_request(request, home, config)?;
+        plan.builds_what_is_asked_for(request)?;
+        Ok(plan)
+    }
+
+    fn of_request(request: &Request, home: &Home, config: &KernelsConfig) -> Result<Self> {
         let kernels = match &request.kernels[..] {
             [] => vec![config.default.parse()?],
             typed => typed.iter().map(|text| text.parse()).collect::<Result<Vec<KernelSpec>>>()?,
@@ -187,9 +194,24 @@ impl Plan {
         let planned = cells.iter().map(|cell| cell.id.clone()).collect();
         Ok(Self { cells, planned })
     }
-}
 
-impl Plan {
+    /// `--slice` and `--selftests` are of no use where no suite is built.
+    fn builds_what_is_asked_for(&self, request: &Request) -> Result<()> {
+        let asked = [("--slice", !request.slices.is_empty()), ("--selftests", request.selftests.is_some())];
+        let Some((flag, _)) = asked.iter().find(|(_, asked)| *asked) else { return Ok(()) };
+        if self.cells.iter().any(|cell| cell.upstream.is_some()) {
+            return Ok(());
+        }
+        let suites: BTreeSet<&str> = self.cells.iter().map(|cell| cell.id.suite.as_str()).collect();
+        let (are, suites) =
+            (if suites.len() == 1 { "is" } else { "are" }, suites.into_iter().collect::<Vec<_>>());
+        Err(Error::caller(format!(
+            "{flag} goes with a suite that is built, and {} {are} not",
+            suites.join(", ")
+        ))
+        .hint("-s upstream is the kernel's own selftests"))
+    }
+
     /// Makes a plan of the cells of a matrix. What `request` says goes before what the matrix says.
     ///
     /// # Errors
@@ -203,11 +225,12 @@ impl Plan {
     ) -> Result<Self> {
         let mut plan = Self { cells: Vec::new(), planned: Vec::new() };
         for cell in cells {
-            let one =
-                Self::new(&with_settings(cell, request), home, config).map_err(|e| e.context(&cell.place))?;
+            let one = Self::of_request(&with_settings(cell, request), home, config)
+                .map_err(|e| e.context(&cell.place))?;
             plan.cells.extend(one.cells);
             plan.planned.extend(one.planned);
         }
+        plan.builds_what_is_asked_for(request)?;
         Ok(plan)
     }
 
@@ -318,7 +341,7 @@ fn plan_cell(
     })
 }
 
-/// What is to be built for a suite; `--slice` and `--selftests` go with no other.
+/// What is to be built for a suite.
 fn plan_upstream(request: &Request, home: &Home, suite: &Suite) -> Result<Option<upstream::Request>> {
     match suite.spec.build {
         Some(suite::Build::Upstream) => {
@@ -327,14 +350,6 @@ fn plan_upstream(request: &Request, home: &Home, suite: &Suite) -> Result<Option
             let source = request.selftests.as_deref().map(str::parse).transpose();
             let source = source.map_err(|e: Error| e.context("--selftests"))?;
             Ok(Some(upstream::Request { manifest, slices, source }))
-        }
-        None if !request.slices.is_empty() || request.selftests.is_some() => {
-            let flag = if request.slices.is_empty() { "--selftests" } else { "--slice" };
-            Err(Error::caller(format!(
-                "{flag} goes with a suite that is built, and {} is not",
-                suite.spec.name
-            ))
-            .hint("-s upstream is the kernel's own selftests"))
         }
         None => Ok(None),
     }

@@ -290,6 +290,10 @@ mod tests {
                 "{message}: {xml}"
             );
         }
+        // What its guest was to be made of could not be built.
+        run.cells[0].end = CellEnd::Unbootable { reason: "a.c:1: error".into(), detail: String::new() };
+        run.cells[0].times.truncate(1);
+        assert!(parse(&run).contains("name=\"build\""));
     }
 
     #[test]

@@ -116,15 +116,23 @@ pub fn trouble(cell: &CellReport) -> Option<String> {
         CellEnd::Completed => None,
         CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
         // One that could not be built, or lacks what it needs, was never booted; the reason says it.
-        CellEnd::Unbootable { reason, .. } if cell.times.iter().all(|time| time.phase != Phase::Boot) => {
-            Some(reason.clone())
-        }
+        CellEnd::Unbootable { reason, .. } if !reached(cell, Phase::Boot) => Some(reason.clone()),
         CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
         CellEnd::Infra { reason } => Some(format!("trouble of the host: {reason}")),
         CellEnd::Usage { reason } => Some(reason.clone()),
         CellEnd::Interrupted => Some("interrupted".to_owned()),
         CellEnd::NotStarted { reason } => Some(format!("not started: {reason}")),
     }
+}
+
+/// Whether a cell came so far.
+fn reached(cell: &CellReport, phase: Phase) -> bool {
+    cell.times.iter().any(|time| time.phase == phase)
+}
+
+/// Whether a cell came no further than what is built for it: the kernel, which is fetched or built, or its selftests.
+fn ended_in_a_build(cell: &CellReport) -> bool {
+    cell.times.last().is_some_and(|time| matches!(time.phase, Phase::Fetch | Phase::Build))
 }
 
 /// The names of [`extra_failures`] begin like this.
@@ -148,6 +156,7 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
         // The test that was running has the blame, if one was.
         CellEnd::Crashed { .. } if bad => Vec::new(),
         CellEnd::Crashed { reason } => say("crash", reason, ""),
+        CellEnd::Unbootable { reason, detail } if ended_in_a_build(cell) => say("build", reason, detail),
         CellEnd::Unbootable { reason, detail } => say("boot", reason, detail),
         CellEnd::Infra { reason } => say("host", reason, ""),
         CellEnd::Usage { reason } => say("usage", reason, ""),

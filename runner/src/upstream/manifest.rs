@@ -153,7 +153,8 @@ impl Manifest {
 
 fn compile(globs: &[String]) -> Result<GlobSet> {
     let wrong = |text: &str, e: &globset::Error| {
-        Error::caller(format!("--slice: '{text}': {}", e.kind())).hint("a glob has * ? [abc] {one,two}")
+        Error::caller(format!("--slice: '{text}' is no glob: {}", e.kind()))
+            .hint("a glob has * ? [abc] {one,two}")
     };
     let mut set = GlobSetBuilder::new();
     for glob in globs {
@@ -168,11 +169,11 @@ impl Slices {
         self.all
     }
 
-    /// Those of a source's tests that are chosen, and what it lacks because it is older.
+    /// Those of a source's tests that are chosen, and notes: what it lacks because it is older, and globs that match none.
     ///
     /// # Errors
-    /// The kernel's: a test that this release should have is not there. The caller's: a glob, or everything together,
-    /// matches nothing.
+    /// The kernel's: a test that this release should have is not there. The caller's: the globs, or everything together,
+    /// match nothing.
     pub fn select(
         &self,
         there: &BTreeSet<String>,
@@ -191,22 +192,34 @@ impl Slices {
                 older.push(name.clone());
             }
         }
+        let mut notes = Vec::new();
+        if !older.is_empty() {
+            notes.push(format!("the selftests of {version} do not have {} yet", older.join(", ")));
+        }
         if let Some((set, globs)) = &self.globs {
-            let matched: Vec<&String> = there.iter().filter(|name| set.is_match(name.as_str())).collect();
-            if matched.is_empty() {
-                let globs = globs.join(",");
+            let mut unmatched: BTreeSet<usize> = (0..globs.len()).collect();
+            for name in there {
+                let matches = set.matches(name.as_str());
+                if !matches.is_empty() {
+                    chosen.insert(name.clone());
+                }
+                unmatched.retain(|glob| !matches.contains(glob));
+            }
+            if unmatched.len() == globs.len() {
                 return Err(Error::caller(format!(
-                    "no file in prog_tests/ of {version} matches --slice {globs}"
+                    "no file in prog_tests/ of {version} matches --slice {}",
+                    globs.join(",")
                 ))
                 .hint("a glob is matched with the names of the files, without .c"));
             }
-            chosen.extend(matched.into_iter().cloned());
+            let none = |glob: usize| format!("no file in prog_tests/ of {version} matches '{}'", globs[glob]);
+            notes.extend(unmatched.into_iter().map(none));
         }
         if chosen.is_empty() {
             let names = self.names.join(", ");
             return Err(Error::caller(format!("the selftests of {version} have none of the slices {names}")));
         }
-        Ok((chosen, older))
+        Ok((chosen, notes))
     }
 }
 
@@ -240,10 +253,14 @@ mod tests {
     fn slices_are_chosen_by_name_and_made_of_globs() {
         let there = names(&["dynptr", "xdp_context_test_run", "ringbuf", "ringbuf_multi", "timer"]);
         let version = KernelVersion::new(6, 1, 0);
-        let (chosen, older) =
-            choose(&["dynptr", "file", "mine=ringbuf*"]).unwrap().select(&there, version).unwrap();
+        let chosen = choose(&["dynptr", "file", "mine=ringbuf*,tmer"]).unwrap();
+        let (chosen, notes) = chosen.select(&there, version).unwrap();
         assert_eq!(chosen, names(&["dynptr", "ringbuf", "ringbuf_multi"]));
-        assert_eq!(older, ["file_reader"]);
+        let expected = [
+            "the selftests of 6.1 do not have file_reader yet",
+            "no file in prog_tests/ of 6.1 matches 'tmer'",
+        ];
+        assert_eq!(notes, expected);
         let all = choose(&["all"]).unwrap();
         assert!(all.tolerant());
         assert_eq!(all.select(&there, version).unwrap().0, there);

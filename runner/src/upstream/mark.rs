@@ -70,8 +70,7 @@ pub(super) fn ensure(shop: &Path, tests: &[&PathBuf], compiler: &str, archiver: 
 /// The host's: it cannot be read.
 pub(super) fn are_in(program: &Path) -> Result<bool> {
     let bytes = fs::read(program).host(format!("read {}", program.display()))?;
-    let mark = kvet_wire::RUN_MARK.as_bytes();
-    Ok(bytes.windows(mark.len()).any(|window| window == mark))
+    Ok(memchr::memmem::find(&bytes, kvet_wire::RUN_MARK.as_bytes()).is_some())
 }
 
 /// A test and the function that runs it.

@@ -26,7 +26,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Fault, IoContext, Result};
 use crate::kernel::source::{self, SourceSpec, SourceTree};
 use crate::kernel::{
     self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
@@ -189,7 +189,30 @@ struct Build<'a> {
     toolchain: Toolchain,
     sysroot: Sysroot,
     btf: Btf,
+    /// The release of the kernel that the BTF is of.
+    btf_of: String,
     notes: Vec<String>,
+}
+
+/// A kernel of the archive whose types the selftests are compiled with, where they are not of the series of the kernel under
+/// test: their programs know no types but those of their own release. None where they are, and where the archive has none
+/// of that series; then it is the kernel under test.
+fn other_release(
+    source: &SourceTree,
+    kernel: &Kernel,
+    means: &Means,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Kernel>> {
+    let series = source.version.series();
+    if series == kernel.version.series() {
+        return Ok(None);
+    }
+    let Means { cache, sources, cancel, .. } = means;
+    let spec: KernelSpec = format!("debian:{}.{}", series.0, series.1).parse()?;
+    match kernel::acquire(&spec, kernel.arch, cache, sources, progress, cancel) {
+        Err(e) if e.fault() == Fault::Caller => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 impl<'a> Build<'a> {
@@ -204,19 +227,19 @@ impl<'a> Build<'a> {
         let Means { cache, sources, cancel, .. } = means;
         check_path(cache.root())?;
         let tree = Tree::open(&source.path, srcarch(kernel.arch), cancel)?;
-        let (tests, older) = request.slices.select(&tree.tests()?, source.version)?;
+        let (tests, mut notes) = request.slices.select(&tree.tests()?, source.version)?;
         let toolchain = Toolchain::find(kernel.arch, &request.manifest.clang)?;
         let sysroot =
             Sysroot::ensure(&request.manifest.sysroot, kernel.arch, cache, sources, progress, cancel)?;
-        let btf = kernel::ensure_btf(kernel, cache)?;
-        let mut notes = Vec::new();
-        if !older.is_empty() {
-            notes.push(format!("the selftests of {} do not have {} yet", source.version, older.join(", ")));
-        }
+        let (btf, btf_of) = match other_release(source, kernel, means, progress)? {
+            Some(other) => (kernel::ensure_btf(&other, cache)?, other.facts.release),
+            None => (kernel::ensure_btf(kernel, cache)?, kernel.facts.release.clone()),
+        };
         if source.version != kernel.version {
-            notes.push(format!("selftests of {} on a kernel {}", source.version, kernel.version));
+            let (tests, on) = (source.version, kernel.version);
+            notes.push(format!("selftests of {tests}, with the types of {btf_of}, on a kernel {on}"));
         }
-        Ok(Self { request, spec, source, kernel, means, tree, tests, toolchain, sysroot, btf, notes })
+        Ok(Self { request, spec, source, kernel, means, tree, tests, toolchain, sysroot, btf, btf_of, notes })
     }
 
     fn ensure(mut self, progress: &mut dyn FnMut(Progress)) -> Result<BuiltSuite> {
@@ -457,7 +480,9 @@ impl<'a> Build<'a> {
             ("selftests_source", source),
             ("selftests_version", self.source.version.to_string()),
             ("selftests_slices", self.request.slices.names.join(" ")),
+            ("selftests_btf", self.btf_of.clone()),
             ("selftests_btf_sha256", self.btf.sha256.to_string()),
+            ("selftests_sysroot", self.sysroot.packages.clone()),
             ("selftests_clang", self.toolchain.clang_version.clone()),
             ("selftests_id", id.to_owned()),
         ]

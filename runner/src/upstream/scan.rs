@@ -3,7 +3,7 @@
 /// The findings in one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
-    /// `#include "…"`, as written.
+    /// `#include "…"`, as written, and `#include <…>` of skeletons.
     pub includes: Vec<String>,
     /// Every string literal, escapes as written.
     pub strings: Vec<String>,
@@ -40,8 +40,11 @@ pub(super) fn scan(text: &str) -> Scanned {
 fn directive<'a>(text: &'a str, found: &mut Scanned) -> &'a str {
     let line = text.lines().next().unwrap_or_default();
     let name = line[1..].trim_start().strip_prefix("include").map(str::trim_start);
-    match name.and_then(|name| name.strip_prefix('"')).and_then(|name| name.split_once('"')) {
-        Some((path, _)) => {
+    let within = |open: char, close: char| Some(name?.strip_prefix(open)?.split_once(close)?.0);
+    // Skeletons are made beside the tests, however they are included.
+    let path = within('"', '"').or(within('<', '>').filter(|path| path.ends_with("skel.h")));
+    match path {
+        Some(path) => {
             found.includes.push(path.to_owned());
             &text[line.len()..]
         }
@@ -70,11 +73,11 @@ mod tests {
 
     #[test]
     fn includes_and_strings_are_found_and_comments_are_not() {
-        let text = "// \"no\" it's\n#include \"a.skel.h\"\n  # include \"../b.h\" /* x */\n#include <sys.h>\n\
+        let text = "// \"no\" it's\n#include \"a.skel.h\"\n  # include \"../b.h\" /* x */\n#include <sys.h>\n#include <c.lskel.h>\n\
                     /* #include \"no.h\"\n \"no\" */\nchar c = '\"'; f(\"./x.bpf.o\", \"q\\\"z\"); // \"no\"\n\
                     #define N \"named\"\nint a; #include \"not a directive\"\n\"unfinished\nf(\"end\")";
         let found = scan(text);
-        assert_eq!(found.includes, ["a.skel.h", "../b.h"]);
+        assert_eq!(found.includes, ["a.skel.h", "../b.h", "c.lskel.h"]);
         assert_eq!(found.strings, ["./x.bpf.o", "q\\\"z", "named", "not a directive", "unfinished", "end"]);
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Sysroot {
     pub root: PathBuf,
     /// Something that differs when its content does.
     pub id: String,
+    /// Its packages with their versions, in one line.
+    pub packages: String,
     _lock: Tree,
 }
 
@@ -63,7 +65,8 @@ impl Sysroot {
             finish: &|root: &Path| finish(root, arch),
         };
         let tree = kernel::acquire_tree(&spec, arch, cache, sources, progress, cancel)?;
-        Ok(Self { root: tree.root.clone(), id: tree.info.id.clone(), _lock: tree })
+        let packages = tree.info.packages_line();
+        Ok(Self { root: tree.root.clone(), id: tree.info.id.clone(), packages, _lock: tree })
     }
 
     /// The object file that fills the gap.
