@@ -4,6 +4,9 @@
 //! power-off, from the bzImage as shipped; the same from the uncompressed kernel that kvet boots; and by
 //! `kvet run -t` with one dynptr test. Medians of the rounds are printed, and the ratios pair by pair.
 //!
+//! After them a matrix of equal cells is run with `-j 1` and `-j 2`: on two idle CPUs two guests at a time should take little
+//! more than half as long. What else the machine is doing is said, and spoils it.
+//!
 //! `KVET_BENCH_ROUNDS` (5) and `KVET_BENCH_KERNEL` (debian:7.2) change what is measured.
 
 use std::fs;
@@ -34,7 +37,11 @@ fn main() {
         table.add(shipped, uncompressed, bench.kvet());
     }
     table.print(&bench);
+    bench.matrix();
 }
+
+/// Equal cells of the matrix.
+const CELLS: usize = 4;
 
 /// What is measured.
 struct Bench {
@@ -127,6 +134,40 @@ impl Bench {
                 results.lines().filter(|line| line.starts_with("    ok") || line.starts_with("    not ok"));
             println!("  tests per second on this machine        {:6.1}", tests.count() as f64 / wall);
         }
+    }
+
+    /// The same cells one after the other, and two at a time.
+    fn matrix(&self) {
+        let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/suite.yaml");
+        let suite = fs::read_to_string(suite).expect("the suite's manifest");
+        let mut matrix = format!("kernels: ['{}']\narchs: [x86_64]\nsuites:\n", self.kernel);
+        for cell in 1..=CELLS {
+            let named = suite.replace("name: dynptr\n", &format!("name: dynptr{cell}\n"));
+            fs::write(self.dir.path().join(format!("dynptr{cell}.yaml")), named).expect("write a suite");
+            matrix.push_str(&format!("  - ./dynptr{cell}.yaml\n"));
+        }
+        let file = self.dir.path().join("equal.yaml");
+        fs::write(&file, matrix).expect("write the matrix");
+        let load = fs::read_to_string("/proc/loadavg").expect("the load");
+        let load = load.split(' ').next().unwrap_or_default();
+        let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+        println!("matrix of {CELLS} equal cells, on {cpus} CPUs with a load of {load} before");
+        let wall = |jobs: &str| {
+            let started = Instant::now();
+            let status = Command::new(&self.binary)
+                .args(["matrix", "--accel", "tcg", "-j", jobs, "--output"])
+                .arg(self.dir.path())
+                .arg(&file)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            assert!(status.expect("start kvet").success(), "the matrix failed");
+            started.elapsed().as_secs_f64()
+        };
+        let (serial, parallel) = (wall("1"), wall("2"));
+        println!("  one at a time                           {serial:6.2} s");
+        println!("  two at a time                           {parallel:6.2} s");
+        println!("  two / one                               {:6.2}    goal: at most 0.55", parallel / serial);
     }
 
     fn kvet(&self) -> Run {

@@ -15,7 +15,7 @@ use kvet::plan::config::KernelsConfig;
 use kvet::spec::home::Home;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use repository::{BREAKS, MENDS};
+use repository::{BREAKS, MENDS, MENDS_SLICES};
 
 /// The repository, made of the archive's 7.2. It stays where it is, so that another run of these tests builds only what changed.
 fn repository() -> PathBuf {
@@ -133,6 +133,9 @@ fn the_repository_holds_what_it_should() {
     };
     assert_eq!(git(&["rev-list", "--count", "imported..broken"]).trim(), "20");
     assert_eq!(git(&["rev-list", "--count", "broken..mended"]).trim(), "6");
+    assert_eq!(git(&["rev-list", "--count", "v7.2.6..v7.2.9"]).trim(), "5");
     assert_eq!(git(&["diff", "--stat", "imported..mended", "--", "kernel/bpf/helpers.c"]), "");
+    assert_eq!(git(&["diff", "--stat", "mended..v7.2.9", "--", "kernel/bpf/helpers.c"]), "");
     assert!(git(&["log", "-1", "--format=%s", "broken~6"]).contains(BREAKS));
+    assert!(git(&["log", "-1", "--format=%s", "v7.2.9~2"]).contains(MENDS_SLICES));
 }

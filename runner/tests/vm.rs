@@ -1,6 +1,8 @@
 //! The kvet command on real kernels, in real guests. Kernels come from the cache (`KVET_CACHE`); what is missing there
 //! is fetched. `KVET_TEST_BIN` names the kvet to test; `make test` gives the optimised one.
 
+#[path = "vm/bisect.rs"]
+mod bisect;
 #[path = "vm/build.rs"]
 mod build;
 #[path = "vm/kvet.rs"]

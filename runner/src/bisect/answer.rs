@@ -7,6 +7,7 @@ use similar::TextDiff;
 
 use super::Subject;
 use super::state::{State, Step, Verdict};
+use crate::error::{Error, Result};
 use crate::parse::clean::one_line;
 
 /// Where it began.
@@ -70,7 +71,7 @@ mod subjects {
 }
 
 /// What the logs of the last kernel before and of the first one say differently.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// The failing test.
     pub test: String,
@@ -80,6 +81,8 @@ pub struct Evidence {
     pub after: String,
     /// The consoles, as a unified diff.
     pub console: String,
+    /// What the verifier said of the test's programs, likewise; empty where the suite keeps no logs.
+    pub verifier: String,
 }
 
 /// Lines of context in a diff.
@@ -87,28 +90,65 @@ const CONTEXT: usize = 2;
 /// Lines of a diff that are shown.
 const MAX_DIFF: usize = 80;
 
-/// A unified diff of two texts, cut to what a person reads. Times are taken out first: they always differ.
+/// Lines of a diff, or of what a test said, that are shown on a terminal.
+const MAX_SHOWN: usize = 30;
+
+/// A unified diff of two texts, cut to what a person reads. Times and addresses are taken out first: they always differ.
 pub fn difference(before: &str, after: &str) -> String {
-    let (before, after) = (without_times(before), without_times(after));
+    let (before, after) = (comparable(before), comparable(after));
     let diff = TextDiff::from_lines(&before, &after);
     let text = diff.unified_diff().context_radius(CONTEXT).header("before", "after").to_string();
+    first_lines(&text, MAX_DIFF)
+}
+
+/// The beginning of a text, and how much more there is.
+fn first_lines(text: &str, most: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    match lines.len().checked_sub(MAX_DIFF) {
-        Some(more) if more > 0 => format!("{}\n… {more} lines more\n", lines[..MAX_DIFF].join("\n")),
-        _ => text,
+    match lines.len().checked_sub(most) {
+        Some(more) if more > 0 => format!("{}\n… {more} lines more\n", lines[..most].join("\n")),
+        _ => text.to_owned(),
     }
 }
 
-/// Without printk's times (`[    1.234567] `).
-fn without_times(text: &str) -> String {
-    let line = |line: &str| -> String {
-        let rest = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("] "));
-        match rest {
-            Some((time, rest)) if time.trim().parse::<f64>().is_ok() => format!("{rest}\n"),
-            _ => format!("{line}\n"),
-        }
-    };
-    text.lines().map(line).collect()
+/// Without printk's times (`[    1.234567] `), what the verifier took, and the kernel's addresses.
+fn comparable(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with("verification time "));
+    lines.map(|line| without_addresses(without_time(line)) + "\n").collect()
+}
+
+fn without_time(line: &str) -> &str {
+    let rest = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    match rest {
+        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
+        _ => line,
+    }
+}
+
+/// An address of the kernel's: sixteen digits that begin with this.
+const ADDRESS: &str = "0xffff";
+
+fn without_addresses(line: &str) -> String {
+    let mut parts = line.split(ADDRESS);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        text += ADDRESS;
+        text += if digits == 12 { "…" } else { &part[..digits] };
+        text += &part[digits..];
+    }
+    text
+}
+
+/// The state and what the runs say differently, for tools.
+///
+/// # Errors
+/// The host's: it cannot be written as JSON.
+pub fn json(state: &State, evidence: &Evidence) -> Result<Vec<u8>> {
+    let value = serde_json::to_value(state).and_then(|mut value| {
+        value["evidence"] = serde_json::to_value(evidence)?;
+        serde_json::to_vec_pretty(&value)
+    });
+    value.map_err(|e| Error::host("cannot turn the answer into JSON").because(e))
 }
 
 /// The last line of standard output, for scripts.
@@ -154,16 +194,16 @@ pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         );
     }
     if !evidence.test.is_empty() {
-        let _ =
-            writeln!(text, "\n{} on {}:\n{}", evidence.test, answer.before.shown, indent(&evidence.before));
-        let _ = writeln!(text, "{} on {}:\n{}", evidence.test, answer.first.shown, indent(&evidence.after));
+        let said = |text: &str| first_lines(&indent(text), MAX_SHOWN);
+        let (before, after) = (said(&evidence.before), said(&evidence.after));
+        let _ = writeln!(text, "\n{} on {}:\n{before}", evidence.test, answer.before.shown);
+        let _ = writeln!(text, "{} on {}:\n{after}", evidence.test, answer.first.shown);
     }
-    if !evidence.console.is_empty() {
-        let _ = writeln!(
-            text,
-            "\nthe console, {} → {}:\n{}",
-            answer.before.shown, answer.first.shown, evidence.console
-        );
+    for (what, diff) in [("the console", &evidence.console), ("the verifier", &evidence.verifier)] {
+        if !diff.is_empty() {
+            let (before, first) = (&answer.before.shown, &answer.first.shown);
+            let _ = writeln!(text, "\n{what}, {before} → {first}:\n{}", first_lines(diff, MAX_SHOWN));
+        }
     }
     text
 }
@@ -206,8 +246,10 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
             indent(&evidence.after)
         );
     }
-    if !evidence.console.is_empty() {
-        let _ = writeln!(text, "The console:\n\n```diff\n{}```", evidence.console.replace("```", "'''"));
+    for (what, diff) in [("The console", &evidence.console), ("The verifier", &evidence.verifier)] {
+        if !diff.is_empty() {
+            let _ = writeln!(text, "\n{what}:\n\n```diff\n{}```", diff.replace("```", "'''"));
+        }
     }
     text
 }
@@ -224,6 +266,10 @@ mod tests {
         let after = "[    0.111111] a\n[    0.222222] B\n[    0.333333] c\n";
         assert_eq!(difference(before, after), "--- before\n+++ after\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
         assert_eq!(difference(before, &before.replace("0.1", "9.9")), "");
+        let loaded = |address| {
+            format!("2: (18) r1 = 0xffff{address} ; R2=0xffffffff\nverification time {address} usec\n")
+        };
+        assert_eq!(difference(&loaded("888005fa0600"), &loaded("888005fb0000")), "");
         let long: String = (0..500).map(|i| format!("{i}\n")).collect();
         assert!(difference("", &long).ends_with("lines more\n"));
     }
@@ -250,6 +296,7 @@ mod tests {
             before: String::new(),
             after: "expected 3".into(),
             console: difference("x\n", "y\n"),
+            verifier: difference("0: (b7) r0 = 0\n", "0: (b7) r0 = 1\n"),
         };
         assert_eq!(last_line(&state, &answer), "first bad: k3");
         let text = text(&state, &answer, &evidence);
@@ -259,13 +306,18 @@ mod tests {
             "bpf: break it",
             "dynptr/a on k1:\n    passes",
             "-x\n+y",
+            "the verifier, k1 → k3:",
+            "-0: (b7) r0 = 0\n+0: (b7) r0 = 1",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let mail = markdown(&state, &answer, &evidence);
-        for part in ["Fixes: 0123456789ab (\"bpf: break it\")", "kvet bisect -t a", "| bad | k3 |", "```diff"]
-        {
+        let fixes = "Fixes: 0123456789ab (\"bpf: break it\")";
+        for part in [fixes, "kvet bisect -t a", "| bad | k3 |", "The verifier:\n\n```diff"] {
             assert!(mail.contains(part), "{part} in {mail}");
         }
+        let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
+        assert_eq!(json["steps"][0]["verdict"], "bad");
+        assert_eq!(json["evidence"]["verifier"], evidence.verifier.as_str());
     }
 }

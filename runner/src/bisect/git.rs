@@ -15,6 +15,8 @@ use crate::report::whole::write_whole;
 /// git's terms for the two sides.
 const OLDER: &str = "older";
 const NEWER: &str = "newer";
+/// git's word for what cannot be judged.
+const SKIP: &str = "skip";
 
 /// A bisection of commits.
 #[derive(Debug)]
@@ -27,8 +29,9 @@ pub struct Commits {
     newer: String,
     /// What git said last.
     said: String,
-    /// Commits that could not be judged.
-    skipped: Vec<String>,
+    /// What was told: git's word and the commit.
+    told: Vec<(&'static str, String)>,
+    paths: Vec<String>,
 }
 
 impl Commits {
@@ -56,17 +59,23 @@ impl Commits {
             )));
         }
         borrow(&repository, scratch)?;
+        check_paths(scratch, &[older.as_str(), newer.as_str()], paths)?;
+        Self::start(repository, scratch.to_owned(), older, newer, paths.to_vec())
+    }
+
+    /// Begins in a repository that is there.
+    fn start(
+        repository: PathBuf,
+        scratch: PathBuf,
+        older: String,
+        newer: String,
+        paths: Vec<String>,
+    ) -> Result<Self> {
         // git wants some commit to be checked out, and remembers which.
         let head = ["update-ref", "--no-deref", "HEAD", newer.as_str()];
-        output(git(scratch).args(head), "begin to bisect")?;
-        let mut search = Self {
-            repository,
-            scratch: scratch.to_owned(),
-            older,
-            newer,
-            said: String::new(),
-            skipped: Vec::new(),
-        };
+        output(git(&scratch).args(head), "begin to bisect")?;
+        let mut search =
+            Self { repository, scratch, older, newer, said: String::new(), told: Vec::new(), paths };
         // An unborn or an old bisection is forgotten: verdicts are kept elsewhere and told again.
         search.bisect(&["reset"])?;
         let begin = ["start", "--no-checkout", "--term-old", OLDER, "--term-new", NEWER];
@@ -74,7 +83,7 @@ impl Commits {
         let arguments: Vec<&str> = begin
             .into_iter()
             .chain(ends.iter().map(String::as_str))
-            .chain(paths.iter().map(String::as_str))
+            .chain(search.paths.iter().map(String::as_str))
             .collect();
         search.said = search.bisect(&arguments)?;
         Ok(search)
@@ -137,7 +146,8 @@ impl Commits {
         }
         // The candidates, the certain one last: those that were skipped, and the oldest that is known to be newer.
         let candidates: Vec<&str> = self.said.lines().map(str::trim).filter(|line| is_hash(line)).collect();
-        let certain = candidates.iter().find(|hash| !self.skipped.iter().any(|s| s == *hash));
+        let skipped = |hash: &str| self.told.iter().any(|(word, told)| *word == SKIP && told == hash);
+        let certain = candidates.iter().find(|hash| !skipped(hash));
         let Some(certain) = certain.or(candidates.last()) else {
             return Err(Error::host(format!("git bisect names no commit: {}", one_line(&self.said))));
         };
@@ -185,13 +195,34 @@ impl Search for Commits {
         let word = match newer {
             Some(true) => NEWER,
             Some(false) => OLDER,
-            None => "skip",
+            None => SKIP,
         };
-        if newer.is_none() {
-            self.skipped.push(hash.clone());
-        }
         self.said = self.bisect(&[word, &hash])?;
+        self.told.push((word, hash));
         Ok(())
+    }
+
+    /// git is asked in a copy, which knows what this one knows.
+    fn after(&self, subject: &Subject) -> Result<Vec<Subject>> {
+        let scratch = self.scratch.with_extension("ahead");
+        borrow(&self.repository, &scratch)?;
+        let mut likely: Vec<Subject> = Vec::new();
+        for newer in [true, false] {
+            let ends = (self.older.clone(), self.newer.clone());
+            let mut copy =
+                Self::start(self.repository.clone(), scratch.clone(), ends.0, ends.1, self.paths.clone())?;
+            for (word, hash) in &self.told {
+                copy.said = copy.bisect(&[word, hash])?;
+                copy.told.push((word, hash.clone()));
+            }
+            copy.tell(subject, Some(newer))?;
+            if let Next::Test { subject, .. } = copy.next()?
+                && !likely.contains(&subject)
+            {
+                likely.push(subject);
+            }
+        }
+        Ok(likely)
     }
 }
 
@@ -231,6 +262,43 @@ pub fn resolve(repository: &Path, revision: &str) -> Result<String> {
     Err(Error::caller(format!("'{revision}' is no commit of {}", repository.display())))
 }
 
+/// Whether a folder is a repository that can be bisected, and its history has each of these paths.
+///
+/// # Errors
+/// The caller's: no repository, or no such path.
+pub fn check(repository: &Path, paths: &[String]) -> Result<()> {
+    let repository = repository.canonicalize().given(format!("find {}", repository.display()))?;
+    let common = common_dir(&repository)?;
+    check_paths(&common, &["--all"], paths)
+}
+
+/// A mistyped path would leave every commit out that was meant by it. Paths are those of a whole tree.
+fn check_paths(repository: &Path, revisions: &[&str], paths: &[String]) -> Result<()> {
+    for path in paths {
+        let mut command = git(repository);
+        command.args(["rev-list", "--max-count=1"]).args(revisions).arg("--").arg(path);
+        let done = command.output().host("run git")?;
+        if !done.status.success() || done.stdout.is_empty() {
+            let said = String::from_utf8_lossy(&done.stderr);
+            let said = if said.is_empty() { String::new() } else { format!(" ({})", one_line(said.trim())) };
+            return Err(Error::caller(format!("--paths {path}: no commit touches such a path{said}")));
+        }
+    }
+    Ok(())
+}
+
+fn common_dir(repository: &Path) -> Result<PathBuf> {
+    let mut command = git(repository);
+    command.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+    let done = command.output().host("run git")?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        let said = one_line(said.trim());
+        return Err(Error::caller(format!("{} is no git repository: {said}", repository.display())));
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&done.stdout).trim()))
+}
+
 /// Makes a bare repository that has every object of another one and nothing else of it. Each part can be done again: whoever
 /// was killed here goes on.
 fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
@@ -239,7 +307,7 @@ fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
         command.args(["rev-parse", "--path-format=absolute", what]);
         output(&mut command, "look at the repository").map(|text| text.trim().to_owned())
     };
-    let common = PathBuf::from(ask("--git-common-dir")?);
+    let common = common_dir(repository)?;
     let format = format!("--object-format={}", ask("--show-object-format")?);
     let mut init = git(Path::new("/"));
     init.args(["init", "--quiet", "--bare", "--template=", &format]).arg(scratch);
@@ -345,6 +413,29 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_next_is_known_before_the_verdict() {
+        let repository = repository(20);
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("bisect");
+        let mut search = Commits::begin(repository.path(), &at, "HEAD~19", "HEAD", &[]).unwrap();
+        let ask = |search: &mut Commits| match search.next().unwrap() {
+            Next::Test { subject, .. } => subject,
+            Next::Done(answer) => panic!("{answer:?}"),
+        };
+        // One that cannot be judged first: the copy has to know of it.
+        let skipped = ask(&mut search);
+        search.tell(&skipped, None).unwrap();
+        for newer in [true, false] {
+            let subject = ask(&mut search);
+            let likely = search.after(&subject).unwrap();
+            assert_eq!(likely.len(), 2);
+            assert_eq!(ask(&mut search), subject, "asking ahead changes nothing");
+            search.tell(&subject, Some(newer)).unwrap();
+            assert_eq!(ask(&mut search), likely[usize::from(!newer)]);
+        }
+    }
+
+    #[test]
     fn begun_again_it_asks_the_same() {
         let repository = repository(8);
         let scratch = tempfile::tempdir().unwrap();
@@ -381,7 +472,17 @@ mod tests {
             Commits::begin(repository.path(), &scratch.path().join("b"), "HEAD~3", "HEAD", &paths)
         };
         assert!(matches!(begin(&[]).unwrap().next().unwrap(), Next::Test { .. }));
-        let e = begin(&["nothing/there"]).unwrap_err();
-        assert_eq!(e.fault(), Fault::Caller, "{e}");
+        for paths in [&["nothing/there"][..], &["file", "nothing/there"]] {
+            let e = begin(paths).unwrap_err();
+            assert_eq!(e.fault(), Fault::Caller, "{e}");
+            assert!(e.to_string().starts_with("--paths nothing/there: no commit touches such a path"), "{e}");
+        }
+        begin(&["file"]).unwrap();
+        check(repository.path(), &["file".to_owned()]).unwrap();
+        assert!(
+            check(repository.path(), &["fiel".to_owned()]).unwrap_err().to_string().contains("--paths fiel")
+        );
+        let e = check(scratch.path(), &[]).unwrap_err();
+        assert!(e.fault() == Fault::Caller && e.to_string().contains("is no git repository"), "{e}");
     }
 }

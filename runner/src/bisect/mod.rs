@@ -89,6 +89,15 @@ pub trait Search {
     /// # Errors
     /// The host's: the engine failed.
     fn tell(&mut self, subject: &Subject, newer: Option<bool>) -> Result<()>;
+
+    /// What would be asked for after this kernel: if it is of the newer side, and if it is of the older. Nothing where that is not
+    /// worth knowing.
+    ///
+    /// # Errors
+    /// The host's: the engine failed.
+    fn after(&self, _subject: &Subject) -> Result<Vec<Subject>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Has kernels and runs tests on them.
@@ -104,6 +113,14 @@ pub trait Lab {
     /// # Errors
     /// Anything but the kernel's fault, which is in the report.
     fn run(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport>;
+
+    /// Whether it makes use of [`Lab::foresee`].
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
+    /// These kernels may be asked for next: there is time for them while the next run goes on.
+    fn foresee(&mut self, _likely: Vec<Subject>) {}
 
     /// The report of a run that was finished before kvet was killed, by its folder; none if it cannot be had any more.
     fn recall(&mut self, dir: &Path) -> Option<CellReport>;
@@ -121,6 +138,9 @@ pub enum News<'a> {
     /// Something to know.
     Note(String),
 }
+
+/// A kernel is good before all its runs are over where a bad one would hardly have passed so often.
+const SURE: f64 = 0.99;
 
 /// How often trouble of the host is met with another try.
 const TRIES: u32 = 3;
@@ -239,6 +259,11 @@ impl Bisection<'_> {
             };
             return self.record(step);
         }
+        if self.lab.looks_ahead() {
+            let mut likely = self.search.after(subject)?;
+            likely.retain(|next| self.state.of(&next.kernel).is_none());
+            self.lab.foresee(likely);
+        }
         let runs = self.observe(subject, Some(symptom), Some(numbers))?;
         let judgement = Judgement::of(symptom, &runs);
         self.keep(subject, &judgement, &runs, Some((signature, started)))
@@ -311,8 +336,10 @@ impl Bisection<'_> {
             let run = self.run_once(subject, tests.as_deref())?;
             let seen = symptom.map(|symptom| symptom.find_in(&run));
             runs.push(run);
-            if matches!(seen, Some(Finding::Bad(_) | Finding::Unknown(_))) {
-                break;
+            match seen {
+                Some(Finding::Bad(_) | Finding::Unknown(_)) => break,
+                Some(Finding::Good) if self.state.confidence(runs.len()) >= SURE => break,
+                _ => {}
             }
         }
         Ok(runs)
@@ -362,8 +389,10 @@ impl Judgement {
         Self { verdict, reason, failed, of: runs.len() }
     }
 
+    /// How likely one more run of this kernel shows the symptom (Laplace's rule of succession: a few runs that all failed are no
+    /// certainty).
     fn rate(&self) -> f64 {
-        self.failed as f64 / self.of.max(1) as f64
+        (self.failed + 1) as f64 / (self.of + 2) as f64
     }
 }
 

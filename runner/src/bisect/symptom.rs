@@ -136,10 +136,23 @@ impl Symptom {
     }
 }
 
+/// Whether a pattern is one.
+///
+/// # Errors
+/// The caller's: it is not.
+pub fn check_pattern(matching: Option<&str>) -> Result<()> {
+    compile(matching).map(drop)
+}
+
 fn compile(matching: Option<&str>) -> Result<Option<Regex>> {
     matching
         .map(|text| {
-            Regex::new(text).map_err(|e| Error::caller(format!("--match '{text}' is no pattern")).because(e))
+            Regex::new(text).map_err(|e| {
+                // Its other lines point at the place with blanks.
+                let said = e.to_string();
+                let why = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                Error::caller(format!("--match '{text}' is no pattern: {why}"))
+            })
         })
         .transpose()
 }

@@ -221,3 +221,13 @@ fn a_flaky_symptom_needs_several_runs_to_be_absent_and_one_to_be_there() {
     assert_eq!(all.state.failure_rate, 0.5, "two of four runs of the bad end");
     assert_eq!(all.state.confidence(4), 1.0 - 0.5_f64.powi(4));
 }
+
+#[test]
+fn a_symptom_that_was_always_there_is_soon_known_to_be_absent() {
+    use Is::{Bad, Good};
+    let all = bisect_from(fresh(Find::Bug, 10), &[Good, Good, Good, Bad, Bad], 0);
+    assert_eq!(all.answer.unwrap().first.shown, "3");
+    assert_eq!((all.boots["k0"], all.boots["k4"]), (10, 10), "the ends are run as often as was asked for");
+    assert_eq!((all.boots["k2"], all.boots["k3"]), (2, 1));
+    assert!(all.state.confidence(2) > 0.99 && all.state.confidence(1) < 0.99);
+}

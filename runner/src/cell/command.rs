@@ -57,6 +57,9 @@ pub fn command(plan: &CellPlan, left_out: &LeftOut) -> Result<Command> {
     if let (Some(seed), Some(flag)) = (plan.shuffle, &spec.shuffle) {
         argv.extend([flag.clone(), seed.to_string()]);
     }
+    if plan.logs {
+        argv.extend(spec.logs.clone());
+    }
     let mut command = Command { argv, tty: None, leaves_done_out: left_out.done.is_empty() };
     if spec.format == Format::TestProgs {
         test_progs::complete(&mut command, plan, left_out)?;

@@ -280,6 +280,45 @@ mod tests {
         }
     }
 
+    /// The words of a command as a shell would have them; a comment ends it, or the wide gap before an explanation.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quote = None;
+        for c in line.split(" #").flat_map(|part| part.split("  ")).next().unwrap_or_default().trim().chars()
+        {
+            match (quote, c) {
+                (Some(q), c) if q == c => quote = None,
+                (None, '\'' | '"') => quote = Some(c),
+                // What may be left out is given.
+                (None, '[' | ']') => {}
+                (None, ' ') => words.push(String::new()),
+                (_, c) => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn the_commands_of_the_documentation_are_understood() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let (mut commands, mut wrong) = (0, Vec::new());
+        for page in std::fs::read_dir(docs).unwrap().flatten() {
+            let text = std::fs::read_to_string(page.path()).unwrap();
+            // Every second part stands between fences.
+            for line in text.split("```").skip(1).step_by(2).flat_map(str::lines) {
+                if line.starts_with("kvet ") {
+                    commands += 1;
+                    if let Err(e) = Cli::try_parse_from(words(line)) {
+                        wrong.push(format!("{}: {line}\n{e}", page.path().display()));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(commands > 20, "{commands} commands were found");
+    }
+
     #[test]
     fn a_bisection_needs_no_folder_to_go_on() {
         for (flags, expected) in [(&["--resume"][..], NEWEST), (&["--resume", "x/y"], "x/y")] {

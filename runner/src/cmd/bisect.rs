@@ -1,6 +1,8 @@
 //! `kvet bisect`.
 
+mod ahead;
 mod ends;
+mod evidence;
 mod lab;
 
 use std::fs::File;
@@ -10,8 +12,8 @@ use std::time::Duration;
 use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::bisect::answer::{self, Answer, Evidence};
-use crate::bisect::state::{State, Verdict, replay};
+use crate::bisect::answer::{self, Answer};
+use crate::bisect::state::{State, Step, replay};
 use crate::bisect::{Bisection, Find, News, Search};
 use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
 use crate::cmd::{Setup, print};
@@ -41,13 +43,7 @@ pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
         }
         return print(&log);
     }
-    let Some(folder) = &args.resume else {
-        let command: Vec<String> =
-            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let stamp = format!("bisect-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
-        let folder = RunDir::create_at(&args.output, &stamp, &[])?.path().to_owned();
-        return bisect(args, &folder, &command, color);
-    };
+    let Some(folder) = &args.resume else { return begin(args, color) };
     let folder = found(folder, &args.output)?;
     // It goes on with what it was begun with.
     let command = State::load(&folder.join(STATE))?.command;
@@ -56,9 +52,30 @@ pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
         Error::caller(format!("{}: its command line is not understood", folder.display())).because(e)
     })?;
     match cli.command {
-        Command::Bisect(args) => bisect(&args, &folder, &command, color),
+        Command::Bisect(args) => bisect(&args, &setup(&args)?, &folder, &command, color),
         _ => Err(Error::caller(format!("{} is no bisection", folder.display()))),
     }
+}
+
+fn setup(args: &BisectArgs) -> Result<Setup> {
+    let setup = Setup::new()?.with_jobs(args.build.jobs);
+    setup.resources.cancel.on_signals()?;
+    Ok(setup)
+}
+
+fn begin(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
+    let setup = setup(args)?;
+    lab::check(args, &setup)?;
+    let command: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let stamp = format!("bisect-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
+    let folder = RunDir::create_at(&args.output, &stamp, &[])?.path().to_owned();
+    let done = bisect(args, &setup, &folder, &command, color);
+    if done.is_err() && !folder.join(STATE).exists() {
+        // Nothing was begun, and nothing is known that could be gone on with.
+        std::fs::remove_dir_all(&folder).host(format!("remove {}", folder.display()))?;
+    }
+    done
 }
 
 /// The folder that was named, or the newest one.
@@ -74,18 +91,23 @@ fn found(named: &Path, output: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::caller(format!("there is no bisection in {}", output.display())))
 }
 
-fn bisect(args: &BisectArgs, folder: &Path, command: &[String], color: ColorChoice) -> Result<u8> {
+fn bisect(
+    args: &BisectArgs,
+    setup: &Setup,
+    folder: &Path,
+    command: &[String],
+    color: ColorChoice,
+) -> Result<u8> {
     let _lock = lock(folder)?;
-    let setup = Setup::new()?.with_jobs(args.build.jobs);
-    setup.resources.cancel.on_signals()?;
-    let mut lab = Kernels::new(args, &setup, folder, color)?;
+    let mut lab = Kernels::new(args, setup, folder, color)?;
     let path = folder.join(STATE);
     let known = known(&path)?;
-    let (releases, commits) = ends::stages(args, &setup, folder, known.as_ref())?;
+    let replayed = args.replay.as_deref().map(read_log).transpose()?.unwrap_or_default();
+    let (releases, commits) = ends::stages(args, setup, folder, known.as_ref())?;
     let mut last = None;
     if let Some(stage) = releases {
         lab.pin_selftests(&stage.search.ends().1)?;
-        last = Some(search(args, stage, &path, command, &mut lab)?);
+        last = Some(search(args, stage, &path, command, &replayed, &mut lab)?);
     }
     if let Some(begin) = commits {
         // The first level's neighbours are the second level's ends.
@@ -95,10 +117,16 @@ fn bisect(args: &BisectArgs, folder: &Path, command: &[String], color: ColorChoi
         let known = self::known(&path)?.and_then(|state| state.ends);
         let stage = begin.stage(between, known.as_ref())?;
         lab.pin_selftests(&stage.search.ends().1)?;
-        last = Some(search(args, stage, &path, command, &mut lab)?);
+        last = Some(search(args, stage, &path, command, &replayed, &mut lab)?);
     }
     let (state, found) = last.ok_or_else(|| Error::host("a bisection without a search"))?;
     report(folder, &state, &found)
+}
+
+/// The verdicts of `--replay`.
+fn read_log(file: &Path) -> Result<Vec<Step>> {
+    let text = std::fs::read_to_string(file).given(format!("read {}", file.display()))?;
+    replay(&text, &file.display().to_string())
 }
 
 /// What an earlier kvet left, if this goes on with it.
@@ -119,18 +147,18 @@ fn search(
     mut stage: Stage,
     path: &Path,
     command: &[String],
+    replayed: &[Step],
     lab: &mut Kernels,
 ) -> Result<(State, Answer)> {
     let mut state = match known(path)? {
         Some(state) => state,
         None => State::new(command.to_vec(), stage.find, args.matching.clone(), usize::from(args.runs)),
     };
-    if let (Some(file), true) = (&args.replay, state.steps.is_empty()) {
-        let text = std::fs::read_to_string(file).given(format!("read {}", file.display()))?;
+    if state.steps.is_empty() {
         // The log of two levels holds verdicts for both.
         let (_, newer) = stage.search.ends();
         let scheme = newer.kernel.split_once(':').map_or("", |(scheme, _)| scheme);
-        state.steps = State::keep(replay(&text, &file.display().to_string())?, scheme);
+        state.steps = State::keep(replayed.to_vec(), scheme);
     }
     let search: &mut dyn Search = &mut *stage.search;
     let mut seconds: Vec<f64> = state.steps.iter().map(|s| s.seconds).filter(|s| *s > 0.0).collect();
@@ -184,11 +212,9 @@ fn plural(steps: usize) -> String {
 
 /// Everything that is written of an answer, and what is printed of it.
 fn report(folder: &Path, state: &State, found: &Answer) -> Result<u8> {
-    let evidence = evidence(state, found);
+    let evidence = evidence::evidence(state, found);
     write_whole(&folder.join("answer.md"), answer::markdown(state, found, &evidence).as_bytes())?;
-    let json = serde_json::to_vec_pretty(&state)
-        .map_err(|e| Error::host("cannot turn the answer into JSON").because(e))?;
-    write_whole(&folder.join("answer.json"), &json)?;
+    write_whole(&folder.join("answer.json"), &answer::json(state, &evidence)?)?;
     write_whole(&folder.join("log"), state.log().as_bytes())?;
     let cells = cells(state);
     if !folder.join("report.json").exists() && !cells.is_empty() {
@@ -228,37 +254,6 @@ fn run_report(folder: &Path, state: &State, cells: Vec<CellReport>) -> RunReport
     };
     report.exit_code = crate::report::verdict(&report);
     report
-}
-
-/// What the runs on both sides of the answer say differently.
-fn evidence(state: &State, found: &Answer) -> Evidence {
-    let run = |kernel: &str| -> Option<CellReport> {
-        let step = state.of(kernel).filter(|step| step.verdict != Verdict::Skip)?;
-        store::load(step.dirs.last()?.parent()?).ok()?.cells.into_iter().next()
-    };
-    let (Some(before), Some(after)) = (run(&found.before.kernel), run(&found.first.kernel)) else {
-        return Evidence::default();
-    };
-    let Some(test) = state.symptom.as_ref().and_then(|s| s.names().into_iter().next()) else {
-        return Evidence::default();
-    };
-    let case = |run: &CellReport| {
-        let case = run.cases.iter().find(|case| case.name == test);
-        case.map(|case| format!("{}\n{}", case.message, case.detail)).unwrap_or_default().trim().to_owned()
-    };
-    let console = |run: &CellReport| std::fs::read_to_string(run.dir.join("console.log")).unwrap_or_default();
-    let marks = format!("kvet-test: RUN {test}");
-    let part = |text: &str| -> String {
-        // Only what was said while the test ran: the boots of two kernels differ in everything.
-        let from = text.lines().skip_while(|line| !line.contains(&marks)).skip(1);
-        from.take_while(|line| !line.contains("kvet-test: ")).map(|line| format!("{line}\n")).collect()
-    };
-    Evidence {
-        before: case(&before),
-        after: case(&after),
-        console: answer::difference(&part(&console(&before)), &part(&console(&after))),
-        test,
-    }
 }
 
 /// What the find flag says.

@@ -65,6 +65,7 @@ fn request(args: &RunArgs) -> Request {
         cpus: args.hardware.cpus,
         strict: args.strict,
         shuffle: args.shuffle,
+        logs: false,
         share: args.share,
         slices: args.slices.clone(),
         selftests: args.selftests.clone(),

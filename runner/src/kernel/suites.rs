@@ -150,7 +150,11 @@ impl Sources {
         self
     }
 
-    pub(super) fn workshop(&self) -> Result<&Workshop> {
+    /// How kernels are built here.
+    ///
+    /// # Errors
+    /// The caller's: they are not.
+    pub fn workshop(&self) -> Result<&Workshop> {
         self.workshop.as_ref().ok_or_else(|| Error::caller("no kernels are built here"))
     }
 

@@ -60,6 +60,8 @@ pub struct Request {
     pub strict: bool,
     /// `--shuffle`.
     pub shuffle: Option<u64>,
+    /// Whether a suite that can do so keeps the verifier's log of each test.
+    pub logs: bool,
     /// `--share`.
     pub share: ShareMode,
     /// `--slice`, as typed.
@@ -117,6 +119,8 @@ pub struct CellPlan {
     pub strict: bool,
     /// The number that decides the order of the tests; none: the suite's own order.
     pub shuffle: Option<u64>,
+    /// Whether the verifier's log of each test is kept, where the suite can do so.
+    pub logs: bool,
     /// Which of its tests cannot pass, where, and why.
     pub expectations: Vec<Expectation>,
     /// How often a crash may be followed by another boot that runs the rest.
@@ -329,6 +333,7 @@ fn plan_cell(
         selected,
         strict: request.strict,
         shuffle: request.shuffle,
+        logs: request.logs,
         expectations,
         resume: request.resume.unwrap_or(0),
         share: request.share,

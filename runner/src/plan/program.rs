@@ -37,6 +37,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         select: None,
         strict: None,
         shuffle: None,
+        logs: None,
         expectations: None,
         env: BTreeMap::new(),
         modules: Vec::new(),

@@ -240,6 +240,12 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
             }
         }
         let paint = self.paint();
+        for flaky in &report.flaky {
+            let case = report.cases.iter().find(|case| case.name == flaky.test);
+            let message = one_line(case.map_or("", |case| case.message.as_str()));
+            let line = format!("{}{}~ {}  {message}", self.clock(), self.label(cell), flaky.test);
+            self.result(&line)?;
+        }
         for case in super::extra_failures(report) {
             let (cross, message) = (paint.bad("✗"), one_line(&case.message));
             let line = format!("{}{}{cross} {}  {message}", self.clock(), self.label(cell), case.name);

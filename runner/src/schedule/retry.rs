@@ -38,6 +38,8 @@ pub(super) fn retry(
         .iter()
         .enumerate()
         .filter(|(_, case)| matches!(case.outcome, Outcome::Fail | Outcome::Error))
+        // Some are no tests: the exit status of the whole, a plan that was not met.
+        .filter(|(_, case)| plan.selected.as_ref().is_none_or(|tests| tests.contains(&case.name)))
         .map(|(number, _)| number)
         .collect();
     if failing.is_empty() || !matches!(report.end, CellEnd::Completed | CellEnd::Crashed { .. }) {

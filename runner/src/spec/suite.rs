@@ -57,6 +57,10 @@ pub struct SuiteSpec {
     /// `kvet run --shuffle SEED`.
     #[serde(default)]
     pub shuffle: Option<String>,
+    /// The argument with which the verifier's log of each test is kept, in `$KVET_RESULTS/verifier/GROUP.TEST.log`: for
+    /// `kvet bisect`, which compares them.
+    #[serde(default)]
+    pub logs: Option<String>,
     /// A file that says which tests cannot pass on which kernels, and why; relative to the manifest.
     #[serde(default)]
     pub expectations: Option<String>,
@@ -196,11 +200,10 @@ impl SuiteSpec {
         if spec.format == Format::Exit && spec.shuffle.is_some() {
             return wrong("format 'exit' is one test: `shuffle` makes no sense with it".into());
         }
-        if spec.format == Format::TestProgs
-            && (spec.select.is_some() || spec.strict.is_some() || spec.shuffle.is_some())
-        {
+        let arguments = [&spec.select, &spec.strict, &spec.shuffle, &spec.logs];
+        if spec.format == Format::TestProgs && arguments.into_iter().any(Option::is_some) {
             return wrong(
-                "kvet knows the arguments of test_progs: `select`, `strict` and `shuffle` make no sense"
+                "kvet knows the arguments of test_progs: `select`, `strict`, `shuffle` and `logs` make no sense"
                     .into(),
             );
         }
@@ -363,7 +366,7 @@ mod tests {
             ("memory: 256M", "cpus: 0", "cpus"),
             ("[tun]", "['a b']", "'a b'"),
             ("format: ktap", "format: exit\nshuffle: --mix", "`shuffle` makes no sense"),
-            ("format: ktap", "format: test_progs\nshuffle: --mix", "`shuffle` make no sense"),
+            ("format: ktap", "format: test_progs\nshuffle: --mix", "`shuffle` and `logs` make no sense"),
         ] {
             fs::write(&path, GOOD.replace(from, to)).unwrap();
             let e = SuiteSpec::load(&path).unwrap_err().to_string();

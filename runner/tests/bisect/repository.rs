@@ -28,6 +28,11 @@ const SIZE: &str = "bpf_dynptr_set_size(ptr, end - start);";
 const WRONG_SIZE: &str = "bpf_dynptr_set_size(ptr, size - start);";
 const CLONE: &str = "\t*clone = *ptr;\n";
 const CRASHING_CLONE: &str = "\t*clone = *ptr;\n\tBUG();\n";
+/// What releases before 7.2.9 did: a difference that has no sign is compared, so that what begins behind the packet's first
+/// piece is within it.
+const SLICE: &str = "\t\t\treturn skb_pointer_if_linear(ptr->data, ptr->offset + offset, len);\n";
+const WRONG_SLICE: &str = "\t\t\treturn skb_headlen(ptr->data) - (ptr->offset + offset) < len ? NULL :\n\
+                           \t\t\t\t((struct sk_buff *)ptr->data)->data + ptr->offset + offset;\n";
 const NO_COMPILE: &str = "\n#error this commit does not compile\n";
 const NO_BOOT: &str = "\nstatic int __init no_boot(void)\n{\n\tpanic(\"this commit does not boot\");\n}\n\
                        core_initcall(no_boot);\n";
@@ -37,8 +42,9 @@ const LEFT_OUT: &str = "drivers/gpu/drm/amd/";
 /// The subjects of the commits that are to be found.
 pub const BREAKS: &str = "dynptr: sizes, simplified";
 pub const MENDS: &str = "dynptr: sizes, corrected";
+pub const MENDS_SLICES: &str = "dynptr: slices, corrected";
 
-const HISTORY: [(&str, &str, Change); 26] = [
+const HISTORY: [(&str, &str, Change); 32] = [
     ("tnum: words", "kernel/bpf/tnum.c", Comment),
     ("log: a mark", "kernel/bpf/log.c", Mark),
     ("xdp: words", "net/core/xdp.c", Comment),
@@ -65,13 +71,19 @@ const HISTORY: [(&str, &str, Change); 26] = [
     (MENDS, "kernel/bpf/helpers.c", Replace(WRONG_SIZE, SIZE)),
     ("dispatcher: a mark", "kernel/bpf/dispatcher.c", Mark),
     ("percpu_freelist: words", "kernel/bpf/percpu_freelist.c", Comment),
+    ("dynptr: slices, as they were", "kernel/bpf/helpers.c", Replace(SLICE, WRONG_SLICE)),
+    ("hashtab: words", "kernel/bpf/hashtab.c", Comment),
+    ("cpumask: a mark", "kernel/bpf/cpumask.c", Mark),
+    (MENDS_SLICES, "kernel/bpf/helpers.c", Replace(WRONG_SLICE, SLICE)),
+    ("cpumap: a mark", "kernel/bpf/cpumap.c", Mark),
+    ("devmap: words", "kernel/bpf/devmap.c", Comment),
 ];
 
-/// How many commits there are up to the tag `broken`.
-const BROKEN: usize = 20;
+/// The tags, by the number of commits before them. The last two are of releases, which have the tests that these have.
+const TAGS: [(usize, &str); 5] =
+    [(0, "imported"), (20, "broken"), (26, "mended"), (27, "v7.2.6"), (32, "v7.2.9")];
 
-/// Makes the repository, unless it is there: tags `imported`, `broken` (20 commits later) and `mended` (6 more). The same source
-/// gives the same commits.
+/// Makes the repository with its [`TAGS`], unless it is there. The same source gives the same commits.
 pub fn make(source: &Path, repository: &Path) {
     if repository.join("whole").is_file() {
         return;
@@ -96,18 +108,15 @@ pub fn make(source: &Path, repository: &Path) {
 fn write(source: &Path, to: &mut BufWriter<ChildStdin>) {
     commit(to, 0, "the archive's source");
     import(source, Path::new(""), to);
-    tag(to, "imported");
+    tag_at(to, 0);
     let mut files: BTreeMap<&str, String> = BTreeMap::new();
     for (index, (subject, file, change)) in HISTORY.iter().enumerate() {
         let text = files.entry(file).or_insert_with(|| fs::read_to_string(source.join(file)).unwrap());
         *text = changed(text, file, change, index + 1);
         commit(to, index + 1, subject);
         inline(to, "100644", file.as_bytes(), text.as_bytes());
-        if index + 1 == BROKEN {
-            tag(to, "broken");
-        }
+        tag_at(to, index + 1);
     }
-    tag(to, "mended");
 }
 
 fn changed(text: &str, file: &str, change: &Change, number: usize) -> String {
@@ -129,8 +138,10 @@ fn commit(to: &mut impl Write, number: usize, subject: &str) {
     write!(to, "commit refs/heads/main\ncommitter {who}\ndata {}\n{subject}\n", subject.len()).unwrap();
 }
 
-fn tag(to: &mut impl Write, name: &str) {
-    write!(to, "reset refs/tags/{name}\nfrom refs/heads/main\n\n").unwrap();
+fn tag_at(to: &mut impl Write, commits: usize) {
+    for (_, name) in TAGS.iter().filter(|(number, _)| *number == commits) {
+        write!(to, "reset refs/tags/{name}\nfrom refs/heads/main\n\n").unwrap();
+    }
 }
 
 fn inline(to: &mut impl Write, mode: &str, path: &[u8], data: &[u8]) {

@@ -68,6 +68,32 @@ impl Kvet {
         Self { command, dir }
     }
 
+    /// The same, by a shell that first does something that kvet is then under.
+    pub fn under<S: AsRef<std::ffi::OsStr>>(shell: &str, args: impl IntoIterator<Item = S>) -> Self {
+        let mut kvet = Self::new(args);
+        let mut command = Command::new("sh");
+        command.args(["-e", "-c", &format!("{shell}\nexec \"$0\" \"$@\"")]).arg(binary());
+        command.args(kvet.command.get_args()).current_dir(kvet.dir.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        kvet.command = command;
+        kvet
+    }
+
+    /// The same, in a mount namespace of its own, so that the shell can mount something. Whoever is not root is root there.
+    pub fn unshared<S: AsRef<std::ffi::OsStr>>(shell: &str, args: impl IntoIterator<Item = S>) -> Self {
+        let mut kvet = Self::under(shell, args);
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !nix::unistd::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.arg(kvet.command.get_program()).args(kvet.command.get_args());
+        command.current_dir(kvet.dir.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        kvet.command = command;
+        kvet
+    }
+
     /// `kvet run -k KERNEL -a ARCH`; both are in the cache afterwards.
     pub fn run_on(kernel: &str, arch: &str) -> Self {
         have(kernel, arch);
@@ -349,6 +375,20 @@ pub fn cached(kernel: &str, arch: &str) -> (String, String) {
         line[name.len()..].trim().to_owned()
     };
     (field("image"), field("modules"))
+}
+
+/// A cache in a new folder that has one kernel and all indexes, as the cache of these tests has them.
+pub fn cache_with(kernel: &str, arch: &str) -> tempfile::TempDir {
+    let (image, _) = cached(kernel, arch);
+    let entry = Path::new(&image).ancestors().find(|dir| dir.join("entry.json").is_file()).expect("an entry");
+    let whole = entry.ancestors().nth(2).expect("a cache");
+    let cache = tempfile::tempdir().unwrap();
+    fs::create_dir(cache.path().join("kernels")).unwrap();
+    for (from, to) in [(entry, "kernels"), (&whole.join("index"), ".")] {
+        let copied = Command::new("cp").arg("-a").arg(from).arg(cache.path().join(to)).status().unwrap();
+        assert!(copied.success(), "{} cannot be copied", from.display());
+    }
+    cache
 }
 
 /// The QEMUs that share a folder below `dir` with their guests.

@@ -1,18 +1,23 @@
 //! `kvet matrix`: what goes wrong in one cell is no concern of the others.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
 use nix::sys::signal::{Signal, kill};
 
-use crate::kvet_command::{Ended, Kvet, Running, have};
+use crate::kvet_command::{Ended, Kvet, Running, cache_with, have};
 
 /// A matrix of 7.2 and these suites, one guest at a time.
 fn matrix(suites: &[(&str, &[&str])], args: &[&str]) -> Kvet {
+    with_suites(Kvet::new(["matrix", "m.yaml"]).args(args), suites)
+}
+
+fn with_suites(mut call: Kvet, suites: &[(&str, &[&str])]) -> Kvet {
     have("7.2", "x86_64");
-    let mut call = Kvet::new(["matrix", "m.yaml"]).args(args);
     let mut text = "kernels: [debian:7.2]\narchs: [x86_64]\nsettings: {timeout: 5s}\nsuites:\n".to_owned();
     for (name, steps) in suites {
         text += &format!("  - ./{name}.yaml\n");
@@ -118,4 +123,107 @@ fn what_had_finished_before_a_ctrl_c_is_reported() {
     let junit = fs::read_to_string(ended.path("results/latest/junit.xml")).unwrap();
     assert_eq!(junit.matches("<testsuite ").count(), 3);
     assert!(Path::new(&ended.path("results/latest/report.html")).is_file());
+}
+
+/// Two kernels of the archive's main part, of which the cache has only the first, and one suite.
+fn two_kernels(call: Kvet, cache: &Path) -> Kvet {
+    let text = "kernels: [debian:7.2, debian:6.17]\narchs: [x86_64]\nsuites: [./good.yaml]\n";
+    call.fault_suite(GOOD.0, GOOD.1).file("m.yaml", text).env("KVET_CACHE", cache)
+}
+
+/// The first cell of two has passed, the second has met trouble of the host, and every form of the report has both.
+fn one_passed_and_one_could_not(ended: &Ended, reason: &str) {
+    let cells = cells(ended);
+    assert_eq!((&cells[0].end, outcomes(&cells[0])), (&CellEnd::Completed, vec![Outcome::Pass; 2]));
+    let CellEnd::Infra { reason: said } = &cells[1].end else { panic!("{:?}", cells[1].end) };
+    assert!(said.contains(reason), "{said}");
+    assert!(ended.stdout.contains(reason), "{}", ended.stdout);
+    let junit = fs::read_to_string(ended.path("results/latest/junit.xml")).unwrap();
+    assert!(junit.contains("name=\"host\"") && junit.contains(reason), "{junit}");
+    let page = fs::read_to_string(ended.path("results/latest/report.html")).unwrap();
+    assert!(page.contains(reason), "the page says it");
+}
+
+#[test]
+fn a_kernel_that_cannot_be_downloaded_is_the_trouble_of_its_cell() {
+    have("6.17", "x86_64");
+    let cache = cache_with("7.2", "x86_64");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}/debian", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in server.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let call = Kvet::new(["matrix", "m.yaml", "-j", "2"]).env("KVET_MIRROR", Path::new(&mirror));
+    let ended = two_kernels(call, cache.path()).end().code(3);
+    one_passed_and_one_could_not(&ended, "503");
+}
+
+#[test]
+fn a_full_disk_is_the_trouble_of_the_cell_that_needs_it() {
+    have("6.17", "x86_64");
+    let cache = cache_with("7.2", "x86_64");
+    // Room for what is there, an initramfs and the uncompressed kernel, and for no other kernel.
+    let shell = "had=$(du -sm \"$KVET_CACHE\" | cut -f1)\n\
+                 mkdir \"$KVET_CACHE.full\"\n\
+                 mount -t tmpfs -o size=$((had + 110))m kvet \"$KVET_CACHE.full\"\n\
+                 cp -a \"$KVET_CACHE\"/* \"$KVET_CACHE.full\"\n\
+                 KVET_CACHE=\"$KVET_CACHE.full\"\n";
+    let ended =
+        two_kernels(Kvet::unshared(shell, ["matrix", "m.yaml", "-j", "2"]), cache.path()).end().code(3);
+    fs::remove_dir(cache.path().with_extension("full")).unwrap();
+    one_passed_and_one_could_not(&ended, "MiB");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_said_and_the_others_are_written() {
+    // Kernel and initramfs are made before files have to be small.
+    matrix(&[GOOD], &["-j", "1"]).end().code(0);
+    let shell = "trap '' XFSZ; ulimit -f 8192";
+    let suites = [("floods", &["one=flood:6"][..]), GOOD];
+    let call = Kvet::under(shell, ["matrix", "m.yaml", "-j", "1", "--retries", "1"]);
+    let ended = with_suites(call, &suites).end().code(3);
+    let said = |line: &str| line.contains("x86_64-floods/") && line.contains("File too large");
+    assert!(ended.stderr.lines().any(said), "{}", ended.stderr);
+    let cells = cells(&ended);
+    assert_eq!((&cells[1].end, outcomes(&cells[1])), (&CellEnd::Completed, vec![Outcome::Pass; 2]));
+    assert!(
+        ended.path("results/latest/report.html").is_file()
+            && ended.path("results/latest/junit.xml").is_file()
+    );
+}
+
+#[test]
+fn a_test_that_passes_when_it_is_run_again_is_flaky_everywhere() {
+    let suites = [("flaky", &["one=pass", "two=alone"][..])];
+    for (args, code, outcome) in [
+        (&["--retries", "2"][..], 0, Outcome::Pass),
+        (&["--retries", "2", "--flaky", "fail"], 1, Outcome::Fail),
+    ] {
+        let ended = matrix(&suites, args).end().code(code);
+        let cells = cells(&ended);
+        assert_eq!(outcomes(&cells[0]), [Outcome::Pass, outcome]);
+        let flaky = &cells[0].flaky[..];
+        assert!(flaky.len() == 1 && flaky[0].test == "faults/two" && flaky[0].run == 2, "{flaky:?}");
+        let said = "flaky: passed in run 2, before: it is not alone";
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+        assert!(ended.stdout.contains("~  faults/two"), "the table has it: {}", ended.stdout);
+        let run = ended.path("results/latest");
+        for (format, text) in [
+            ("md", "flaky in 7.2"),
+            ("html", said),
+            ("junit", said),
+            ("json", "\"flaky\": true"),
+            ("table", "~ flaky"),
+        ] {
+            let shown = Kvet::new(["report", run.to_str().unwrap(), "--format", format]).end().code(0);
+            assert!(shown.stdout.contains(text), "{format}: {}", shown.stdout);
+        }
+        let page = fs::read_to_string(run.join("report.html")).unwrap();
+        assert!(page.contains(said) && fs::read_to_string(run.join("junit.xml")).unwrap().contains(said));
+        let again = run.join("debian-7.2-x86_64-flaky/retries/faults_two/debian-7.2-x86_64-flaky/stdout");
+        assert!(fs::read_to_string(again).unwrap().contains("ok 1 two"));
+    }
 }

@@ -8,7 +8,7 @@ use crate::model::{GROUPS, Test};
 pub const HELP: &str = "\
 The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
 
-Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
+Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]...
        dynptr-selftests --mutants [--test NAME]...
        dynptr-selftests --leaks
        dynptr-selftests --list [--format text|json|md]
@@ -16,6 +16,7 @@ Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
       --test NAME      run this test (group/test), and others that are named so; without it, all
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
+      --logs           keep what the verifier has to say of every test, and not only where it said something else
       --mutants        check the tests: take away what each test is about, and see that it notices
       --leaks          check the harness: leave something of each kind behind, and see that it is named; lead packets
                        past the tunnels, and see that the tests of these fail
@@ -24,7 +25,8 @@ Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
   -h, --help           say this
   -V, --version        say the version
 
-Environment: KVET_RESULTS is a folder for the verifier's whole logs of what it should not have taken or refused.
+Environment: KVET_RESULTS is a folder for the verifier's whole logs, of what it should not have taken or refused, or with
+--logs of everything.
 
 Exit status: 0 all tests passed, were skipped, or failed of a known mistake of this kernel's; 1 a test failed;
 2 the command line is wrong; 3 this machine cannot run the tests (not root, no BPF, no /sys/kernel/btf/vmlinux).
@@ -52,6 +54,8 @@ pub struct Options {
     pub strict: bool,
     /// The number that the order is made of; without it, the tests are in the order of the table.
     pub shuffle: Option<u64>,
+    /// The verifier's logs of all tests are kept.
+    pub logs: bool,
     /// Test the tests.
     pub mutants: bool,
     /// Test the search for what tests leave behind.
@@ -90,6 +94,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             "--format" => format = Some(format_of(&value()?)?),
             "--shuffle" => options.shuffle = Some(seed(&value()?)?),
             "--strict" => options.strict = true,
+            "--logs" => options.logs = true,
             "--mutants" => options.mutants = true,
             "--leaks" => options.leaks = true,
             "--list" => list = true,
@@ -105,7 +110,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
         (true, true, format) => Ok(Command::List(format.unwrap_or(Format::Text))),
         (true, false, _) => Err("--list runs nothing: it goes with --format only".into()),
         (false, _, Some(_)) => Err("--format is the form of --list".into()),
-        (false, _, None) if options.mutants && (options.strict || options.shuffle.is_some()) => {
+        (false, _, None)
+            if options.mutants && (options.strict || options.logs || options.shuffle.is_some()) =>
+        {
             Err("--mutants goes with --test only".into())
         }
         (false, _, None) if options.leaks && options != (Options { leaks: true, ..Options::default() }) => {
@@ -177,6 +184,8 @@ mod tests {
         assert_eq!(parsed(&["--test", two[0], "--test=skb_meta/dynptr_read"]), Ok(Command::Run(both)));
         let strict = Options { strict: true, shuffle: Some(7), ..Options::default() };
         assert_eq!(parsed(&["--strict", "--shuffle=7"]), Ok(Command::Run(strict)));
+        let logs = Options { logs: true, ..Options::default() };
+        assert_eq!(parsed(&["--logs"]), Ok(Command::Run(logs)));
         assert_eq!(parsed(&["--list"]), Ok(Command::List(Format::Text)));
         assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
         assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
@@ -195,6 +204,7 @@ mod tests {
             (&["--list", "--strict"], "--list runs nothing"),
             (&["--shuffle", "now"], "expected a number"),
             (&["--mutants", "--strict"], "--mutants goes with --test only"),
+            (&["--mutants", "--logs"], "--mutants goes with --test only"),
             (&["--leaks", "--mutants"], "--leaks goes with nothing else"),
             (&["all"], "unknown argument"),
         ] {

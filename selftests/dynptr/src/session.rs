@@ -27,6 +27,8 @@ pub struct Session {
     /// None where the kernel is too old for all of them.
     pub suite: Option<Suite>,
     strict: bool,
+    /// Whether the verifier's log of every test is kept.
+    logs: bool,
     /// Functions that this kernel may have by its name, and does not have.
     absent: Vec<&'static str>,
 }
@@ -55,7 +57,8 @@ impl Session {
         kconfig::read()?;
         let absent =
             kernel_types::absent(groups.iter().flat_map(|(_, tests)| tests.iter().copied()), release)?;
-        let mut session = Self { release, groups, suite: None, strict: options.strict, absent };
+        let mut session =
+            Self { release, groups, suite: None, strict: options.strict, logs: options.logs, absent };
         let tests: Vec<&Test> = session
             .groups
             .iter()
@@ -149,12 +152,25 @@ impl Session {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
         let verdict = isolate::run(|| run::run(test, suite, running, None))?;
-        let Verdict::Refused(mut lines) = verdict else { return Ok(verdict) };
-        let file = format!("{}.{}.log", group.name, test.name);
-        if let Verdict::Fail(more) = isolate::run(|| Verdict::Fail(run::explain(test, suite, &file)))? {
-            lines.extend(more);
+        let explain = || {
+            let file = format!("{}.{}.log", group.name, test.name);
+            match isolate::run(|| Verdict::Fail(run::explain(test, suite, &file)))? {
+                Verdict::Fail(lines) => Ok::<_, io::Error>(lines),
+                _ => Ok(Vec::new()),
+            }
+        };
+        match verdict {
+            Verdict::Refused(mut lines) => {
+                lines.extend(explain()?);
+                Ok(Verdict::Fail(lines))
+            }
+            Verdict::Pass | Verdict::Fail(_) if self.logs => {
+                // It is there for whoever compares kernels; the verdict has nothing to do with it.
+                explain()?;
+                Ok(verdict)
+            }
+            _ => Ok(verdict),
         }
-        Ok(Verdict::Fail(lines))
     }
 
     /// What the kernel may be too old for, where nothing else than the test tells.
@@ -251,7 +267,7 @@ mod tests {
 
     fn session(release: &str, strict: bool) -> Session {
         let release = Running::of_uname(release, "#1 SMP").expect("a release");
-        Session { release, groups: Vec::new(), suite: None, strict, absent: Vec::new() }
+        Session { release, groups: Vec::new(), suite: None, strict, logs: false, absent: Vec::new() }
     }
 
     fn with_bug() -> Test {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub const ACTIONS: &str = "\
 actions:
   pass, fail, skip  nothing, and say so
+  alone             pass if this is the only test, else fail: a test that others disturb (--ktap)
   panic             let the kernel panic (sysrq c)
   warn              write a report shaped like a kernel warning into the kernel's log
   hang              sleep forever
@@ -32,6 +33,8 @@ pub enum Action {
     Fail,
     /// Nothing, and call it skipped.
     Skip,
+    /// Nothing, and call it a failure if there are others.
+    Alone,
     /// Sysrq `c`.
     Panic,
     /// A report in the kernel's log.
@@ -88,6 +91,7 @@ impl Action {
             "pass" => Self::Pass,
             "fail" => Self::Fail,
             "skip" => Self::Skip,
+            "alone" => Self::Alone,
             "panic" => Self::Panic,
             "warn" => Self::Warn,
             "hang" => Self::Sleep(None),
@@ -116,6 +120,7 @@ impl Action {
             Self::Pass => Ok(()),
             Self::Fail => return Done::Fail("it was told to fail".into()),
             Self::Skip => return Done::Skip("it was told to be skipped".into()),
+            Self::Alone => return Done::Fail("it is not alone".into()),
             Self::Panic => write("/proc/sysrq-trigger", "c"),
             Self::Warn => warn(),
             Self::Sleep(time) => {

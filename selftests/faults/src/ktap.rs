@@ -76,5 +76,8 @@ fn parse(args: &[String]) -> Result<Options, String> {
     if !selected.is_empty() {
         options.steps.retain(|(name, _)| selected.contains(&format!("{GROUP}/{name}").as_str()));
     }
+    if let [(_, action @ Action::Alone)] = &mut options.steps[..] {
+        *action = Action::Pass;
+    }
     Ok(options)
 }

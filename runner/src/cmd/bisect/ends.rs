@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::find_of;
 use super::lab::arch;
-use crate::bisect::git::Commits;
+use crate::bisect::git::{self, Commits};
 use crate::bisect::releases::Row;
 use crate::bisect::state::State;
 use crate::bisect::{Find, Search, Subject};
@@ -46,7 +46,15 @@ impl CommitStage {
                 (tree, older, newer)
             }
             (None, Some((older, newer)), _) => (self.tree, older, newer),
-            (None, None, Some((older, newer))) => (self.tree, tag(older)?, tag(newer)?),
+            (None, None, Some((older, newer))) => {
+                let (older, newer) = (tag(older)?, tag(newer)?);
+                for tag in [&older, &newer] {
+                    git::resolve(&self.tree, tag).map_err(|e| {
+                        e.hint("the tags of stable releases are needed; `kvet bisect --resume` goes on when they are there")
+                    })?;
+                }
+                (self.tree, older, newer)
+            }
             (None, None, None) => return Err(Error::host("a bisection of commits without ends")),
         };
         let search = Commits::begin(&tree, &self.scratch, &older, &newer, &self.paths)?;
@@ -89,6 +97,9 @@ pub fn stages(
         ends,
         find,
     };
+    if let Some(tree) = &args.tree {
+        git::check(tree, &args.paths)?;
+    }
     let stock = |end: &str| end.starts_with("debian:");
     match &args.tree {
         Some(_) if stock(good) != stock(bad) => Err(Error::caller(format!(

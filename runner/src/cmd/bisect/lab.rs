@@ -1,21 +1,24 @@
 //! Kernels for a bisection, had and run as `kvet run` does.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
-use crate::bisect::{Lab, Subject};
+use crate::bisect::{Lab, Subject, symptom};
 use crate::cell::BUILD_LOG;
 use crate::cmd::args::BisectArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{CellId, CellReport, Event};
-use crate::kernel::{self, Kernel, KernelSpec, Progress};
+use crate::event::{CellId, CellReport, Event, Phase};
+use crate::kernel::{self, Kernel, KernelSpec, Progress, Sources};
 use crate::plan::{CellPlan, Plan, Request, ShareMode};
 use crate::report::Fanout;
 use crate::report::store::{self, RunDir, Store, safe_name};
 use crate::report::term::{ColorChoice, Style, Term};
 use crate::schedule::{self, Options};
 use crate::upstream::{self, Means};
+
+use super::ahead::{self, Ahead};
 
 /// `--selftests own`: each kernel is tested with the selftests of its own source.
 const OWN: &str = "own";
@@ -27,34 +30,68 @@ pub struct Kernels<'a> {
     arch: Arch,
     folder: PathBuf,
     own_selftests: bool,
+    /// Whether the modules of a kernel are there; the archive has lost those of some.
+    whole: HashMap<String, bool>,
+    /// Whether commits are built while a guest runs, those that are wanted, and the builds.
+    builds_ahead: bool,
+    likely: Vec<Subject>,
+    ahead: Option<Ahead>,
     verbose: bool,
     color: ColorChoice,
 }
 
+/// What can be told of a command line before anything is fetched, built or booted.
+///
+/// # Errors
+/// The caller's: the suite, its tests, slices, a pattern or a log are not what they should be.
+pub fn check(args: &BisectArgs, setup: &Setup) -> Result<()> {
+    symptom::check_pattern(args.matching.as_deref())?;
+    let own_selftests = args.selftests.as_deref() == Some(OWN);
+    // On some kernel: of the ends nothing is known yet.
+    let request = Request { config: Vec::new(), ..request(args)? };
+    let plan = Plan::new(&request, &setup.home, &setup.config)?;
+    if own_selftests && plan.cells.iter().any(|cell| cell.upstream.is_none()) {
+        return Err(Error::caller("--selftests goes with a suite that is built, such as -s upstream"));
+    }
+    Ok(())
+}
+
+fn request(args: &BisectArgs) -> Result<Request> {
+    Ok(Request {
+        archs: vec![arch(args)?],
+        suite: args.suite.clone(),
+        tests: args.tests.clone(),
+        config: args.config.clone(),
+        toolchain: args.build.toolchain,
+        base: args.build.base,
+        slices: args.slices.clone(),
+        selftests: args.selftests.clone().filter(|source| source != OWN),
+        logs: true,
+        accel: args.hardware.accel,
+        timeout: args.limits.timeout,
+        deadline: args.limits.deadline,
+        memory_mib: args.hardware.memory,
+        cpus: args.hardware.cpus,
+        ..Request::default()
+    })
+}
+
 impl<'a> Kernels<'a> {
     pub fn new(args: &BisectArgs, setup: &'a Setup, folder: &Path, color: ColorChoice) -> Result<Self> {
-        let arch = arch(args)?;
-        let own_selftests = args.selftests.as_deref() == Some(OWN);
-        let request = Request {
-            archs: vec![arch],
-            suite: args.suite.clone(),
-            tests: args.tests.clone(),
-            config: args.config.clone(),
-            toolchain: args.build.toolchain,
-            base: args.build.base,
-            slices: args.slices.clone(),
-            selftests: args.selftests.clone().filter(|_| !own_selftests),
-            accel: args.hardware.accel,
-            timeout: args.limits.timeout,
-            deadline: args.limits.deadline,
-            memory_mib: args.hardware.memory,
-            cpus: args.hardware.cpus,
-            ..Request::default()
-        };
-        let folder = folder.to_owned();
-        Ok(Self { setup, request, arch, folder, own_selftests, verbose: args.verbose, color })
+        Ok(Self {
+            setup,
+            request: request(args)?,
+            arch: arch(args)?,
+            folder: folder.to_owned(),
+            own_selftests: args.selftests.as_deref() == Some(OWN),
+            whole: HashMap::new(),
+            builds_ahead: args.build.jobs.is_some_and(|jobs| jobs > 1),
+            likely: Vec::new(),
+            ahead: None,
+            verbose: args.verbose,
+            color,
+        })
     }
-
     /// Settles which selftests are run on all kernels: unless something else was asked for, those of the newest one. A suite
     /// that is no kernel's own is the same for all anyway.
     ///
@@ -62,9 +99,6 @@ impl<'a> Kernels<'a> {
     /// The caller's: the suite, the tests or the source are not what they should be, which shows here first.
     pub fn pin_selftests(&mut self, newest: &Subject) -> Result<()> {
         let built = self.cell(newest, None)?.upstream.is_some();
-        if !built && self.own_selftests {
-            return Err(Error::caller("--selftests goes with a suite that is built, such as -s upstream"));
-        }
         if !built || self.own_selftests || self.request.selftests.is_some() {
             return Ok(());
         }
@@ -106,10 +140,13 @@ impl<'a> Kernels<'a> {
     }
 
     /// Fetches or builds. The log of a build that fails is kept with the steps: the next build begins a new one.
-    fn acquire(&self, subject: &Subject) -> Result<Kernel> {
+    fn acquire(&mut self, subject: &Subject) -> Result<Kernel> {
         let spec = self.cell(subject, None)?.kernel;
         let resources = &self.setup.resources;
         let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
+        if let Some(ahead) = self.ahead.take() {
+            ahead.end(&spec, cancel);
+        }
         let mut log = None;
         let mut tell = plain_progress();
         let mut progress = |progress: Progress| match progress {
@@ -125,7 +162,9 @@ impl<'a> Kernels<'a> {
             std::fs::copy(&log, &copy).host(format!("copy {} to {}", log.display(), copy.display()))?;
             eprintln!("build log {}", copy.display());
         }
-        kernel
+        let kernel = kernel?;
+        self.whole.insert(subject.kernel.clone(), kernel.modules.is_some());
+        Ok(kernel)
     }
 
     fn run_dir(&self, subject: &Subject, cells: &[CellId]) -> Result<RunDir> {
@@ -133,10 +172,29 @@ impl<'a> Kernels<'a> {
     }
 
     /// Where the archive has lost a kernel's modules the suite travels in the initramfs.
-    fn share(&self, subject: &Subject) -> Result<ShareMode> {
-        let stock = matches!(subject.kernel.parse()?, KernelSpec::Debian { .. });
-        let bare = stock && self.acquire(subject)?.modules.is_none();
-        Ok(if bare { ShareMode::Initramfs } else { ShareMode::NineP })
+    fn share(&mut self, subject: &Subject) -> Result<ShareMode> {
+        if !matches!(subject.kernel.parse()?, KernelSpec::Debian { .. }) {
+            return Ok(ShareMode::NineP);
+        }
+        let whole = match self.whole.get(&subject.kernel) {
+            Some(whole) => *whole,
+            None => self.acquire(subject)?.modules.is_some(),
+        };
+        Ok(if whole { ShareMode::NineP } else { ShareMode::Initramfs })
+    }
+
+    /// The builds of what is likely to be asked for next.
+    fn begin_ahead(&self, likely: &[Subject]) -> Result<Option<Ahead>> {
+        let specs = likely.iter().map(|subject| Ok(self.cell(subject, None)?.kernel));
+        let specs = specs.collect::<Result<Vec<KernelSpec>>>()?;
+        if specs.is_empty() {
+            return Ok(None);
+        }
+        let resources = &self.setup.resources;
+        let sources = Sources::new(self.setup.config.debian.clone());
+        let sources = sources.building(resources.sources.workshop()?.clone());
+        let means = ahead::Means { cache: resources.cache.clone(), sources, arch: self.arch };
+        Ahead::begin(specs, means).map(Some)
     }
 }
 
@@ -151,23 +209,41 @@ impl Lab for Kernels<'_> {
     }
 
     fn run(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport> {
-        let plan = self.plan(subject, tests, self.share(subject)?)?;
+        let share = self.share(subject)?;
+        let plan = self.plan(subject, tests, share)?;
         let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
         let dir = self.run_dir(subject, &ids)?;
         let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));
         if self.verbose {
             reporters = reporters.with("the terminal", Term::stdio(self.color, true, Style::Tests));
         }
+        let likely = std::mem::take(&mut self.likely);
+        let mut begun = Ok(None);
         let mut emit = |event: Event| {
             for trouble in reporters.event(&event) {
                 eprintln!("error: {trouble}");
+            }
+            // By now the cell has all that it needs of the sources.
+            if matches!(event, Event::PhaseStarted { phase: Phase::Boot, .. }) && matches!(begun, Ok(None)) {
+                begun = self.begin_ahead(&likely);
             }
         };
         let resources = &self.setup.resources;
         let options = Options::sequential(&plan);
         let report = schedule::run(&plan, &dir, Vec::new(), resources, &options, &mut emit);
         reporters.finish()?;
+        if let Some(ahead) = begun? {
+            self.ahead = Some(ahead);
+        }
         report.cells.into_iter().next().ok_or_else(|| Error::host("a run without a cell"))
+    }
+
+    fn looks_ahead(&self) -> bool {
+        self.builds_ahead
+    }
+
+    fn foresee(&mut self, likely: Vec<Subject>) {
+        self.likely = likely;
     }
 
     fn recall(&mut self, dir: &Path) -> Option<CellReport> {

@@ -58,7 +58,7 @@ fn write_head(page: &mut String, table: &Table) {
 fn write_sheet(page: &mut String, sheet: &Sheet, number: usize, place: &Path) {
     let _ = writeln!(
         page,
-        "<section>\n<h2 id=\"s{number}\">{} <small>{}</small></h2>\n<div class=\"scroll\">\n\
+        "<section>\n<h2 id=\"s{number}\">{} <small>{} <span class=\"count\"></span></small></h2>\n<div class=\"scroll\">\n\
          <table role=\"grid\" aria-labelledby=\"s{number}\">\n<thead>\n<tr><th scope=\"col\">test</th>",
         escape(&sheet.suite),
         sheet.arch
@@ -66,7 +66,7 @@ fn write_sheet(page: &mut String, sheet: &Sheet, number: usize, place: &Path) {
     for column in &sheet.columns {
         write_column(page, column, place);
     }
-    page.push_str("<th scope=\"col\">verdict</th></tr>\n</thead>\n<tbody>\n");
+    page.push_str("<th scope=\"col\" class=\"verdict\">verdict</th></tr>\n</thead>\n<tbody>\n");
     for row in &sheet.rows {
         write_row(page, row);
     }

@@ -34,7 +34,13 @@
       count += row.hidden ? 0 : 1;
     }
     document.getElementById("shown").textContent = `${count} of ${rows.length} tests`;
-    for (const table of document.querySelectorAll("table")) rove(table);
+    for (const section of document.querySelectorAll("section")) {
+      const all = [...section.querySelectorAll("tbody tr")];
+      // A table without a row would look like one without a result.
+      section.querySelector(".count").textContent =
+        `· ${all.filter((row) => !row.hidden).length} of ${all.length} tests shown`;
+      rove(section.querySelector("table"));
+    }
   };
 
   // One cell of each table takes part in the order of Tab; the arrow keys move inside.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::CellEnd;
+use crate::event::{CellEnd, Flaky};
 use crate::report::sample;
 
 fn report(events: &[Event], options: Options) -> (String, String) {
@@ -174,6 +174,26 @@ fn a_matrix_shows_failures_cells_and_the_table() {
     ] {
         assert!(out.contains(part), "{part} in {out}");
     }
+}
+
+#[test]
+fn what_is_flaky_is_said_when_its_cell_is_finished() {
+    let events: Vec<Event> = sample::events()
+        .into_iter()
+        .map(|event| match event {
+            Event::CellFinished { cell, mut report } => {
+                let case = &mut report.cases[1];
+                (case.outcome, case.message) = (Outcome::Pass, "flaky: passed in run 2, before: x".into());
+                let (test, message) = (case.name.clone(), "x".into());
+                report.flaky.push(Flaky { test, run: 2, outcome: Outcome::Fail, message });
+                Event::CellFinished { cell, report }
+            }
+            event => event,
+        })
+        .collect();
+    let (out, _) = report(&events, Options { style: Style::Cells, ..Options::default() });
+    assert!(out.contains("~ dynptr_success/test_clone  flaky: passed in run 2, before: x\n"), "{out}");
+    assert!(out.contains(", 1 flaky · "), "{out}");
 }
 
 #[test]

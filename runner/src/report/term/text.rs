@@ -195,6 +195,9 @@ pub(super) fn cell_line(cell: &CellReport, paint: Paint) -> String {
         text.push_str(&format!(" ({})", one_line(&kernel.release)));
     }
     text.push_str(&format!(" · {}", counts(Counts::of(&cell.cases))));
+    if !cell.flaky.is_empty() {
+        text.push_str(&format!(", {} flaky", cell.flaky.len()));
+    }
     if let Some(end) = trouble(cell) {
         text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
     }
