@@ -64,7 +64,10 @@ pub fn read() -> Result<(), String> {
 
 impl Kconfig {
     /// As kvet tells it.
-    fn told(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Where a line is none.
+    pub fn told(text: &str) -> Result<Self, String> {
         let mut kconfig = Self::default();
         for line in text.lines() {
             let (option, value) = line

@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use crate::cli::Options;
 use crate::environment;
 use crate::isolate::{self, Verdict};
-use crate::kconfig;
+use crate::kconfig::{self, Kconfig};
 use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
@@ -29,6 +29,8 @@ pub struct Session {
     strict: bool,
     /// Whether the verifier's log of every test is kept.
     logs: bool,
+    /// How the kernel was built.
+    kconfig: &'static Kconfig,
     /// Functions that this kernel may have by its name, and does not have.
     absent: Vec<&'static str>,
 }
@@ -57,14 +59,14 @@ impl Session {
         kconfig::read()?;
         let absent =
             kernel_types::absent(groups.iter().flat_map(|(_, tests)| tests.iter().copied()), release)?;
-        let mut session =
-            Self { release, groups, suite: None, strict: options.strict, logs: options.logs, absent };
+        let (strict, logs, kconfig) = (options.strict, options.logs, kconfig::get());
+        let mut session = Self { release, groups, suite: None, strict, logs, kconfig, absent };
         let tests: Vec<&Test> = session
             .groups
             .iter()
             .flat_map(|(_, tests)| tests)
             .copied()
-            .filter(|test| session.too_old(test).is_none() && kconfig::get().before(test.config).is_none())
+            .filter(|test| session.too_old(test).is_none() && kconfig.before(test.config).is_none())
             .collect();
         if !tests.is_empty() {
             session.suite = Some(Suite::prepare(&tests)?);
@@ -148,6 +150,10 @@ impl Session {
     /// Runs the test; where the verifier said something that it should not have said, a second time for all of what
     /// it has to say.
     fn verdict_as(&self, running: Running, group: &Group, test: &'static Test) -> io::Result<Verdict> {
+        // Where every test lacks an option, nothing was prepared.
+        if let Some(verdict) = self.kconfig.before(test.config) {
+            return Ok(verdict);
+        }
         let Some(suite) = &self.suite else {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
@@ -263,11 +269,13 @@ impl Random {
 mod tests {
     use super::*;
     use crate::isolate::Missing;
+    use crate::model::Wanted;
     use crate::release::{Point, Release};
 
     fn session(release: &str, strict: bool) -> Session {
         let release = Running::of_uname(release, "#1 SMP").expect("a release");
-        Session { release, groups: Vec::new(), suite: None, strict, logs: false, absent: Vec::new() }
+        let kconfig = kconfig::get();
+        Session { release, groups: Vec::new(), suite: None, strict, logs: false, kconfig, absent: Vec::new() }
     }
 
     fn with_bug() -> Test {
@@ -380,6 +388,17 @@ mod tests {
         let test = Test { needs, bug: None, ..with_bug() };
         assert!(matches!(between.judge(&test, failed()).0, Outcome::Skip(_)));
         assert_eq!(session("7.3.1", false).judge(&test, failed()).0, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_test_that_lacks_an_option_is_skipped_also_where_nothing_was_prepared() {
+        const TUN: Wanted = Wanted { option: "CONFIG_TUN", modules: &[], has: None, shows: None };
+        let kconfig = Box::leak(Box::new(Kconfig::told("CONFIG_TUN=n\n").expect("sound")));
+        let session = Session { kconfig, ..session("6.1.0", false) };
+        let test: &'static Test = Box::leak(Box::new(Test { config: &[TUN], bug: None, ..with_bug() }));
+        let group = &GROUPS[0];
+        let verdict = session.verdict_as(session.release, group, test).expect("no process is needed");
+        assert_eq!(verdict, Verdict::Missing(Missing::Config("CONFIG_TUN, which is not set".into())));
     }
 
     #[test]
