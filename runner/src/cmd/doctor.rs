@@ -147,7 +147,7 @@ fn check_userland(setup: &Setup, arch: Arch) -> Finding {
     let what = format!("userland {arch}");
     let checked = UserlandSpec::load(&setup.home).and_then(|_| setup.resources.cache.trees());
     match checked {
-        Ok(trees) => match trees.iter().find(|tree| tree.info.arch == arch) {
+        Ok(trees) => match trees.iter().find(|t| t.info.arch == arch && t.info.id.starts_with("userland-")) {
             Some(tree) => good(what, format!("{}, {}", tree.info.id, HumanBytes(tree.info.size_bytes))),
             None => good(what, "not made yet: `kvet image build`, or the first run with --root userland"),
         },
