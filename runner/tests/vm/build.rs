@@ -1,6 +1,9 @@
 //! Kernels built of the archive's source. Proving a config takes seconds, once the source is unpacked; building takes ten minutes on two
 //! quiet CPUs, and is for `make test-full`.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use super::kvet_command::Kvet;
 
 fn dry<'a>(source: &'a str, rest: &[&'a str]) -> Kvet {
@@ -14,6 +17,19 @@ fn every_option_of_our_config_is_granted_by_7_2() {
     assert_eq!(granted, 2, "{}", ended.stdout);
     assert!(ended.stdout.contains(" vmlinux\n") && ended.stdout.contains(" Image\n"), "{}", ended.stdout);
     dry("debian-source:7.2", &["--config", "debug"]).end().code(0);
+}
+
+#[test]
+fn other_bases_and_the_selftests_own_fragment_can_be_asked_for() {
+    for arch in ["x86_64", "arm64"] {
+        dry("debian-source:7.2", &["-a", arch, "--base", "defconfig"]).end().code(0);
+    }
+    dry(
+        "debian-source:7.2",
+        &["-a", "x86_64", "--config", "menus", "--config", "tree:tools/testing/selftests/bpf/config"],
+    )
+    .end()
+    .code(0);
 }
 
 #[test]
@@ -43,6 +59,41 @@ fn fragments_that_contradict_each_other_are_named_with_their_lines() {
         ended.stderr
     );
     assert!(ended.stderr.contains("f.config:2") && ended.stderr.contains("#@ override"), "{}", ended.stderr);
+}
+
+/// Everything that is installed but for some programs.
+fn programs_without(lacking: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in Path::new("/usr/bin").read_dir().unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name())).unwrap();
+        if !lacking.iter().any(|lacking| name.to_string_lossy().starts_with(lacking)) {
+            symlink(path, dir.path().join(name)).unwrap();
+        }
+    }
+    dir
+}
+
+#[test]
+fn doctor_names_the_packages_that_builds_lack() {
+    let programs = programs_without(&["flex", "bison", "pahole", "clang", "aarch64-linux-gnu-gcc"]);
+    let ended = Kvet::new(["doctor"]).env("PATH", programs.path()).end().code(3);
+    let after = |what: &str| {
+        let mut lines = ended.stdout.lines().skip_while(|line| !line.contains(what));
+        [lines.next().unwrap_or_default(), lines.next().unwrap_or_default()].join("\n")
+    };
+    for (what, needs, packages) in [
+        ("builds x86_64 ", "needs flex, bison, pahole: not", "apt-get install bison flex pahole"),
+        ("builds arm64 ", "pahole, aarch64-linux-gnu-gcc: not", "flex gcc-aarch64-linux-gnu pahole"),
+        ("builds with LLVM ", "pahole, clang-19: not", "apt-get install bison clang-19 flex pahole"),
+        ("selftests x86_64 ", "clang 17 or newer", "apt-get install clang-19"),
+    ] {
+        let said = after(what);
+        assert!(
+            said.starts_with(['✗', '!']) && said.contains(needs) && said.contains(packages),
+            "{}",
+            ended.stdout
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Fragments of a kernel's config: options that are asked for, each with the place where it stands.
 //!
 //! A fragment is a piece of a `.config`. Besides, a line that begins with `#@` speaks of the option in the line after it:
-//! `#@ since 6.7` (the first release that has it), `#@ until 6.15` (the first that has it no more), both of them, or
-//! `#@ override` (it is meant to differ from what an earlier fragment asks for).
+//! `#@ since 6.7` (the first release that has it), `#@ until 6.15` (the first that has it no more), both of them,
+//! `#@ override` (it is meant to differ from what an earlier fragment asks for), or `#@ default` (a later fragment may differ).
+//! Others' fragments, such as the kernel's own, have no such lines.
 
 use std::fmt;
 use std::fs;
@@ -37,6 +38,8 @@ pub(super) struct Request {
     pub since: Option<KernelVersion>,
     pub until: Option<KernelVersion>,
     pub overrides: bool,
+    /// Whether a later fragment may want something else without saying that it means to.
+    pub default: bool,
 }
 
 impl Request {
@@ -46,6 +49,11 @@ impl Request {
         let series = KernelVersion::new(version.major, version.minor, version.patch);
         self.since.is_none_or(|since| series >= since) && self.until.is_none_or(|until| series < until)
     }
+
+    /// Whether a later request wants something else, and neither says that this is meant.
+    pub fn contradicts(&self, later: &Self) -> bool {
+        self.value != later.value && !later.overrides && !self.default
+    }
 }
 
 #[derive(Default)]
@@ -53,6 +61,7 @@ struct Note {
     since: Option<KernelVersion>,
     until: Option<KernelVersion>,
     overrides: bool,
+    default: bool,
     line: usize,
 }
 
@@ -101,8 +110,8 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Vec<Request>> {
                 if let Some(other) = all.iter().find(|r| r.option == option) {
                     return Err(wrong(format!("{option} is asked for in line {} already", other.place.line)));
                 }
-                let Note { since, until, overrides, .. } = note.unwrap_or_default();
-                all.push(Request { option, value, place, since, until, overrides });
+                let Note { since, until, overrides, default, .. } = note.unwrap_or_default();
+                all.push(Request { option, value, place, since, until, overrides, default });
             }
         }
     }
@@ -150,7 +159,8 @@ fn assignment(line: &str) -> std::result::Result<(String, String), String> {
 }
 
 fn annotation(words: &str, line: usize) -> std::result::Result<Note, String> {
-    const FORMS: &str = "known: `#@ since 6.7`, `#@ until 6.15`, `#@ override`, with spaces between several";
+    const FORMS: &str =
+        "known: `#@ since 6.7`, `#@ until 6.15`, `#@ override`, `#@ default`, with spaces between several";
     let mut note = Note { line, ..Note::default() };
     let mut words = words.split_ascii_whitespace();
     let mut any = false;
@@ -161,6 +171,10 @@ fn annotation(words: &str, line: usize) -> std::result::Result<Note, String> {
             "until" => &mut note.until,
             "override" if !note.overrides => {
                 note.overrides = true;
+                continue;
+            }
+            "default" if !note.default => {
+                note.default = true;
                 continue;
             }
             other => return Err(format!("`#@ {other}` is not understood; {FORMS}")),
@@ -193,7 +207,8 @@ mod tests {
     fn options_with_their_places_and_releases() {
         let all = parsed(
             "# why\nCONFIG_A=y\n\n#@ since 6.7 until 6.15\nCONFIG_B=m\n# CONFIG_C is not set\n\
-             CONFIG_S=\"a,b\"\nCONFIG_N=0x10\n#@ override\nCONFIG_O=n\n",
+             CONFIG_S=\"a,b\"\nCONFIG_N=0x10\n#@ override\nCONFIG_O=n\n\
+             #@ default\nCONFIG_D=y\n",
         )
         .unwrap();
         let shown: Vec<String> =
@@ -206,7 +221,8 @@ mod tests {
                 "CONFIG_C=n f.config:6",
                 "CONFIG_S=\"a,b\" f.config:7",
                 "CONFIG_N=0x10 f.config:8",
-                "CONFIG_O=n f.config:10"
+                "CONFIG_O=n f.config:10",
+                "CONFIG_D=y f.config:12"
             ]
         );
         let applies = |v: &str| all[1].applies(v.parse().unwrap());
@@ -214,7 +230,7 @@ mod tests {
             ["6.6.9", "6.7", "6.7-rc1", "6.14.2", "6.15-rc1", "6.15"].map(applies),
             [false, true, true, true, false, false]
         );
-        assert!(all[5].overrides && !all[0].overrides);
+        assert!(all[5].overrides && !all[0].overrides && all[6].default && !all[5].default);
     }
 
     #[test]

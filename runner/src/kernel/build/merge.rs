@@ -26,7 +26,7 @@ pub(super) fn merge(
     let mut conflicts = Vec::new();
     for request in fragments.into_iter().flatten().filter(|r| r.applies(version)) {
         match merged.requests.get(&request.option) {
-            Some(earlier) if earlier.value != request.value && !request.overrides => conflicts.push(format!(
+            Some(earlier) if earlier.contradicts(&request) => conflicts.push(format!(
                 "{} is {} in {} and {} in {}",
                 request.option, earlier.value, earlier.place, request.value, request.place
             )),
@@ -37,7 +37,7 @@ pub(super) fn merge(
         return Ok(merged);
     }
     Err(Error::caller(format!("config fragments contradict each other: {}", conflicts.join("; ")))
-        .hint("a line `#@ override` above an option says that it is meant to"))
+        .hint("a line `#@ override` above the later one says that it is meant to"))
 }
 
 impl Merged {
@@ -85,5 +85,10 @@ mod tests {
         assert!(text.contains("CONFIG_A is y in a.config:1 and n in b.config:3"), "{text}");
         let meant = merged(&["CONFIG_A=y\n", "#@ override\n# CONFIG_A is not set\n"], "6.8");
         assert_eq!(meant.unwrap(), "# CONFIG_A is not set\n");
+        let yields = merged(&["#@ default\nCONFIG_A=y\n", "# CONFIG_A is not set\n"], "6.8");
+        assert_eq!(yields.unwrap(), "# CONFIG_A is not set\n");
+        let settled =
+            merged(&["#@ default\nCONFIG_A=y\n", "CONFIG_A=n\n", "CONFIG_A=m\n"], "6.8").unwrap_err();
+        assert!(settled.to_string().contains("is n in b.config:1 and m in c.config:1"), "{settled}");
     }
 }

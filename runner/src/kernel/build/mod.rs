@@ -11,6 +11,7 @@ mod fragment;
 mod make;
 mod merge;
 mod outdated;
+mod pahole;
 mod proof;
 mod publish;
 mod recipe;
@@ -37,6 +38,7 @@ use super::kconfig::KernelConfig;
 use super::lock::{Lock, Mode};
 use super::source::{self, SourceSpec, SourceTree};
 use super::suites::Sources;
+use super::tree::Tree;
 use super::{Kernel, KernelSpec, Progress, space};
 
 use make::{Count, Make, remove_unfinished};
@@ -84,6 +86,8 @@ struct Work<'a> {
     facts: BuildFacts,
     merged: Merged,
     tools: Found,
+    /// Not to be pruned meanwhile.
+    _pahole: Option<Tree>,
     cache: &'a Cache,
     jobs: usize,
     cancel: &'a Cancel,
@@ -136,12 +140,13 @@ fn begin<'a>(
     let workshop = sources.workshop()?;
     let facts = ArchFacts::load(&workshop.home, arch)?.build;
     recipe.check(&workshop.home)?;
-    let tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
+    let mut tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
+    let _pahole = pahole::ensure(&mut tools, cache, sources, progress, cancel)?;
     let tree = source::ensure(source, cache, sources, progress, cancel)?;
     check_tree(&tree, &facts)?;
     let merged = merge::merge(recipe.fragments(&workshop.home, arch, &tree.path)?, tree.version)?;
     let jobs = workshop.jobs;
-    Ok(Work { spec, source, recipe, arch, tree, facts, merged, tools, cache, jobs, cancel })
+    Ok(Work { spec, source, recipe, arch, tree, facts, merged, tools, _pahole, cache, jobs, cancel })
 }
 
 /// Whether a build could begin, as far as that shows without a source being fetched.
@@ -169,8 +174,9 @@ pub(super) fn check_available(
 /// The host's: programs are missing; all of them are named, with the packages.
 pub fn check_tools(toolchain: Toolchain, arch: Arch, home: &Home, cancel: &Cancel) -> Result<String> {
     let found = toolchain::find(toolchain, arch, &ArchFacts::load(home, arch)?.build, cancel)?;
+    let newer = if pahole::is_new_enough(&found.pahole) { "" } else { " (a newer one is fetched)" };
     let ccache = if found.ccache { "with ccache" } else { "without ccache, which is not installed" };
-    Ok(format!("{}, {ccache}", found.version))
+    Ok(format!("{}{newer}, {ccache}", found.version()))
 }
 
 /// What was built last of a source, whatever became of the source since. `name` may also be the name of an entry, or the
@@ -276,7 +282,7 @@ impl Work<'_> {
             self.arch.name(),
             self.recipe.base.target(),
             &self.merged.text(),
-            &self.tools.version,
+            &self.tools.version(),
         ];
         Sha256Hex::of(parts.join("\0").as_bytes()).to_string()
     }
@@ -289,7 +295,7 @@ impl Work<'_> {
             self.arch.name(),
             self.recipe.base.target(),
             &self.merged.text(),
-            &self.tools.version,
+            &self.tools.version(),
             &self.tools.arguments.join(" "),
         ];
         let hash = Sha256Hex::of(parts.join("\0").as_bytes());
@@ -370,7 +376,7 @@ impl Work<'_> {
             self.arch,
             self.merged.requests.len(),
             config.len(),
-            self.tools.version,
+            self.tools.version(),
             crate::quote::command(&words),
         ))
     }

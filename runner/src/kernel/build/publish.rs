@@ -53,7 +53,7 @@ pub(super) fn publish(
         describe: work.tree.describe.clone(),
         dirty: work.tree.dirty,
         identity: work.tree.identity.clone(),
-        toolchain: work.tools.version.clone(),
+        toolchain: work.tools.version(),
         fragments: work.recipe.fragments.iter().map(|f| f.display().to_string()).collect(),
         signature: signature.to_string(),
         btf,

@@ -41,6 +41,14 @@ impl Base {
             Self::Defconfig => "defconfig",
         }
     }
+
+    /// What is asked for besides on this base.
+    fn fragment(self) -> Option<String> {
+        match self {
+            Self::Tiny => None,
+            Self::Defconfig => Some("kconfig/defconfig.config".into()),
+        }
+    }
 }
 
 impl Recipe {
@@ -51,6 +59,7 @@ impl Recipe {
     pub(super) fn fragments(&self, home: &Home, arch: Arch, tree: &Path) -> Result<Vec<Vec<Request>>> {
         let shipped = SHIPPED.iter().map(|name| format!("kconfig/{name}.config"));
         let shipped = shipped.chain([format!("kconfig/arch/{arch}.config")]);
+        let shipped = shipped.chain(self.base.fragment());
         let mut all = shipped.map(|name| fragment::load(&home.config(&name))).collect::<Result<Vec<_>>>()?;
         for given in &self.fragments {
             all.push(fragment::load(&find(given, home, tree)?)?);
@@ -120,8 +129,10 @@ mod tests {
     fn what_we_ship_is_well_formed_says_why_and_does_not_contradict_itself() {
         let home = home();
         for arch in Arch::ALL {
-            for extra in [vec![], vec![PathBuf::from("debug")]] {
-                let recipe = Recipe { fragments: extra, ..Recipe::default() };
+            for (base, extra) in
+                [(Base::Tiny, vec![]), (Base::Tiny, vec![PathBuf::from("debug")]), (Base::Defconfig, vec![])]
+            {
+                let recipe = Recipe { base, fragments: extra, ..Recipe::default() };
                 let fragments = recipe.fragments(&home, arch, Path::new("/")).unwrap();
                 let merged = super::super::merge::merge(fragments, KernelVersion::new(7, 2, 0)).unwrap();
                 assert!(merged.requests.len() > 100);
@@ -151,7 +162,10 @@ mod tests {
         );
         assert!(at("./x.config").unwrap().ends_with("/x.config"));
         let error = at("debgu").unwrap_err().to_string();
-        assert!(error.contains("'debgu'") && error.contains("known: 9p, base, bpf, debug"), "{error}");
+        assert!(
+            error.contains("'debgu'") && error.contains("known: 9p, base, bpf, debug, defconfig, menus"),
+            "{error}"
+        );
         assert!(at("tree:../x").is_err() && at("tree:/etc/x").is_err());
     }
 }

@@ -89,10 +89,12 @@ impl World {
             tools: Found {
                 make: self.at("make"),
                 arguments: vec![],
-                version: "a compiler 1".into(),
+                compiler: "a compiler 1".into(),
+                pahole: "v1.30".into(),
                 ccache: false,
                 objcopy: self.at("objcopy"),
             },
+            _pahole: None,
             cache: &self.cache,
             jobs: 2,
             cancel,

@@ -65,8 +65,10 @@ pub(super) struct Found {
     pub make: PathBuf,
     /// What make is told: `LLVM=-19`, `CROSS_COMPILE=…`, `CC=…`.
     pub arguments: Vec<String>,
-    /// The compiler's and pahole's versions, in one line: for people, and to tell builds apart.
-    pub version: String,
+    /// The compiler's version, in one line.
+    pub compiler: String,
+    /// pahole's: `v1.24`.
+    pub pahole: String,
     /// Whether ccache is in front of the compiler.
     pub ccache: bool,
     /// The objcopy that knows the architecture.
@@ -126,9 +128,16 @@ pub(super) fn find(wanted: Toolchain, arch: Arch, facts: &BuildFacts, cancel: &C
     } else if matches!(wanted, Toolchain::Gcc(Some(_))) {
         arguments.push(format!("CC={compiler}"));
     }
-    let version = format!("{}, pahole {}", version_of(&compiler, cancel)?, version_of("pahole", cancel)?);
+    let (compiler, pahole) = (version_of(&compiler, cancel)?, version_of("pahole", cancel)?);
     let objcopy = which(&objcopy).unwrap_or_else(|| PathBuf::from(&objcopy));
-    Ok(Found { make: PathBuf::from("make"), arguments, version, ccache, objcopy })
+    Ok(Found { make: PathBuf::from("make"), arguments, compiler, pahole, ccache, objcopy })
+}
+
+impl Found {
+    /// The compiler's and pahole's versions, in one line: for people, and to tell builds apart.
+    pub fn version(&self) -> String {
+        format!("{}, pahole {}", self.compiler, self.pahole)
+    }
 }
 
 /// What a toolchain consists of, with packages; its compiler; its objcopy.
@@ -167,7 +176,7 @@ fn missing(lacking: &[(String, String)], wanted: Toolchain, arch: Arch) -> Error
 }
 
 /// The first line of what `--version` says.
-fn version_of(program: &str, cancel: &Cancel) -> Result<String> {
+pub(super) fn version_of(program: &str, cancel: &Cancel) -> Result<String> {
     let done = child::run(Command::new(program).arg("--version").env("LC_ALL", "C"), program, cancel)?;
     let text = String::from_utf8_lossy(&done.stdout);
     let line: String =
