@@ -8,7 +8,7 @@ use std::process::Command;
 
 use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
 
-use crate::kvet_command::{Ended, Kvet, check_junit};
+use crate::kvet_command::{Ended, Kvet, check_junit, have};
 
 /// Result lines of test_progs as a person reads them: `#3/1     dynptr/test_read_write:OK`. A test with subtests is told
 /// by these; a name that is there twice is told apart as in the report. At the end the logs of failures are repeated.
@@ -182,6 +182,20 @@ fn selftests_that_do_not_build_are_the_kernels_fault_and_hold_nobody_up() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn a_shell_builds_what_it_has_at_hand() {
+    let line = "cd /kvet/tests && ./test_progs -l && command -v ip bash";
+    let args =
+        ["shell", "-k", "7.2", "-a", "x86_64", "-s", "upstream", "--slice", "user_ringbuf", "-c", line];
+    have("7.2", "x86_64");
+    let ended = Kvet::new(args).end().code(0);
+    let said: Vec<&str> = ended.stdout.lines().map(str::trim).collect();
+    assert_eq!(said[0], "user_ringbuf", "{}", ended.stdout);
+    assert!(said.contains(&"/usr/bin/bash"), "the suite's root: {}", ended.stdout);
+    let nothing = Kvet::new(["shell", "-k", "7.2", "--slice", "dynptr", "-c", "true"]).end().code(2);
+    assert!(nothing.stderr.contains("--slice goes with"), "{}", nothing.stderr);
 }
 
 #[test]
