@@ -119,6 +119,33 @@ fn the_commit_that_mends_a_test_is_found() {
     );
 }
 
+#[test]
+#[ignore = "builds kernels; run after the first one it needs two minutes on a quiet machine"]
+fn releases_are_narrowed_down_to_two_neighbours_and_then_their_commits_are_bisected() {
+    let repository = repository();
+    let dir = tempfile::tempdir().unwrap();
+    let tree = repository.to_str().unwrap();
+    let ends = ["--bad", "debian:7.2.6", "--good", "debian:7.2.12"];
+    let test = ["-t", "dynptr_success/test_skb_pieces_tcp_no_buffer", "--tree", tree, "--jobs", "2"];
+    let out = succeed(kvet(dir.path(), &[&test[..], &ends].concat()));
+    assert!(
+        out.lines().last().unwrap().starts_with("first fixed: ") && out.trim_end().ends_with(MENDS_SLICES),
+        "{out}"
+    );
+    let releases = state(dir.path()).unwrap();
+    let first = &releases.answer.as_ref().unwrap().first;
+    assert_eq!((first.shown.as_str(), releases.steps.len()), ("7.2.9", 3));
+    // The log has the verdicts of both levels, which is all that another bisection has to be told.
+    let log = succeed(kvet(dir.path(), &["--log"]));
+    assert!(log.contains("good debian:7.2.9\n") && log.contains("bad git:"), "{log}");
+    std::fs::write(dir.path().join("log"), &log).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.path().join("log"), other.path().join("log")).unwrap();
+    let out = succeed(kvet(other.path(), &[&test[..], &ends, &["--replay", "log"]].concat()));
+    assert!(out.trim_end().ends_with(MENDS_SLICES), "{out}");
+    assert_eq!(state(other.path()).unwrap().steps.iter().filter(|step| step.runs > 0).count(), 2);
+}
+
 /// The history is what the tests above take it for, which is cheap to know.
 #[test]
 #[ignore = "unpacks the source of a kernel"]

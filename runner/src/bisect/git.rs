@@ -349,8 +349,12 @@ fn output(command: &mut Command, action: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::State;
+    use super::super::{Bisection, Find, Lab};
     use super::*;
     use crate::error::Fault;
+    use crate::event::{CellReport, Outcome};
+    use crate::report::table::sample::cell;
 
     /// A repository with that many commits on one line; `file` holds the number of the commit.
     pub(crate) fn repository(commits: usize) -> tempfile::TempDir {
@@ -433,6 +437,58 @@ mod tests {
             search.tell(&subject, Some(newer)).unwrap();
             assert_eq!(ask(&mut search), likely[usize::from(!newer)]);
         }
+    }
+
+    /// A lab that remembers what it was told to expect, and what it was asked for.
+    struct Expecting {
+        first: usize,
+        likely: Vec<String>,
+        met: Vec<bool>,
+    }
+
+    impl Lab for Expecting {
+        fn signature(&mut self, subject: &Subject) -> Result<String> {
+            if !self.likely.is_empty() {
+                self.met.push(self.likely.contains(&subject.kernel));
+            }
+            Ok(subject.kernel.clone())
+        }
+
+        fn run(&mut self, subject: &Subject, _: Option<&[String]>) -> Result<CellReport> {
+            let number: usize = subject.shown.rsplit(' ').next().unwrap().parse().unwrap();
+            let outcome = if number >= self.first { Outcome::Fail } else { Outcome::Pass };
+            Ok(cell(&subject.kernel, "7.2", &[("t", outcome, "x")]))
+        }
+
+        fn recall(&mut self, _: &Path) -> Option<CellReport> {
+            None
+        }
+
+        fn looks_ahead(&self) -> bool {
+            true
+        }
+
+        fn foresee(&mut self, likely: Vec<Subject>) {
+            self.likely = likely.into_iter().map(|subject| subject.kernel).collect();
+        }
+    }
+
+    #[test]
+    fn a_lab_that_looks_ahead_is_told_what_it_will_be_asked_for() {
+        let repository = repository(20);
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("bisect");
+        let mut search = Commits::begin(repository.path(), &at, "HEAD~19", "HEAD", &[]).unwrap();
+        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
+        let mut bisection = Bisection {
+            state: State::new(vec!["bisect".into()], Find::Bug, None, 1),
+            search: &mut search,
+            lab: &mut lab,
+            save: &mut |_| Ok(()),
+            tell: &mut |_| {},
+        };
+        assert!(bisection.run().unwrap().first.shown.ends_with(" commit 7"));
+        assert!(lab.met.len() >= 2 && lab.met.iter().all(|met| *met), "{:?}", lab.met);
     }
 
     #[test]

@@ -192,14 +192,15 @@ fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<Strin
                 .map_err(|e| Error::host("cannot turn the jobs into JSON").because(e))
         }
         CiSystem::Gitlab => {
-            let named = args.file.clone().unwrap_or_else(|| DEFAULT.into());
+            let words = again(std::env::args_os().map(|word| word.to_string_lossy().into_owned()));
+            let matrix = [vec!["kvet".to_owned(), "matrix".to_owned()], words].concat();
             let job = GitlabJob {
                 parallel: GitlabParallel {
                     matrix: jobs.map(|(shard, _)| BTreeMap::from([("SHARD", vec![shard])])).collect(),
                 },
                 script: vec![format!(
-                    "kvet matrix {} --shard \"$SHARD\" --output results --junit junit.xml",
-                    crate::quote::command(&kernels_again(args, &named))
+                    "{} --shard \"$SHARD\" --output results --junit junit.xml",
+                    crate::quote::command(&matrix)
                 )],
                 artifacts: GitlabArtifacts {
                     when: "always",
@@ -212,19 +213,20 @@ fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<Strin
     }
 }
 
-/// The arguments that make the same matrix, and the same of its tests.
-fn kernels_again(args: &MatrixArgs, file: &Path) -> Vec<String> {
-    let mut again = if args.strict { vec!["--strict".to_owned()] } else { Vec::new() };
-    again.extend(args.shuffle.iter().flat_map(|seed| ["--shuffle".to_owned(), seed.to_string()]));
-    if args.kernels.is_empty() {
-        again.push(file.display().to_string());
-        return again;
+/// The arguments that run the same matrix in the same way, out of those of this command.
+fn again(words: impl Iterator<Item = String>) -> Vec<String> {
+    // These say what is done with it, or where; each has a value.
+    const OURS: [&str; 4] = ["--emit", "--shards", "--output", "--junit"];
+    let mut words = words.skip_while(|word| word != "matrix").skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if OURS.contains(&word.as_str()) {
+            words.next();
+        } else if !OURS.iter().any(|ours| word.strip_prefix(ours).is_some_and(|rest| rest.starts_with('='))) {
+            kept.push(word);
+        }
     }
-    let flags = |flag: &str, values: Vec<String>| -> Vec<String> {
-        values.into_iter().flat_map(|value| [flag.to_owned(), value]).collect()
-    };
-    let archs = args.archs.iter().map(|arch| arch.name().to_owned()).collect();
-    [again, flags("-k", args.kernels.clone()), flags("-a", archs), flags("-s", args.suites.clone())].concat()
+    kept
 }
 
 /// A job of a GitLab pipeline (GitLab CI/CD YAML reference).
@@ -260,6 +262,14 @@ fn memory_for_guests() -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_runs_the_matrix_as_it_was_asked_for() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let typed = "bin/kvet --color never matrix full --emit gitlab -t a/* --shards=4 --retries 2 --junit x.xml --strict";
+        assert_eq!(again(words(typed).into_iter()), words("full -t a/* --retries 2 --strict"));
+        assert_eq!(again(words("kvet matrix --emit=gitlab --shards 2").into_iter()), Vec::<String>::new());
+    }
 
     #[test]
     fn guests_leave_some_memory_to_the_host() {

@@ -27,6 +27,8 @@ struct Total {
     /// How long each cell took last time.
     weights: Vec<f64>,
     left: Vec<bool>,
+    /// When each was begun.
+    begun: Vec<Option<Instant>>,
     failed: usize,
     started: Instant,
 }
@@ -40,6 +42,9 @@ struct Bar {
     line: ProgressBar,
     pace: Pace,
 }
+
+/// A cell that takes longer than last time is almost done, and no more.
+const ALMOST: f64 = 0.9;
 
 struct LiveCell {
     name: String,
@@ -62,8 +67,9 @@ impl Live {
         let mut live = Self::new();
         let bar = live.all.add(ProgressBar::new(STEPS));
         bar.set_style(style("  {bar:24} {msg} · {elapsed}"));
-        live.total =
-            Some(Total { bar, weights: Vec::new(), left: Vec::new(), failed: 0, started: Instant::now() });
+        bar.enable_steady_tick(TICK);
+        let (weights, left, begun) = (Vec::new(), Vec::new(), Vec::new());
+        live.total = Some(Total { bar, weights, left, begun, failed: 0, started: Instant::now() });
         live
     }
 
@@ -73,6 +79,7 @@ impl Live {
             total.weights =
                 cells.iter().enumerate().map(|(i, _)| weights.get(i).copied().unwrap_or(0.0)).collect();
             total.left = vec![true; cells.len()];
+            total.begun = vec![None; cells.len()];
             total.show();
         }
     }
@@ -113,7 +120,10 @@ impl Live {
         state.test.clear();
         state.end_bar();
         state.show();
-        if let Some(total) = &self.total {
+        if let Some(total) = &mut self.total {
+            if let Some(begun) = total.begun.get_mut(cell) {
+                begun.get_or_insert_with(Instant::now);
+            }
             total.show();
         }
     }
@@ -131,6 +141,9 @@ impl Live {
             state.done += 1;
             state.bad += usize::from(bad);
             state.show();
+            if let Some(total) = &self.total {
+                total.show();
+            }
         }
     }
 
@@ -191,18 +204,30 @@ impl Drop for Live {
 }
 
 impl Total {
+    /// How much of all is done, 0 to 1. Of a cell whose time is known from an earlier run, also what is over of it counts.
+    fn part(&self) -> f64 {
+        let (mut over, mut all) = (0.0, 0.0);
+        for ((weight, left), begun) in self.weights.iter().zip(&self.left).zip(&self.begun) {
+            // Cells of which nothing is known count alike.
+            let whole = weight.max(1.0);
+            all += whole;
+            over += match begun {
+                _ if !left => whole,
+                Some(begun) => begun.elapsed().as_secs_f64().min(weight * ALMOST),
+                None => 0.0,
+            };
+        }
+        over / all.max(1.0)
+    }
+
     fn show(&self) {
         let done = self.left.iter().filter(|left| !**left).count();
-        let weight = |left: bool| -> f64 {
-            // Cells of which nothing is known count alike.
-            self.weights.iter().zip(&self.left).filter(|(_, l)| **l == left).map(|(w, _)| w.max(1.0)).sum()
-        };
-        let part = weight(false) / (weight(false) + weight(true)).max(1.0);
+        let part = self.part();
         let mut text = format!("{done} of {} cells", self.left.len());
         if self.failed > 0 {
             text.push_str(&format!(", {} failed", self.failed));
         }
-        if done > 0 && done < self.left.len() {
+        if part > 0.0 && done < self.left.len() {
             let eta = self.started.elapsed().as_secs_f64() * (1.0 - part) / part;
             text.push_str(&format!(" · eta {}", HumanDuration(Duration::from_secs_f64(eta))));
         }
@@ -249,6 +274,23 @@ impl LiveCell {
 #[cfg(test)]
 mod tests {
     use indicatif::ProgressStyle;
+
+    use super::*;
+
+    #[test]
+    fn what_is_over_of_a_cell_counts_where_its_time_is_known() {
+        let total = |weights: &[f64], left: &[bool], begun: &[Option<Instant>]| {
+            let (bar, started) = (ProgressBar::hidden(), Instant::now());
+            let (weights, left, begun) = (weights.to_vec(), left.to_vec(), begun.to_vec());
+            Total { bar, weights, left, begun, failed: 0, started }.part()
+        };
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        assert_eq!(total(&[0.0, 0.0], &[true, true], &[ago(5), None]), 0.0);
+        assert_eq!(total(&[0.0, 0.0], &[false, true], &[ago(5), ago(5)]), 0.5);
+        let half = total(&[10.0, 10.0], &[true, true], &[ago(5), ago(5)]);
+        assert!((0.5..0.6).contains(&half), "{half}");
+        assert_eq!(total(&[10.0, 10.0], &[true, true], &[ago(50), None]), 0.45);
+    }
 
     #[test]
     fn the_templates_compile() {
