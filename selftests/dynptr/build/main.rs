@@ -34,7 +34,11 @@ fn build() -> Result<(), String> {
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=src/release.rs");
-    println!("cargo::rustc-link-arg=-Wl,--wrap=free");
+    // What src/isolate.rs, src/loader.rs and src/types.rs do instead of these.
+    let types = ["btf__load_vmlinux_btf", "btf__free", "btf__find_by_name_kind"];
+    for function in ["free", "bpf_prog_load", "bpf_prog_bind_map"].iter().chain(&types) {
+        println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
+    }
     libelf::complete()?;
 
     let object = out_dir.join("suite.bpf.o");

@@ -12,6 +12,7 @@ mod kernel_types;
 mod ktap;
 mod leak;
 mod leaks;
+mod loader;
 mod model;
 mod mutant;
 mod packet;
@@ -21,6 +22,7 @@ mod run;
 mod session;
 mod suite;
 mod trigger;
+mod types;
 mod unprivileged;
 
 // The build script's own rules are tested here: nothing runs the tests of a build script.

@@ -106,7 +106,9 @@ pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
         Ok(Loaded::Accepted { log, .. } | Loaded::Refused { log, .. }) => log,
         Err(message) => return vec![message],
     };
-    let mut lines = Vec::new();
+    let lacking = kernel_types::lacking(test);
+    let mut lines: Vec<String> =
+        lacking.iter().map(|name| format!("this kernel has no function {name}")).collect();
     if let Some(folder) = std::env::var_os("KVET_RESULTS") {
         let folder = Path::new(&folder).join("verifier");
         let path = folder.join(file);
