@@ -93,7 +93,8 @@ fn serve(request: &str, parameters: &str) -> Result<(), String> {
     let index = [beside.as_path(), Path::new(paths::TREE_INDEX)].into_iter().find(|path| path.exists());
     let index = index.ok_or("there is no module index")?;
     let text = fs::read_to_string(index).map_err(|e| format!("read {}: {e}", index.display()))?;
-    modules::load_request(&text, root, request, parameters)
+    let carried = fs::read_to_string(paths::JOB_MODULES).unwrap_or_default();
+    modules::load_request(&text, root, &carried, request, parameters)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub fn load_boot_set() -> Result<Vec<String>, String> {
     };
     let files = list.lines().map(str::trim).filter(|file| !file.is_empty());
     let load = |file: &str| {
-        let path = Path::new("/modules").join(file);
+        let path = Path::new(CARRIED).join(file);
         open_decompressed(&path)
             .and_then(|file| insert(&file, ""))
             .map_err(|e| format!("load module {file}: {e}"))
@@ -45,19 +45,33 @@ pub fn load_named(names: &[String]) -> Vec<ModuleProblem> {
                 .collect();
         }
     };
-    let load = |name: &String| load_request(&index, Path::new("/modules"), name, "");
+    let load = |name: &String| load_request(&index, Path::new(CARRIED), "", name, "");
     let problem = |name: &String| load(name).err().map(|error| ModuleProblem { name: name.clone(), error });
     names.iter().filter_map(problem).collect()
 }
 
+/// Where the initramfs has modules.
+const CARRIED: &str = "/modules";
+
 /// Loads what a name or an alias asks for, dependencies first. The paths of `index` are relative to `root`; the
-/// `parameters` are for the last one.
-pub fn load_request(index: &str, root: &Path, request: &str, parameters: &str) -> Result<(), String> {
+/// `parameters` are for the last one. What the initramfs has as well, by the index `carried` (empty: nothing), is taken
+/// from there: it need not be decompressed, which takes longer than all the rest.
+pub fn load_request(
+    index: &str,
+    root: &Path,
+    carried: &str,
+    request: &str,
+    parameters: &str,
+) -> Result<(), String> {
     let index = Index::parse(index)?;
+    // One that is damaged is as good as none: the tree has everything.
+    let carried = Index::parse(carried).ok();
     let records = index.resolve(request).map_err(|e| e.to_string())?;
     for (rank, record) in records.iter().enumerate() {
         if let Some(path) = record.path() {
-            let file = open_decompressed(&root.join(path))?;
+            let here = carried.as_ref().and_then(|it| it.get(record.name())?.path());
+            let path = here.map_or_else(|| root.join(path), |path| Path::new(CARRIED).join(path));
+            let file = open_decompressed(&path)?;
             let parameters = if rank + 1 == records.len() { parameters } else { "" };
             insert(&file, parameters).map_err(|e| format!("load {}: {e}", record.name()))?;
         }

@@ -16,7 +16,7 @@ use crate::cell::tools;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Accel;
 use crate::initramfs::index::ensure_index;
-use crate::initramfs::modules::ModuleTree;
+use crate::initramfs::modules::{ModuleTree, Place};
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
 use crate::initramfs::{Contents, ExtraFile, Initramfs, ensure};
 use crate::kernel::{Cache, Kernel, ensure_uncompressed};
@@ -73,7 +73,12 @@ pub fn prepare(
     shares.extend_from_slice(further);
     let boot: Vec<&str> = preflight::transport_modules(share_9p).collect();
     let wanted = job_modules(plan);
-    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    for name in &plan.suite.spec.may_load {
+        if let Some(Place::File(_)) = tree.find(name)? {
+            wanted.push(name);
+        }
+    }
     let initramfs = ensure(
         cache,
         &Contents {

@@ -41,6 +41,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         expectations: None,
         env: BTreeMap::new(),
         modules: Vec::new(),
+        may_load: Vec::new(),
         kconfig: BTreeMap::new(),
         tell: BTreeMap::new(),
         timeout: None,

@@ -70,6 +70,10 @@ pub struct SuiteSpec {
     /// Modules to load first.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Modules that tests will have the kernel load: they are taken along decompressed, which would take the guest longer
+    /// than to load them. One that the kernel does not have is left out.
+    #[serde(default)]
+    pub may_load: Vec<String>,
     /// Options the kernel must have: `CONFIG_X: y`, or `m` for "built in or as a module".
     #[serde(default)]
     pub kconfig: BTreeMap<String, Need>,
@@ -178,7 +182,8 @@ impl SuiteSpec {
         if !is_name(&spec.name) {
             return wrong(format!("name '{}' may have letters, digits, '-' and '_' only", spec.name));
         }
-        if let Some(bad) = spec.modules.iter().chain(spec.tell.values().flatten()).find(|m| !is_name(m)) {
+        let mut modules = spec.modules.iter().chain(&spec.may_load).chain(spec.tell.values().flatten());
+        if let Some(bad) = modules.find(|m| !is_name(m)) {
             return wrong(format!("'{bad}' is no name of a module"));
         }
         if let Some(bad) = spec.kconfig.keys().chain(spec.tell.keys()).find(|k| !is_option(k)) {

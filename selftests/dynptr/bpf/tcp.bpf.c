@@ -84,43 +84,59 @@ static __noinline int find(const struct bpf_dynptr *packet)
 	return walk->result;
 }
 
-/* Writes a header with these options and looks for the experiment in it. */
-static __always_inline int find_in(struct bpf_dynptr *packet, const __u8 *options)
+/* Options, and what comes of looking for the experiment in them. */
+struct example {
+	__u32 line; /* of this file */
+	__s32 result;
+	__u8 options[OPTIONS_BYTES];
+};
+
+static const struct example examples[] = {
+	{ __LINE__, OPTIONS_AT + 2, { EXPERIMENT, ID_BYTES, 0x4b, 0x76, 0x65, 0x74 } },
+	{ __LINE__, NONE, { NO_OPERATION, END_OF_OPTIONS, EXPERIMENT, ID_BYTES } },
+	{ __LINE__, NONE, { MAX_SEGMENT, 4, 5, 180, 8, 10, [14] = NO_OPERATION, NO_OPERATION, EXPERIMENT, 4 } },
+	{ __LINE__, BROKEN, { MAX_SEGMENT, 0, EXPERIMENT, ID_BYTES } },
+	{ __LINE__, BROKEN, { 8, 1, EXPERIMENT, ID_BYTES } },
+	{ __LINE__, BROKEN, { MAX_SEGMENT, 16, [16] = EXPERIMENT, ID_BYTES, 0x4b, 0x76 } },
+	{ __LINE__, OPTIONS_AT + 16, { MAX_SEGMENT, 14, [14] = EXPERIMENT, ID_BYTES, 0x4b, 0x76, 0x65, 0x74 } },
+	/* Its number is read afterwards. */
+	{ __LINE__, OPTIONS_AT + 9, { NO_OPERATION, MAX_SEGMENT, 4, 5, 180, NO_OPERATION, NO_OPERATION, EXPERIMENT,
+				      ID_BYTES, 0x4b, 0x76, 0x65, 0x74 } },
+};
+#define EXAMPLES (sizeof(examples) / sizeof(examples[0]))
+
+/* Writes a header with an example's options and looks for the experiment in it. */
+static long try_example(__u32 number, const struct bpf_dynptr *packet)
 {
 	struct tcphdr header = {};
+	const struct example *example;
+	int result = UNREADABLE;
 
+	if (number >= EXAMPLES)
+		return 1;
+	example = &examples[number];
 	header.doff = (sizeof(header) + OPTIONS_BYTES) / 4;
-	if (bpf_dynptr_write(packet, TCP_AT, &header, sizeof(header), 0) ||
-	    bpf_dynptr_write(packet, OPTIONS_AT, (void *)options, OPTIONS_BYTES, 0))
-		return UNREADABLE;
-	return find(packet);
+	if (!bpf_dynptr_write(packet, TCP_AT, &header, sizeof(header), 0) &&
+	    !bpf_dynptr_write(packet, OPTIONS_AT, (void *)example->options, OPTIONS_BYTES, 0))
+		result = find(packet);
+	if (result != example->result)
+		note_failure(example->line, result, example->result);
+	return 0;
 }
 
+/* The examples are tried in a loop, which the verifier follows once and not for each of them. */
 static __always_inline void expect_options(struct bpf_dynptr *packet)
 {
-	const __u8 first[OPTIONS_BYTES] = { EXPERIMENT, ID_BYTES, 0x4b, 0x76, 0x65, 0x74 };
-	const __u8 later[OPTIONS_BYTES] = { NO_OPERATION, MAX_SEGMENT, 4, 5, 180, NO_OPERATION, NO_OPERATION,
-					    EXPERIMENT, ID_BYTES, 0x4b, 0x76, 0x65, 0x74 };
-	const __u8 last[OPTIONS_BYTES] = { MAX_SEGMENT, 14, [14] = EXPERIMENT, ID_BYTES, 0x4b, 0x76, 0x65, 0x74 };
-	const __u8 ended[OPTIONS_BYTES] = { NO_OPERATION, END_OF_OPTIONS, EXPERIMENT, ID_BYTES };
-	const __u8 none[OPTIONS_BYTES] = { MAX_SEGMENT, 4, 5, 180, 8, 10, [14] = NO_OPERATION, NO_OPERATION,
-					   EXPERIMENT, 4 };
-	const __u8 empty[OPTIONS_BYTES] = { MAX_SEGMENT, 0, EXPERIMENT, ID_BYTES };
-	const __u8 short_one[OPTIONS_BYTES] = { 8, 1, EXPERIMENT, ID_BYTES };
-	const __u8 beyond[OPTIONS_BYTES] = { MAX_SEGMENT, 16, [16] = EXPERIMENT, ID_BYTES, 0x4b, 0x76 };
 	__u8 id[4] = {};
 
-	EXPECT_EQ(find_in(packet, first), OPTIONS_AT + 2);
-	EXPECT_EQ(find_in(packet, ended), NONE);
-	EXPECT_EQ(find_in(packet, none), NONE);
-	EXPECT_EQ(find_in(packet, empty), BROKEN);
-	EXPECT_EQ(find_in(packet, short_one), BROKEN);
-	EXPECT_EQ(find_in(packet, beyond), BROKEN);
-	EXPECT_EQ(find_in(packet, last), OPTIONS_AT + 16);
-	EXPECT_EQ(find_in(packet, later), OPTIONS_AT + 9);
+	EXPECT_EQ(bpf_loop(EXAMPLES, try_example, packet, 0), EXAMPLES);
 	EXPECT_EQ(bpf_dynptr_read(id, sizeof(id), packet, OPTIONS_AT + 9, 0), 0);
 	EXPECT_EQ(id[0], 0x4b);
 	EXPECT_EQ(id[3], 0x74);
+	/* The last of the options, which is none, and the byte behind them. */
+	EXPECT_EQ(bpf_dynptr_read(id, 2, packet, OPTIONS_AT + OPTIONS_BYTES - 1, 0), 0);
+	EXPECT_EQ(id[0], 0);
+	EXPECT_EQ(id[1], OPTIONS_AT + OPTIONS_BYTES);
 }
 
 SEC("xdp")

@@ -14,6 +14,7 @@ mod libelf;
 #[path = "../src/release.rs"]
 #[expect(dead_code, reason = "the harness uses more of it")]
 mod release;
+mod survivors;
 mod table;
 
 fn main() -> ExitCode {
@@ -33,7 +34,11 @@ fn build() -> Result<(), String> {
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=src/release.rs");
-    println!("cargo::rustc-link-arg=-Wl,--wrap=free");
+    // What src/isolate.rs, src/loader.rs and src/types.rs do instead of these.
+    let types = ["btf__load_vmlinux_btf", "btf__free", "btf__find_by_name_kind"];
+    for function in ["free", "bpf_prog_load", "bpf_prog_bind_map"].iter().chain(&types) {
+        println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
+    }
     libelf::complete()?;
 
     let object = out_dir.join("suite.bpf.o");
@@ -61,6 +66,12 @@ fn build() -> Result<(), String> {
     let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let at = |err| format!("{}: {err}", path.display());
     tables += &table::Coverage::parse(&text).map_err(at)?.generate();
+
+    let path = root.join("survivors.yaml");
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+    let at = |err| format!("{}: {err}", path.display());
+    tables += &survivors::Survivors::parse(&text).and_then(|it| it.generate()).map_err(at)?;
 
     tables += "\n/// The sources of the programs, by name.\npub static SOURCES: &[(&str, &str)] = &[\n";
     for (name, path) in &built.sources {

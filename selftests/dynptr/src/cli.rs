@@ -3,12 +3,13 @@
 
 use crate::coverage;
 use crate::model::{GROUPS, Test};
+use crate::mutant::{Mutation, mutations};
 
 /// What `--help` says.
 pub const HELP: &str = "\
 The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
 
-Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]...
+Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]... [--mutate NAME]...
        dynptr-selftests --mutants [--test NAME]...
        dynptr-selftests --leaks
        dynptr-selftests --list [--format text|json|md]
@@ -17,6 +18,7 @@ Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]...
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
       --logs           keep what the verifier has to say of every test, and not only where it said something else
+      --mutate NAME    make this test's program wrong (group/test.mutation, as --mutants names it): it should fail, and no other
       --mutants        check the tests: take away what each test is about, and see that it notices
       --leaks          check the harness: leave something of each kind behind, and see that it is named; lead packets
                        past the tunnels, and see that the tests of these fail
@@ -56,6 +58,8 @@ pub struct Options {
     pub shuffle: Option<u64>,
     /// The verifier's logs of all tests are kept.
     pub logs: bool,
+    /// Tests whose programs are made wrong, by `group/test`.
+    pub mutated: Vec<(String, Mutation)>,
     /// Test the tests.
     pub mutants: bool,
     /// Test the search for what tests leave behind.
@@ -91,6 +95,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
         match flag {
             "--test" => options.tests.push(known(value()?)?),
+            "--mutate" => options.mutated.push(mutation(&value()?)?),
             "--format" => format = Some(format_of(&value()?)?),
             "--shuffle" => options.shuffle = Some(seed(&value()?)?),
             "--strict" => options.strict = true,
@@ -111,7 +116,11 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
         (true, false, _) => Err("--list runs nothing: it goes with --format only".into()),
         (false, _, Some(_)) => Err("--format is the form of --list".into()),
         (false, _, None)
-            if options.mutants && (options.strict || options.logs || options.shuffle.is_some()) =>
+            if options.mutants
+                && (options.strict
+                    || options.logs
+                    || options.shuffle.is_some()
+                    || !options.mutated.is_empty()) =>
         {
             Err("--mutants goes with --test only".into())
         }
@@ -138,6 +147,22 @@ fn seed(text: &str) -> Result<u64, String> {
 fn known(name: String) -> Result<String, String> {
     let known = all().any(|(group, test)| name.split_once('/') == Some((group, test.name)));
     if known { Ok(name) } else { Err(format!("no test {name:?}; hint: --list shows all")) }
+}
+
+/// A test and what is wrong with it.
+fn mutation(text: &str) -> Result<(String, Mutation), String> {
+    let (name, wrong) =
+        text.split_once('.').ok_or_else(|| format!("--mutate {text:?}: expected group/test.mutation"))?;
+    let name = known(name.to_owned())?;
+    let test = all().find(|(group, test)| name.split_once('/') == Some((group, test.name)));
+    let all = test.map_or_else(Vec::new, |(_, test)| mutations(test));
+    let names: Vec<String> = all.iter().map(|it| it.name()).collect();
+    match all.into_iter().find(|it| it.name() == wrong) {
+        Some(Mutation::Repaired(_)) | None => {
+            Err(format!("--mutate {text:?}: expected one of {name}'s: {}", names.join(", ")))
+        }
+        Some(mutation) => Ok((name, mutation)),
+    }
 }
 
 fn all() -> impl Iterator<Item = (&'static str, &'static Test)> {
@@ -187,6 +212,9 @@ mod tests {
         let logs = Options { logs: true, ..Options::default() };
         assert_eq!(parsed(&["--logs"]), Ok(Command::Run(logs)));
         assert_eq!(parsed(&["--list"]), Ok(Command::List(Format::Text)));
+        let lost = ["--mutate", "dynptr_success/test_read_write.bpf_dynptr_read.lost"];
+        let mutated = vec![(two[0].to_owned(), Mutation::Lost("bpf_dynptr_read", 0))];
+        assert_eq!(parsed(&lost), Ok(Command::Run(Options { mutated, ..Options::default() })));
         assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
         assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
     }
@@ -205,6 +233,9 @@ mod tests {
             (&["--shuffle", "now"], "expected a number"),
             (&["--mutants", "--strict"], "--mutants goes with --test only"),
             (&["--mutants", "--logs"], "--mutants goes with --test only"),
+            (&["--mutate", "dynptr_success/test_read_write"], "expected group/test.mutation"),
+            (&["--mutate", "dynptr_success/test_read_write.x"], "bpf_dynptr_read.wrong_offset"),
+            (&["--mutate", "dynptr_fail/clone_invalid1.repaired"], "expected one of"),
             (&["--leaks", "--mutants"], "--leaks goes with nothing else"),
             (&["all"], "unknown argument"),
         ] {

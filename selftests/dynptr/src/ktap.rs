@@ -2,8 +2,8 @@
 //! KTAP, version 1: the form in which results are written.
 //! <https://docs.kernel.org/dev-tools/ktap.html>
 //!
-//! Every line is flushed, and a test is announced before it is run, so that a reader knows which test the kernel did
-//! not survive.
+//! A test is announced before it is run, so that a reader knows which test the kernel did not survive, and its result goes
+//! out as soon as it is known, in one piece.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -37,22 +37,20 @@ impl<W: Write> Writer<W> {
     /// Begins a document that has `groups` groups.
     pub fn new(out: W, groups: usize) -> io::Result<Self> {
         let mut writer = Self { out, group: 0, test: 0 };
-        writer.line("", "KTAP version 1")?;
-        writer.line("", &format!("1..{groups}"))?;
+        writer.write(&format!("KTAP version 1\n1..{groups}\n"))?;
         Ok(writer)
     }
 
     /// Begins a group of `tests` tests.
     pub fn begin_group(&mut self, name: &str, tests: usize) -> io::Result<()> {
         self.test = 0;
-        self.line(INDENT, &format!("# Subtest: {name}"))?;
-        self.line(INDENT, "KTAP version 1")?;
-        self.line(INDENT, &format!("1..{tests}"))
+        let lines = [format!("# Subtest: {name}"), "KTAP version 1".into(), format!("1..{tests}")];
+        self.write(&lines.map(|line| indented(INDENT, &line)).concat())
     }
 
     /// Says that a test is about to run.
     pub fn begin_test(&mut self, name: &str) -> io::Result<()> {
-        self.line(INDENT, &format!("#  RUN           {name} ..."))
+        self.write(&indented(INDENT, &format!("#  RUN           {name} ...")))
     }
 
     /// Ends the test that was begun last. `diagnostics` may have several lines each.
@@ -64,12 +62,10 @@ impl<W: Write> Writer<W> {
         diagnostics: impl IntoIterator<Item = &'a str>,
     ) -> io::Result<()> {
         self.test += 1;
-        for line in diagnostics.into_iter().flat_map(str::lines) {
-            self.line(INDENT, &format!("# {}", clean(line)))?;
-        }
-        self.line(INDENT, &format!("# duration_us: {}", duration.as_micros()))?;
-        let number = self.test;
-        self.result(INDENT, number, name, outcome)
+        let mut text = comments(INDENT, diagnostics);
+        text += &indented(INDENT, &format!("# duration_us: {}", duration.as_micros()));
+        text += &result(INDENT, self.test, name, outcome);
+        self.write(&text)
     }
 
     /// Ends a group. `diagnostics` say what is wrong with the group as a whole.
@@ -80,27 +76,34 @@ impl<W: Write> Writer<W> {
         diagnostics: impl IntoIterator<Item = &'a str>,
     ) -> io::Result<()> {
         self.group += 1;
-        for line in diagnostics.into_iter().flat_map(str::lines) {
-            self.line("", &format!("# {}", clean(line)))?;
-        }
-        let number = self.group;
-        self.result("", number, name, outcome)
+        let text = comments("", diagnostics) + &result("", self.group, name, outcome);
+        self.write(&text)
     }
 
-    fn result(&mut self, indent: &str, number: usize, name: &str, outcome: &Outcome) -> io::Result<()> {
-        let line = match outcome {
-            Outcome::Pass => format!("ok {number} {name}"),
-            Outcome::Fail => format!("not ok {number} {name}"),
-            Outcome::Xfail(reason) => format!("not ok {number} {name} # XFAIL {}", clean(reason)),
-            Outcome::Skip(reason) => format!("ok {number} {name} # SKIP {}", clean(reason)),
-        };
-        self.line(indent, &line)
-    }
-
-    fn line(&mut self, indent: &str, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{indent}{}", text.trim_end())?;
+    /// Writes lines, and has them go out.
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
+}
+
+fn indented(indent: &str, text: &str) -> String {
+    format!("{indent}{}\n", text.trim_end())
+}
+
+fn comments<'a>(indent: &str, diagnostics: impl IntoIterator<Item = &'a str>) -> String {
+    let lines = diagnostics.into_iter().flat_map(str::lines);
+    lines.map(|line| indented(indent, &format!("# {}", clean(line)))).collect()
+}
+
+fn result(indent: &str, number: usize, name: &str, outcome: &Outcome) -> String {
+    let line = match outcome {
+        Outcome::Pass => format!("ok {number} {name}"),
+        Outcome::Fail => format!("not ok {number} {name}"),
+        Outcome::Xfail(reason) => format!("not ok {number} {name} # XFAIL {}", clean(reason)),
+        Outcome::Skip(reason) => format!("ok {number} {name} # SKIP {}", clean(reason)),
+    };
+    indented(indent, &line)
 }
 
 /// The text without what a terminal or a parser might take for something else.
@@ -186,22 +189,26 @@ ok 2 second
     }
 
     #[test]
-    fn every_line_is_flushed_at_once() {
-        struct Flushes(usize, usize);
-        impl Write for Flushes {
+    fn what_is_known_goes_out_at_once_and_in_one_piece() {
+        #[derive(Default)]
+        struct Pieces(Vec<String>, usize);
+        impl Write for Pieces {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0 += bytes.iter().filter(|byte| **byte == b'\n').count();
+                self.0.push(String::from_utf8_lossy(bytes).into_owned());
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {
                 self.1 += 1;
-                assert_eq!(self.0, self.1, "lines and flushes");
+                assert_eq!(self.0.len(), self.1, "pieces and flushes");
                 Ok(())
             }
         }
-        let mut writer = Writer::new(Flushes(0, 0), 1).expect("no error");
+        let mut writer = Writer::new(Pieces::default(), 1).expect("no error");
         writer.begin_group("g", 1).expect("no error");
         writer.begin_test("t").expect("no error");
-        assert_eq!(writer.out.1, 6);
+        writer.end_test("t", &Outcome::Fail, Duration::ZERO, ["one", "two"]).expect("no error");
+        assert_eq!(writer.out.0.len(), 4);
+        assert!(writer.out.0[2].contains("RUN           t"));
+        assert!(writer.out.0[3].contains("# two\n") && writer.out.0[3].ends_with("not ok 1 t\n"));
     }
 }

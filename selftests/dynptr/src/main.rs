@@ -13,6 +13,7 @@ mod kernel_types;
 mod ktap;
 mod leak;
 mod leaks;
+mod loader;
 mod model;
 mod mutant;
 mod packet;
@@ -23,9 +24,13 @@ mod session;
 mod suite;
 mod trigger;
 mod tunnels;
+mod types;
 mod unprivileged;
 
 // The build script's own rules are tested here: nothing runs the tests of a build script.
+#[cfg(test)]
+#[path = "../build/survivors.rs"]
+mod survivors;
 #[cfg(test)]
 #[path = "../build/table.rs"]
 mod table;

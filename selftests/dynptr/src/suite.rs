@@ -2,10 +2,11 @@
 //! The BPF object: prepared once, loaded program by program.
 //!
 //! libbpf parses the kernel's BTF once per object and looks every function up in it. So there is one object, and
-//! [`Suite::prepare`] does all of that in the parent: BTF, look-ups, relocations, maps. Each test then [loads][
-//! Suite::load] one program of it in a forked copy, which costs one system call to the kernel. What tests must not
-//! share are maps: each copy gets new ones under the old file descriptors, which the instructions refer to.
+//! [`Suite::prepare`] does all of that in the parent: BTF, look-ups, relocations, maps, all but to give the programs to the
+//! kernel ([`loader`]). Each test then [loads][Suite::load] one program in a forked copy, which costs one system call. What
+//! tests must not share are maps: each copy gets new ones under the old file descriptors, which the instructions refer to.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::io;
@@ -14,14 +15,14 @@ use std::ptr::{NonNull, null};
 use std::sync::Mutex;
 
 use libbpf_rs::{
-    AsRawLibbpf, Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, OpenProgramMut, PrintLevel,
-    Program, ProgramMut, set_print,
+    AsRawLibbpf, Link, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, Program, ProgramMut, set_print,
 };
 use libbpf_sys as sys;
 
-use crate::model::{self, HELPERS, Test};
-use crate::mutant::{self, Mutation};
+use crate::loader::{self, Request};
+use crate::model::{self, Test};
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
+use crate::types;
 
 /// How much the verifier tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +54,21 @@ impl Detail {
     }
 }
 
+/// An object's programs.
+type ByName = BTreeMap<&'static str, NonNull<sys::bpf_program>>;
+
 /// The object, ready to load programs of.
 pub struct Suite {
-    object: NonNull<sys::bpf_object>,
+    /// For as long as the harness: tests' processes have copies of it, and none takes it apart.
+    object: &'static Object,
+    /// Its programs, by name.
+    programs: &'static ByName,
+    /// Those that were asked for, but for what is in `unattachable`.
+    requests: BTreeMap<&'static str, Request>,
+    /// Programs for a function that this kernel does not have, and its name.
+    unattachable: BTreeMap<&'static str, String>,
+    /// Programs that this process has changed.
+    changed: RefCell<BTreeMap<String, Vec<sys::bpf_insn>>>,
 }
 
 /// What loading came to.
@@ -104,126 +117,73 @@ impl Suite {
         if result < 0 {
             return Err(explain("cannot prepare", &io::Error::from_raw_os_error(-result)));
         }
-        let suite = Self { object };
-        // Here and not in each copy, where it would be written for all of them.
-        suite.programs().for_each(|program| {
+        let all = programs_of(object);
+        let unattachable: BTreeMap<&str, String> = all
+            .iter()
+            .filter(|(name, _)| programs.contains(*name))
+            .filter_map(|(name, program)| Some((*name, loader::lacks_target(*program)?)))
+            .collect();
+        for name in unattachable.keys() {
             // SAFETY: the program is not loaded.
-            unsafe { sys::bpf_program__set_autoload(program.as_ptr(), false) };
-        });
-        Ok(suite)
+            unsafe { sys::bpf_program__set_autoload(all[name].as_ptr(), false) };
+        }
+        let together = tests.iter().flat_map(|test| test.programs().skip(1)).collect();
+        let requests =
+            loader::load(object, &all, &together).map_err(|err| explain("cannot prepare to load", &err))?;
+        types::forget();
+        // SAFETY: libbpf has loaded it.
+        let object = Box::leak(Box::new(unsafe { Object::from_ptr(object) }));
+        let all = Box::leak(Box::new(all));
+        Ok(Self { object, programs: all, requests, unattachable, changed: RefCell::default() })
     }
 
     /// Loads these programs (the first is the one under test) with maps that nothing else has. To be called in a
-    /// child process, once: it uses up the child's copy of the object.
+    /// child process, once.
     ///
     /// # Errors
     /// Where new maps cannot be had, or there is no such program.
     pub fn load(&self, programs: &[&str], config: Config, detail: Detail) -> Result<Loaded, String> {
         self.renew_maps(programs)?;
-        // SAFETY: the object is prepared and not loaded; this process has its own copy, and ends without touching
-        // it again through `self`.
-        let mut object = unsafe { OpenObject::from_ptr(self.object) };
-        let mut log = vec![0u8; detail.bytes()];
-        for mut program in object.progs_mut() {
-            let wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
-            if wanted {
-                program.set_autoload(true);
-                program.set_log_level(detail.level());
-            }
-            if program.name().to_str() == programs.first().copied() {
-                set_log(&program, &mut log);
-            }
-        }
         take_messages();
-        let loaded = object.load();
-        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-        let log = String::from_utf8_lossy(&log[..end]).into_owned();
-        match loaded {
-            Ok(object) => {
-                let programs = Programs { object };
-                programs.configure(config)?;
-                Ok(Loaded::Accepted { programs, log })
+        let mut told = String::new();
+        for name in programs {
+            if let Some(target) = self.unattachable.get(name) {
+                let reason = format!("program {name}: this kernel has no {target} to attach it to");
+                return Ok(Loaded::Refused { log: String::new(), reason });
             }
-            Err(err) => Ok(Loaded::Refused { log, reason: explain("not loaded", &err) }),
+            let request = self.requests.get(name).ok_or_else(|| format!("no program {name} was prepared"))?;
+            let changed = self.changed.borrow();
+            let insns = changed.get(*name).map_or(request.insns(), Vec::as_slice);
+            // What a test expects of a log is about the program under test.
+            let is_first = programs.first() == Some(name);
+            let (result, log) = give(request, insns, if is_first { detail } else { Detail::Surprise });
+            if let Err(err) = result {
+                return Ok(Loaded::Refused {
+                    log,
+                    reason: explain(&format!("program {name}: not loaded"), &err),
+                });
+            }
+            if is_first {
+                told = log;
+            }
         }
+        let programs = Programs { object: self.object, programs: self.programs };
+        programs.configure(config)?;
+        Ok(Loaded::Accepted { programs, log: told })
     }
 
-    /// Takes something away from a program, in this process' copy of the object.
-    ///
-    /// # Errors
-    /// Where there is no such program, or it has nothing of that kind.
-    pub fn mutate(&self, program: &str, mutation: Mutation, ids: &FunctionIds) -> Result<(), String> {
-        let mut insns = self.mutated(program, mutation, ids)?;
-        let program = self.program(program).ok_or_else(|| format!("the object has no program {program}"))?;
-        // SAFETY: the program is not loaded; libbpf copies the instructions.
-        let result = unsafe {
-            sys::bpf_program__set_insns(program.as_ptr(), insns.as_mut_ptr(), insns.len() as sys::size_t)
-        };
-        if result < 0 {
-            Err(explain("cannot change the program", &io::Error::from_raw_os_error(-result)))
-        } else {
-            Ok(())
-        }
+    /// Has this process load a program with other instructions.
+    pub fn change(&self, program: &str, insns: Vec<sys::bpf_insn>) {
+        self.changed.borrow_mut().insert(program.to_owned(), insns);
     }
 
-    /// A program's instructions as this mutation would have them.
-    ///
-    /// # Errors
-    /// As for [`Self::mutate`].
-    pub fn mutated(
-        &self,
-        program: &str,
-        mutation: Mutation,
-        ids: &FunctionIds,
-    ) -> Result<Vec<sys::bpf_insn>, String> {
-        let program = self.program(program).ok_or_else(|| format!("the object has no program {program}"))?;
-        let mut insns = instructions(program).to_vec();
-        let before = insns.clone();
-        let calls = |function: &str| -> Vec<usize> {
-            (0..before.len()).filter(|index| ids.calls(&before[*index], function)).collect()
-        };
-        let changed = match mutation {
-            Mutation::Call(function, value) => {
-                let calls = calls(function);
-                calls.iter().for_each(|it| insns[*it] = move_number(0, value));
-                calls.len()
-            }
-            Mutation::Argument(argument, more) => {
-                let constants: BTreeSet<usize> = calls(argument.function)
-                    .into_iter()
-                    .filter_map(|call| constant(&before[..call], argument.register))
-                    .collect();
-                constants.iter().for_each(|it| insns[*it].imm = insns[*it].imm.wrapping_add(more));
-                constants.len()
-            }
-            Mutation::Ending(function) => {
-                let other = helper(mutant::other_ending(function)).ok_or("no other ending")?;
-                let calls = calls(function);
-                calls.iter().for_each(|it| insns[*it].imm = other);
-                calls.len()
-            }
-            Mutation::Instruction(index) => {
-                let insn = insns.get_mut(index).ok_or("the program has no such instruction")?;
-                *insn = without(insn);
-                1
-            }
-        };
-        if changed == 0 { Err(format!("the program has nothing for {mutation:?}")) } else { Ok(insns) }
-    }
-
-    fn programs(&self) -> impl Iterator<Item = NonNull<sys::bpf_program>> {
-        let next = |program: *mut sys::bpf_program| {
-            // SAFETY: the object is open, and `program` is null or the one before.
-            NonNull::new(unsafe { sys::bpf_object__next_program(self.object.as_ptr(), program) })
-        };
-        std::iter::successors(next(std::ptr::null_mut()), move |program| next(program.as_ptr()))
+    /// A program's instructions, those of the functions that it calls behind its own. Nothing where there is no such program.
+    pub fn instructions(&self, program: &str) -> &'static [sys::bpf_insn] {
+        self.program(program).map_or(&[], instructions)
     }
 
     fn program(&self, name: &str) -> Option<NonNull<sys::bpf_program>> {
-        self.programs().find(|program| {
-            // SAFETY: a program of an open object has a name.
-            unsafe { CStr::from_ptr(sys::bpf_program__name(program.as_ptr())) }.to_str() == Ok(name)
-        })
+        self.programs.get(name).copied()
     }
 
     /// The descriptors of the maps that these programs refer to.
@@ -249,10 +209,11 @@ impl Suite {
             .iter()
             .filter_map(|name| self.program(name))
             .any(|it| kind(it) == sys::BPF_PROG_TYPE_STRUCT_OPS);
+        let object = self.object.as_libbpf_object();
         let mut map = null();
         loop {
             // SAFETY: the object is open, and `map` is null or the one before.
-            map = unsafe { sys::bpf_object__next_map(self.object.as_ptr(), map) }.cast_const();
+            map = unsafe { sys::bpf_object__next_map(object.as_ptr(), map) }.cast_const();
             let Some(found) = NonNull::new(map.cast_mut()) else { return Ok(()) };
             // SAFETY: a map of an object that is prepared has a descriptor, or -1 where it was left out.
             let (fd, kind) = unsafe { (sys::bpf_map__fd(map), sys::bpf_map__type(map)) };
@@ -264,7 +225,7 @@ impl Suite {
             if !used.contains(&fd) && !is_ops {
                 continue;
             }
-            renew(self.object, found).map_err(|err| {
+            renew(object, found).map_err(|err| {
                 // SAFETY: a map of an open object has a name.
                 let name = unsafe { CStr::from_ptr(sys::bpf_map__name(map)) };
                 format!("cannot make a new map {}: {err}", name.to_string_lossy())
@@ -273,62 +234,11 @@ impl Suite {
     }
 }
 
-/// `r0 = 0`, where the rest of the instruction is 0 (`BPF_ALU64 | BPF_MOV | BPF_K`).
-const MOVE_NUMBER: u8 = 0xb7;
-/// The same with 32 bits.
-const MOVE_SHORT: u8 = 0xb4;
-/// A jump; without a distance, it does nothing.
-const JUMP: u8 = 0x05;
-/// The kinds of instructions, in the lowest three bits: loads from memory, stores, jumps.
-const CLASS: u8 = 7;
-const LOAD: u8 = 1;
-const STORES: [u8; 2] = [2, 3];
-const JUMPS: [u8; 2] = [5, 6];
 /// A load of a 64-bit number, such as a map's address.
 const LOAD_NUMBER: u8 = 0x18;
-/// A call.
-const CALL: u8 = 0x85;
-
-fn move_number(register: u8, value: i32) -> sys::bpf_insn {
-    let mut insn = sys::bpf_insn { code: MOVE_NUMBER, imm: value, ..Default::default() };
-    insn.set_dst_reg(register);
-    insn
-}
-
-/// What stands for an instruction that is taken out: what it would have read, or been answered, is 0.
-fn without(insn: &sys::bpf_insn) -> sys::bpf_insn {
-    if insn.code == CALL {
-        move_number(0, 0)
-    } else if insn.code & CLASS == LOAD {
-        move_number(insn.dst_reg(), 0)
-    } else {
-        sys::bpf_insn { code: JUMP, ..Default::default() }
-    }
-}
-
-/// The instruction, on the straight way to a call, that puts a constant into this register.
-fn constant(before: &[sys::bpf_insn], register: u8) -> Option<usize> {
-    for (index, insn) in before.iter().enumerate().rev() {
-        let class = insn.code & CLASS;
-        if JUMPS.contains(&class) {
-            return None;
-        }
-        if !STORES.contains(&class) && insn.code != 0 && insn.dst_reg() == register {
-            let is_number = [MOVE_NUMBER, MOVE_SHORT].contains(&insn.code)
-                || insn.code == LOAD_NUMBER && insn.src_reg() == 0;
-            return is_number.then_some(index);
-        }
-    }
-    None
-}
-
-/// The number of a function that has one.
-fn helper(function: &str) -> Option<i32> {
-    HELPERS.iter().find(|helper| helper.1 == function).map(|helper| helper.0)
-}
 
 /// A program's instructions, those of the functions that it calls behind its own.
-fn instructions<'a>(program: NonNull<sys::bpf_program>) -> &'a [sys::bpf_insn] {
+fn instructions(program: NonNull<sys::bpf_program>) -> &'static [sys::bpf_insn] {
     // SAFETY: the program belongs to an object that is prepared and is not freed; libbpf says how many instructions
     // there are.
     unsafe {
@@ -337,57 +247,35 @@ fn instructions<'a>(program: NonNull<sys::bpf_program>) -> &'a [sys::bpf_insn] {
     }
 }
 
-/// The numbers by which the running kernel knows its functions.
-#[derive(Debug, Default)]
-pub struct FunctionIds(BTreeMap<&'static str, i32>);
-
-impl FunctionIds {
-    /// Looks up the functions of [`model::FUNCTIONS`].
-    ///
-    /// # Errors
-    /// Where the kernel's BTF cannot be read.
-    pub fn of_kernel() -> Result<Self, String> {
-        // SAFETY: it is freed below.
-        let btf = unsafe { sys::btf__load_vmlinux_btf() };
-        if btf.is_null() {
-            return Err(explain("cannot read the kernel's BTF", &io::Error::last_os_error()));
+/// Gives a program to the kernel. The log is what the verifier says, as far as it was asked.
+fn give(request: &Request, insns: &[sys::bpf_insn], detail: Detail) -> (io::Result<()>, String) {
+    let level = detail.level();
+    if level == 0 {
+        match request.load(insns, 0, &mut []) {
+            Ok(()) => return (Ok(()), String::new()),
+            // Once more, for the words.
+            Err(_) => return give(request, insns, Detail::Refusal),
         }
-        let mut ids = BTreeMap::new();
-        for function in model::FUNCTIONS {
-            let name = format!("{}\0", function.name);
-            // SAFETY: the name ends with NUL.
-            let id = unsafe { sys::btf__find_by_name_kind(btf, name.as_ptr().cast(), sys::BTF_KIND_FUNC) };
-            if id > 0 {
-                ids.insert(function.name, id);
-            }
-        }
-        // SAFETY: nobody has it any more.
-        unsafe { sys::btf__free(btf) };
-        Ok(Self(ids))
     }
-
-    /// Is this a call of that function?
-    fn calls(&self, insn: &sys::bpf_insn, function: &str) -> bool {
-        let number = match u32::from(insn.src_reg()) {
-            0 => helper(function),
-            sys::BPF_PSEUDO_KFUNC_CALL => self.0.get(function).copied(),
-            _ => None,
-        };
-        insn.code == CALL && number == Some(insn.imm)
-    }
+    let mut log = vec![0u8; detail.bytes()];
+    let result = request.load(insns, level, &mut log);
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    (result, String::from_utf8_lossy(&log[..end]).into_owned())
 }
 
-fn set_log(program: &OpenProgramMut<'_>, log: &mut [u8]) {
-    // SAFETY: the program is not loaded, and the buffer outlives the loading.
-    let result = unsafe {
-        sys::bpf_program__set_log_buf(
-            program.as_libbpf_object().as_ptr(),
-            log.as_mut_ptr().cast(),
-            log.len() as sys::size_t,
-        )
+/// The programs of an object, by name.
+fn programs_of(object: NonNull<sys::bpf_object>) -> ByName {
+    let next = |program: *mut sys::bpf_program| {
+        // SAFETY: the object is open, and `program` is null or the one before.
+        NonNull::new(unsafe { sys::bpf_object__next_program(object.as_ptr(), program) })
     };
-    // It fails only for a program that is loaded.
-    debug_assert_eq!(result, 0);
+    std::iter::successors(next(std::ptr::null_mut()), |program| next(program.as_ptr()))
+        .filter_map(|program| {
+            // SAFETY: a program of an open object has a name, for as long as the object is open: always.
+            let name = unsafe { CStr::from_ptr(sys::bpf_program__name(program.as_ptr())) };
+            Some((name.to_str().ok()?, program))
+        })
+        .collect()
 }
 
 /// Makes a map like this one, with the contents that it had in the object file, under the same descriptor.
@@ -475,16 +363,16 @@ fn copy_value(from: i32, to: i32, buffer: &mut [u8]) -> io::Result<()> {
 
 /// Programs that are loaded.
 pub struct Programs {
-    object: Object,
+    object: &'static Object,
+    programs: &'static ByName,
 }
 
 impl Programs {
     /// The program of this name.
     pub fn get(&self, name: &str) -> Result<ProgramMut<'_>, String> {
-        self.object
-            .progs_mut()
-            .find(|program| program.name().to_str() == Some(name))
-            .ok_or_else(|| format!("the object has no program {name}"))
+        let program = self.programs.get(name).ok_or_else(|| format!("the object has no program {name}"))?;
+        // SAFETY: it belongs to the object, and nobody else changes it while a test uses it.
+        Ok(ProgramMut::new_mut(unsafe { &mut *program.as_ptr() }))
     }
 
     /// Has the kernel use a structure of operations, under the name that it has in it.
@@ -562,5 +450,5 @@ fn explain(what: &str, err: &dyn std::fmt::Display) -> String {
     let messages = take_messages();
     // libbpf repeats the log among its messages; we have it, and it is long.
     let messages = messages.split("-- BEGIN PROG LOAD LOG --").next().unwrap_or_default();
-    format!("{what}: {err}\n{}", messages.trim_end())
+    format!("{what}: {err}\n{}", messages.trim_end()).trim_end().to_owned()
 }

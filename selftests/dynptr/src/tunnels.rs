@@ -55,7 +55,7 @@ fn without(session: &Session, test: &'static Test) -> io::Result<(Outcome, Vec<S
     let Some(suite) = &session.suite else { return skipped("nothing can be run here".into()) };
     let verdict = isolate::run(|| {
         trigger::lead_past_tunnels();
-        test_run::run(test, suite, session.release, None)
+        test_run::run(test, suite, session.release)
     })?;
     Ok(match verdict {
         Verdict::Missing(missing) => (Outcome::Skip(missing.to_string()), Vec::new()),
