@@ -132,6 +132,8 @@ int test_dynptr_copy_readonly(struct __sk_buff *skb)
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &local), 0);
 	EXPECT_EQ(bpf_dynptr_copy(&local, 0, &packet, 6, 4), 0);
 	EXPECT_EQ(mem->bytes[0], ETH_HEADER + 6);
+	EXPECT_EQ(mem->bytes[3], ETH_HEADER + 9);
+	EXPECT_EQ(mem->bytes[4], 0);
 	EXPECT_EQ(bpf_dynptr_copy(&packet, 6, &local, 0, 4), -EINVAL);
 	done();
 	return 1;

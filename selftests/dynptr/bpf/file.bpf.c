@@ -125,15 +125,17 @@ int BPF_PROG(fsverity_digest, struct file *file)
 	expected = value_of(1);
 	if (!expected)
 		return 0;
-	mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 8] = 0xee;
-	/* Behind a byte that stays, and with room for more than there is: the rest is cleared. */
+	mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 15] = 0xee;
+	mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 16] = 0xee;
+	/* Between bytes that stay, and with room for more than there is: the rest is cleared. */
 	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 4, DIGEST_HEADER + DIGEST_BYTES + 16), 0);
 	EXPECT_EQ(bpf_get_fsverity_digest(file, &ptr), 0);
 	EXPECT_EQ(mem->bytes[3], 0);
 	for (int i = 0; i < DIGEST_HEADER + DIGEST_BYTES; i++)
 		if (!EXPECT_EQ(mem->bytes[4 + i], expected->bytes[i]))
 			return 0;
-	EXPECT_EQ(mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 8], 0);
+	EXPECT_EQ(mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 15], 0);
+	EXPECT_EQ(mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 16], 0xee);
 	return done();
 }
 

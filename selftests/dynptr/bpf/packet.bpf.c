@@ -9,7 +9,7 @@ SEC("tc")
 int test_skb_read_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
-	__u8 in[4] = {}, out[4] = { 0xa, 0xb, 0xc, 0xd };
+	__u8 in[6] = {}, out[4] = { 0xa, 0xb, 0xc, 0xd };
 
 	if (!EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &ptr), 0))
 		return 0;
@@ -19,10 +19,11 @@ int test_skb_read_write(struct __sk_buff *skb)
 
 	EXPECT_EQ(bpf_dynptr_write(&ptr, PROBE, out, 4, 0), 0);
 	/* The packet has it, not only the dynptr. */
-	EXPECT_EQ(bpf_skb_load_bytes(skb, PROBE - 1, in, 4), 0);
+	EXPECT_EQ(bpf_skb_load_bytes(skb, PROBE - 1, in, 6), 0);
 	EXPECT_EQ(in[0], PROBE - 1);
 	EXPECT_EQ(in[1], 0xa);
-	EXPECT_EQ(in[3], 0xc);
+	EXPECT_EQ(in[4], 0xd);
+	EXPECT_EQ(in[5], PROBE + 4);
 	return done();
 }
 
@@ -194,6 +195,7 @@ int test_skb_is_rdonly(struct __sk_buff *skb)
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&clone), true);
 	EXPECT_EQ(bpf_dynptr_adjust(&clone, 1, 2), 0);
+	EXPECT_EQ(bpf_dynptr_size(&clone), 1);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&clone), true);
 	done();
 	return 1;

@@ -175,6 +175,7 @@ int dynptr_overwrite_ref_clone_slice_valid(void *ctx)
 	}
 	*(volatile __u64 *)&ptr = 0;
 	slice[1] = 79;
+	slice[7] = 0;
 	EXPECT_EQ(slice[1], 79);
 	bpf_ringbuf_submit_dynptr(&clone, 0);
 	return done();
@@ -278,6 +279,7 @@ int dynptr_invalidate_slice_success(void *ctx)
 		return 0;
 	*(volatile __u64 *)&one = 0;
 	EXPECT_EQ(of_two[1], 77);
+	EXPECT_EQ(of_two[7], 0);
 	return done();
 }
 

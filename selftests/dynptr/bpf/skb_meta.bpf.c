@@ -118,6 +118,7 @@ int dynptr_slice_rdwr(struct __sk_buff *skb)
 	if (!EXPECT_TRUE(slice))
 		return TC_SHOT;
 	EXPECT_EQ(slice[0], META_FIRST + 16);
+	EXPECT_EQ(slice[3], META_FIRST + 19);
 	slice[0] = 0x7f;
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, 16, 0), 0);
 	EXPECT_EQ(in, 0x7f);
@@ -441,6 +442,7 @@ int clone_meta_dynptr_survives_data_slice_write(struct __sk_buff *skb)
 	slice = bpf_dynptr_slice_rdwr(&packet, 0, NULL, ETH_HEADER);
 	if (!EXPECT_TRUE(slice) || !slice)
 		return TC_SHOT;
+	EXPECT_EQ(slice[ETH_HEADER - 1], FRAME_TYPE & 0xff);
 	slice[0] = 0x42;
 	EXPECT_EQ(meta_holds(&meta), config.era);
 	done();
@@ -458,11 +460,14 @@ int clone_meta_dynptr_survives_meta_slice_write(struct __sk_buff *skb)
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);
 	slice = bpf_dynptr_slice_rdwr(&meta, 0, NULL, 4);
-	EXPECT_EQ(slice != NULL, config.era);
 	if (slice) {
+		EXPECT_EQ(config.era, 1);
+		EXPECT_EQ(slice[3], META_FIRST + 3);
 		slice[0] = 0x42;
 		EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, 0, 0), 0);
 		EXPECT_EQ(in, 0x42);
+	} else {
+		EXPECT_EQ(config.era, 0);
 	}
 	done();
 	return TC_SHOT;

@@ -133,6 +133,10 @@ static __always_inline void expect_options(struct bpf_dynptr *packet)
 	EXPECT_EQ(bpf_dynptr_read(id, sizeof(id), packet, OPTIONS_AT + 9, 0), 0);
 	EXPECT_EQ(id[0], 0x4b);
 	EXPECT_EQ(id[3], 0x74);
+	/* The last of the options, which is none, and the byte behind them. */
+	EXPECT_EQ(bpf_dynptr_read(id, 2, packet, OPTIONS_AT + OPTIONS_BYTES - 1, 0), 0);
+	EXPECT_EQ(id[0], 0);
+	EXPECT_EQ(id[1], OPTIONS_AT + OPTIONS_BYTES);
 }
 
 SEC("xdp")

@@ -454,10 +454,12 @@ int user_ringbuf_callback_const_ptr_to_dynptr_reg_off(void *ctx)
 /* A message is for reading. */
 static long write_message(struct bpf_dynptr *message, void *context)
 {
-	__u8 *slice = bpf_dynptr_data(message, 0, 1);
+	__u8 in = 0, *slice = bpf_dynptr_data(message, 0, 1);
 
 	if (slice)
-		*slice = 1;
+		*slice = 0xab;
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, message, 0, 0), 0);
+	EXPECT_EQ(in, 0xab);
 	return 0;
 }
 

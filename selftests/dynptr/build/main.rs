@@ -15,6 +15,7 @@ mod libelf;
 #[path = "../src/release.rs"]
 #[expect(dead_code, reason = "the harness uses more of it")]
 mod release;
+mod survivors;
 mod table;
 
 fn main() -> ExitCode {
@@ -61,6 +62,12 @@ fn build() -> Result<(), String> {
     let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
     let at = |err| format!("{}: {err}", path.display());
     tables += &table::Coverage::parse(&text).map_err(at)?.generate();
+
+    let path = root.join("survivors.yaml");
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+    let at = |err| format!("{}: {err}", path.display());
+    tables += &survivors::Survivors::parse(&text).and_then(|it| it.generate()).map_err(at)?;
 
     tables += "\n/// The sources of the programs, by name.\npub static SOURCES: &[(&str, &str)] = &[\n";
     for (name, path) in &built.sources {

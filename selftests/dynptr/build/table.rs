@@ -165,12 +165,6 @@ struct TestSpec {
     bug: Option<BugUse>,
     /// A point; kernels that have reached it do something else, and the program is told so.
     era: Option<String>,
-    /// Function → why the test passes even where the function does nothing.
-    #[serde(default)]
-    survives: BTreeMap<String, String>,
-    /// Function → why the kernel cannot be given the program without it.
-    #[serde(default)]
-    spares: BTreeMap<String, String>,
     #[serde(default)]
     rejected: Vec<RejectedSpec>,
 }
@@ -352,14 +346,6 @@ impl File {
             needs += &feature.need(name);
             needs += ", ";
         }
-        for name in test.survives.keys().chain(test.spares.keys()) {
-            // The function, or one of its arguments.
-            if !calls.contains(name.split('.').next().unwrap_or(name)) {
-                return Err(format!("survives, spares: the test does not call {name}"));
-            }
-        }
-        let survives: Vec<_> = test.survives.iter().collect();
-        let spares: Vec<_> = test.spares.iter().collect();
         let name = &test.name;
         let source = &programs.sources[program];
         let (with, also) = (&test.with, &test.also);
@@ -391,7 +377,7 @@ impl File {
         Ok(format!(
             "Test {{ name: {name:?}, program: {program:?}, source: {source:?}, with: {with:?}, also: {also:?}, ops: {ops}, unprivileged: {unprivileged}, \
              needs: &[{needs}], calls: &{own:?}, maps: &{maps:?}, bytes: {bytes}, protocol: {protocol}, linear: {linear:?}, era: {era}, bug: {bug}, \
-             survives: &{survives:?}, spares: &{spares:?}, run: {run} }},\n"
+             run: {run} }},\n"
         ))
     }
 
@@ -563,7 +549,6 @@ mod tests {
             ("[{ name: two, needs: [read], run: nanosleep }]", "no file of bpf/ has a program two"),
             ("[{ name: one, run: nanosleep, bytes: 3 }]", "has no packet"),
             ("[{ name: one, run: tap, linear: 3 }]", "has no packet whose `linear`"),
-            ("[{ name: one, run: nanosleep, survives: { write: x } }]", "the test does not call write"),
             ("[{ name: one, run: nanosleep, bug: { name: odd, fails: x } }]", "no bug odd"),
             ("[{ name: one }]", "expected either `run` or `rejected`"),
             ("[{ name: one, run: tap }]", "wants another program"),

@@ -3,12 +3,13 @@
 
 use crate::coverage;
 use crate::model::{GROUPS, Test};
+use crate::mutant::{Mutation, mutations};
 
 /// What `--help` says.
 pub const HELP: &str = "\
 The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
 
-Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
+Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]... [--mutate NAME]...
        dynptr-selftests --mutants [--test NAME]...
        dynptr-selftests --leaks
        dynptr-selftests --list [--format text|json|md]
@@ -16,6 +17,7 @@ Usage: dynptr-selftests [--strict] [--shuffle SEED] [--test NAME]...
       --test NAME      run this test (group/test), and others that are named so; without it, all
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
+      --mutate NAME    make this test's program wrong (group/test.mutation, as --mutants names it): it should fail, and no other
       --mutants        check the tests: take away what each test is about, and see that it notices
       --leaks          check the harness: leave something of each kind behind, and see that it is named
       --list           list the tests and run none; needs neither root nor BPF
@@ -51,6 +53,8 @@ pub struct Options {
     pub strict: bool,
     /// The number that the order is made of; without it, the tests are in the order of the table.
     pub shuffle: Option<u64>,
+    /// Tests whose programs are made wrong, by `group/test`.
+    pub mutated: Vec<(String, Mutation)>,
     /// Test the tests.
     pub mutants: bool,
     /// Test the search for what tests leave behind.
@@ -86,6 +90,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
         match flag {
             "--test" => options.tests.push(known(value()?)?),
+            "--mutate" => options.mutated.push(mutation(&value()?)?),
             "--format" => format = Some(format_of(&value()?)?),
             "--shuffle" => options.shuffle = Some(seed(&value()?)?),
             "--strict" => options.strict = true,
@@ -104,7 +109,10 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
         (true, true, format) => Ok(Command::List(format.unwrap_or(Format::Text))),
         (true, false, _) => Err("--list runs nothing: it goes with --format only".into()),
         (false, _, Some(_)) => Err("--format is the form of --list".into()),
-        (false, _, None) if options.mutants && (options.strict || options.shuffle.is_some()) => {
+        (false, _, None)
+            if options.mutants
+                && (options.strict || options.shuffle.is_some() || !options.mutated.is_empty()) =>
+        {
             Err("--mutants goes with --test only".into())
         }
         (false, _, None) if options.leaks && options != (Options { leaks: true, ..Options::default() }) => {
@@ -130,6 +138,22 @@ fn seed(text: &str) -> Result<u64, String> {
 fn known(name: String) -> Result<String, String> {
     let known = all().any(|(group, test)| name.split_once('/') == Some((group, test.name)));
     if known { Ok(name) } else { Err(format!("no test {name:?}; hint: --list shows all")) }
+}
+
+/// A test and what is wrong with it.
+fn mutation(text: &str) -> Result<(String, Mutation), String> {
+    let (name, wrong) =
+        text.split_once('.').ok_or_else(|| format!("--mutate {text:?}: expected group/test.mutation"))?;
+    let name = known(name.to_owned())?;
+    let test = all().find(|(group, test)| name.split_once('/') == Some((group, test.name)));
+    let all = test.map_or_else(Vec::new, |(_, test)| mutations(test));
+    let names: Vec<String> = all.iter().map(|it| it.name()).collect();
+    match all.into_iter().find(|it| it.name() == wrong) {
+        Some(Mutation::Repaired(_)) | None => {
+            Err(format!("--mutate {text:?}: expected one of {name}'s: {}", names.join(", ")))
+        }
+        Some(mutation) => Ok((name, mutation)),
+    }
 }
 
 fn all() -> impl Iterator<Item = (&'static str, &'static Test)> {
@@ -177,6 +201,9 @@ mod tests {
         let strict = Options { strict: true, shuffle: Some(7), ..Options::default() };
         assert_eq!(parsed(&["--strict", "--shuffle=7"]), Ok(Command::Run(strict)));
         assert_eq!(parsed(&["--list"]), Ok(Command::List(Format::Text)));
+        let lost = ["--mutate", "dynptr_success/test_read_write.bpf_dynptr_read.lost"];
+        let mutated = vec![(two[0].to_owned(), Mutation::Lost("bpf_dynptr_read", 0))];
+        assert_eq!(parsed(&lost), Ok(Command::Run(Options { mutated, ..Options::default() })));
         assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
         assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
     }
@@ -194,6 +221,9 @@ mod tests {
             (&["--list", "--strict"], "--list runs nothing"),
             (&["--shuffle", "now"], "expected a number"),
             (&["--mutants", "--strict"], "--mutants goes with --test only"),
+            (&["--mutate", "dynptr_success/test_read_write"], "expected group/test.mutation"),
+            (&["--mutate", "dynptr_success/test_read_write.x"], "bpf_dynptr_read.wrong_offset"),
+            (&["--mutate", "dynptr_fail/clone_invalid1.repaired"], "expected one of"),
             (&["--leaks", "--mutants"], "--leaks goes with nothing else"),
             (&["all"], "unknown argument"),
         ] {

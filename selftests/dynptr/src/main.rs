@@ -27,6 +27,9 @@ mod unprivileged;
 
 // The build script's own rules are tested here: nothing runs the tests of a build script.
 #[cfg(test)]
+#[path = "../build/survivors.rs"]
+mod survivors;
+#[cfg(test)]
 #[path = "../build/table.rs"]
 mod table;
 

@@ -45,10 +45,6 @@ pub struct Test {
     pub era: Option<Point>,
     /// The mistake of the kernel's that the test runs into.
     pub bug: Option<Bug>,
-    /// The functions that the test does not notice the lack of, and why.
-    pub survives: &'static [(&'static str, &'static str)],
-    /// The functions that are not taken away, and why.
-    pub spares: &'static [(&'static str, &'static str)],
     /// What is done with the program.
     pub run: Run,
 }
@@ -224,6 +220,31 @@ pub struct Upstream {
     pub by: &'static [&'static str],
     /// Why there is none, or what they leave out.
     pub hole: Option<&'static str>,
+}
+
+/// A mutant that its test does not notice, or that no kernel can be given.
+#[derive(Debug)]
+pub struct Survivor {
+    /// `group/test`.
+    pub test: &'static str,
+    /// What is wrong, as the mutant's name has it.
+    pub mutation: &'static str,
+    /// Why that is right.
+    pub why: &'static str,
+    /// The first kernels of which that is so, where it is not so of all …
+    pub since: Option<Release>,
+    /// … and the first of which it is not so any more.
+    pub until: Option<Release>,
+    /// It is not run.
+    pub spared: bool,
+}
+
+impl Survivor {
+    /// Is it so of this kernel?
+    pub fn is_of(&self, running: Running) -> bool {
+        let release = running.release;
+        self.since.is_none_or(|it| release >= it) && self.until.is_none_or(|it| release < it)
+    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/tables.rs"));

@@ -9,10 +9,9 @@ use std::process;
 use crate::isolate::Verdict;
 use crate::kernel_types;
 use crate::model::{self, Expectation, Run, Test, Trigger};
-use crate::mutant::Mutation;
 use crate::release::{Has, Running};
 use crate::report::{Config, Report};
-use crate::suite::{Detail, FunctionIds, Loaded, Programs, Suite};
+use crate::suite::{Detail, Loaded, Programs, Suite};
 use crate::trigger::{self, NotRun};
 use crate::unprivileged::Unprivileged;
 
@@ -22,13 +21,8 @@ pub const TAKEN: &str = "the verifier took the program";
 /// So much of a verifier's log is shown: its end says what was wrong.
 const LOG_LINES: usize = 200;
 
-/// Runs the test, or a mutant of it, in this process and with this process' copy of the suite.
-pub fn run(
-    test: &Test,
-    suite: &Suite,
-    running: Running,
-    mutation: Option<(Mutation, &FunctionIds)>,
-) -> Verdict {
+/// Runs the test, in this process and with this process' copy of the suite.
+pub fn run(test: &Test, suite: &Suite, running: Running) -> Verdict {
     if let Some(missing) = kernel_types::missing(test) {
         return Verdict::Missing(missing);
     }
@@ -36,12 +30,6 @@ pub fn run(
         && let Some(missing) = trigger::missing(kind)
     {
         return Verdict::Missing(missing);
-    }
-    if let Some((mutation, ids)) = mutation
-        && let Err(message) = suite.mutate(test.program, mutation, ids)
-    {
-        // Not `Fail`: a mutant that could not be made has shown nothing.
-        return Verdict::Missing(crate::isolate::Missing::Mutant(message));
     }
     let config = match config(test, running) {
         Ok(config) => config,
@@ -64,28 +52,39 @@ pub fn run(
     drop(without);
     match (&test.run, loaded) {
         (Run::Rejected(expectations), loaded) => rejected(expectations, &loaded, running),
-        (Run::Trigger(_), Loaded::Refused { reason, .. }) => Verdict::Refused(vec![reason]),
+        (Run::Trigger(_), Loaded::Refused { reason, log }) => {
+            Verdict::Refused(std::iter::once(reason).chain(last_words(&log)).collect())
+        }
         (Run::Trigger(kind), Loaded::Accepted { programs, .. }) => {
             // They end with this process. To take the object apart would be to copy and change most of it.
-            accepted(test, *kind, &ManuallyDrop::new(programs), config)
+            let programs = ManuallyDrop::new(programs);
+            match accepted(test, *kind, &programs, config) {
+                Verdict::Pass => trigger::left_in_ring(test, *kind, &programs)
+                    .map_or_else(|message| Verdict::Fail(vec![message]), |()| Verdict::Pass),
+                other => other,
+            }
         }
     }
+}
+
+/// Is the test's program told that the kernel has the change which the test names?
+pub fn is_told_of_new(test: &Test, running: Running) -> bool {
+    test.era.is_some_and(|point| match point.of(running) {
+        Has::Yes => true,
+        Has::No => false,
+        Has::Unknown => running.newer,
+    })
 }
 
 fn config(test: &Test, running: Running) -> Result<Config, String> {
     let bytes = u32::try_from(test.bytes).map_err(|err| err.to_string())?;
     let linear = u32::try_from(test.linear.unwrap_or(test.bytes)).map_err(|err| err.to_string())?;
     let user = trigger::memory().map_err(|err| format!("cannot map memory: {err}"))?;
-    let era = test.era.is_some_and(|point| match point.of(running) {
-        Has::Yes => true,
-        Has::No => false,
-        Has::Unknown => running.newer,
-    });
     Ok(Config {
         pid: process::id(),
         bytes,
         linear,
-        era,
+        era: is_told_of_new(test, running),
         user,
         interface: 0,
         key: 0,
@@ -138,6 +137,13 @@ pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
         Ok(Loaded::Accepted { .. }) => Verdict::Fail(vec![TAKEN.into()]),
         Err(message) => Verdict::Fail(vec![message]),
     }
+}
+
+/// What the verifier says last, before it counts what it has done.
+fn last_words(log: &str) -> Option<String> {
+    let counts = ["processed ", "verification time ", "stack depth "];
+    let mut lines = log.lines().rev().filter(|line| !counts.iter().any(|it| line.starts_with(it)));
+    lines.find(|line| !line.trim().is_empty()).map(|line| format!("the verifier: {line}"))
 }
 
 /// The log's last line about an instruction begins with its number, a colon and its code in brackets.
@@ -248,6 +254,13 @@ mod tests {
         let quoted = refused("; /* invalid mem access */ @ some.bpf.c:1\nunknown opcode");
         assert!(matches!(rejected(words, &quoted, release), Verdict::Refused(_)));
         assert!(matches!(rejected(&[], &refused("x"), release), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn the_last_words_come_before_the_counts() {
+        let log = "R0 invalid mem access 'mem_or_null'\nprocessed 9 insns (limit 1000000)\n\n";
+        assert_eq!(last_words(log).as_deref(), Some("the verifier: R0 invalid mem access 'mem_or_null'"));
+        assert_eq!(last_words("processed 9 insns\n"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
 use crate::model::{Bug, GROUPS, Group, Need, Test};
+use crate::mutant::{self, Mutation};
 use crate::release::{Has, Running};
 use crate::run;
 use crate::suite::Suite;
@@ -26,6 +27,8 @@ pub struct Session {
     /// None where the kernel is too old for all of them.
     pub suite: Option<Suite>,
     strict: bool,
+    /// Tests, by `group/test`, whose programs are made wrong.
+    mutated: Vec<(String, Mutation)>,
     /// Functions that this kernel may have by its name, and does not have.
     absent: Vec<&'static str>,
 }
@@ -54,7 +57,8 @@ impl Session {
         kernel_types::read()?;
         let absent =
             kernel_types::absent(groups.iter().flat_map(|(_, tests)| tests.iter().copied()), release);
-        let mut session = Self { release, groups, suite: None, strict: options.strict, absent };
+        let mutated = options.mutated.clone();
+        let mut session = Self { release, groups, suite: None, strict: options.strict, mutated, absent };
         let tests: Vec<&Test> = session
             .groups
             .iter()
@@ -69,7 +73,7 @@ impl Session {
     }
 
     /// What the kernel is too old for. Where its name does not tell, the functions that it has do.
-    fn too_old(&self, test: &Test) -> Option<String> {
+    pub fn too_old(&self, test: &Test) -> Option<String> {
         if let Some(need) = test.missing_in(self.release) {
             return Some(format!("needs {}: {}", need.since.mainline, need.name));
         }
@@ -129,25 +133,42 @@ impl Session {
         Ok((Outcome::Fail, begin.elapsed(), lines))
     }
 
-    /// Runs the test; where the kernel's name does not tell what its program should expect, and it fails, also with what an older
-    /// kernel does.
-    fn verdict(&self, group: &Group, test: &'static Test) -> io::Result<Verdict> {
-        let verdict = self.verdict_as(self.release, group, test)?;
+    /// As what kernels the test may see this one: where the kernel's name does not tell what the test's program should expect,
+    /// also as an older one.
+    pub fn expectations_of(&self, test: &Test) -> Vec<Running> {
         let either = test.era.is_some_and(|point| point.of(self.release) == Has::Unknown);
-        if matches!(verdict, Verdict::Fail(_)) && either {
-            let older = self.verdict_as(self.release.older(), group, test)?;
-            return Ok(if older == Verdict::Pass { older } else { verdict });
-        }
-        Ok(verdict)
+        if either { vec![self.release, self.release.older()] } else { vec![self.release] }
     }
 
-    /// Runs the test; where the verifier said something that it should not have said, a second time for all of what
-    /// it has to say.
+    /// Runs the test, as often as it may see the kernel in another way.
+    fn verdict(&self, group: &Group, test: &'static Test) -> io::Result<Verdict> {
+        let mut first = None;
+        for running in self.expectations_of(test) {
+            let verdict = self.verdict_as(running, group, test)?;
+            if !matches!(verdict, Verdict::Fail(_)) {
+                // What it was in the first way is told, unless it passes in another.
+                return Ok(first.filter(|_| verdict != Verdict::Pass).unwrap_or(verdict));
+            }
+            first.get_or_insert(verdict);
+        }
+        Ok(first.unwrap_or(Verdict::Pass))
+    }
+
+    /// Runs the test, or a mutant of it; where the verifier said something that it should not have said, a second time for
+    /// all of what it has to say.
     fn verdict_as(&self, running: Running, group: &Group, test: &'static Test) -> io::Result<Verdict> {
         let Some(suite) = &self.suite else {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
-        let verdict = isolate::run(|| run::run(test, suite, running, None))?;
+        let is_it = |name: &str| name.split_once('/') == Some((group.name, test.name));
+        if let Some((_, mutation)) = self.mutated.iter().find(|it| is_it(&it.0)) {
+            let ids = mutant::FunctionIds::of_kernel();
+            return Ok(match mutant::attempt(suite, running, test, *mutation, &ids)? {
+                Verdict::Refused(lines) => Verdict::Fail(lines),
+                other => other,
+            });
+        }
+        let verdict = isolate::run(|| run::run(test, suite, running))?;
         let Verdict::Refused(mut lines) = verdict else { return Ok(verdict) };
         let file = format!("{}.{}.log", group.name, test.name);
         if let Verdict::Fail(more) = isolate::run(|| Verdict::Fail(run::explain(test, suite, &file)))? {
@@ -161,7 +182,8 @@ impl Session {
         test.unknown_in(self.release).find(|need| !is_function(need))
     }
 
-    fn judge(&self, test: &Test, verdict: Verdict) -> (Outcome, Vec<String>) {
+    /// What the test's verdict comes to on this kernel, and what there is to say about it.
+    pub fn judge(&self, test: &Test, verdict: Verdict) -> (Outcome, Vec<String>) {
         let bug = test.bug.as_ref().filter(|bug| bug.is_in(self.release));
         match (verdict, bug) {
             (Verdict::Pass, None) => (Outcome::Pass, Vec::new()),
@@ -250,7 +272,8 @@ mod tests {
 
     fn session(release: &str, strict: bool) -> Session {
         let release = Running::of_uname(release, "#1 SMP").expect("a release");
-        Session { release, groups: Vec::new(), suite: None, strict, absent: Vec::new() }
+        let (groups, mutated, absent) = (Vec::new(), Vec::new(), Vec::new());
+        Session { release, groups, suite: None, strict, mutated, absent }
     }
 
     fn with_bug() -> Test {
@@ -283,8 +306,6 @@ mod tests {
             linear: None,
             era: None,
             bug: Some(bug),
-            survives: &[],
-            spares: &[],
             run,
         }
     }

@@ -20,8 +20,7 @@ use libbpf_rs::{
 use libbpf_sys as sys;
 
 use crate::loader::{self, Request};
-use crate::model::{self, HELPERS, Test};
-use crate::mutant::{self, Mutation};
+use crate::model::{self, Test};
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
 use crate::types;
 
@@ -173,59 +172,14 @@ impl Suite {
         Ok(Loaded::Accepted { programs, log: told })
     }
 
-    /// Takes something away from a program, in this process' copy of the object.
-    ///
-    /// # Errors
-    /// Where there is no such program, or it has nothing of that kind.
-    pub fn mutate(&self, program: &str, mutation: Mutation, ids: &FunctionIds) -> Result<(), String> {
-        let insns = self.mutated(program, mutation, ids)?;
+    /// Has this process load a program with other instructions.
+    pub fn change(&self, program: &str, insns: Vec<sys::bpf_insn>) {
         self.changed.borrow_mut().insert(program.to_owned(), insns);
-        Ok(())
     }
 
-    /// A program's instructions as this mutation would have them.
-    ///
-    /// # Errors
-    /// As for [`Self::mutate`].
-    pub fn mutated(
-        &self,
-        program: &str,
-        mutation: Mutation,
-        ids: &FunctionIds,
-    ) -> Result<Vec<sys::bpf_insn>, String> {
-        let program = self.program(program).ok_or_else(|| format!("the object has no program {program}"))?;
-        let mut insns = instructions(program).to_vec();
-        let before = insns.clone();
-        let calls = |function: &str| -> Vec<usize> {
-            (0..before.len()).filter(|index| ids.calls(&before[*index], function)).collect()
-        };
-        let changed = match mutation {
-            Mutation::Call(function, value) => {
-                let calls = calls(function);
-                calls.iter().for_each(|it| insns[*it] = move_number(0, value));
-                calls.len()
-            }
-            Mutation::Argument(argument, more) => {
-                let constants: BTreeSet<usize> = calls(argument.function)
-                    .into_iter()
-                    .filter_map(|call| constant(&before[..call], argument.register))
-                    .collect();
-                constants.iter().for_each(|it| insns[*it].imm = insns[*it].imm.wrapping_add(more));
-                constants.len()
-            }
-            Mutation::Ending(function) => {
-                let other = helper(mutant::other_ending(function)).ok_or("no other ending")?;
-                let calls = calls(function);
-                calls.iter().for_each(|it| insns[*it].imm = other);
-                calls.len()
-            }
-            Mutation::Instruction(index) => {
-                let insn = insns.get_mut(index).ok_or("the program has no such instruction")?;
-                *insn = without(insn);
-                1
-            }
-        };
-        if changed == 0 { Err(format!("the program has nothing for {mutation:?}")) } else { Ok(insns) }
+    /// A program's instructions, those of the functions that it calls behind its own. Nothing where there is no such program.
+    pub fn instructions(&self, program: &str) -> &'static [sys::bpf_insn] {
+        self.program(program).map_or(&[], instructions)
     }
 
     fn program(&self, name: &str) -> Option<NonNull<sys::bpf_program>> {
@@ -280,89 +234,16 @@ impl Suite {
     }
 }
 
-/// `r0 = 0`, where the rest of the instruction is 0 (`BPF_ALU64 | BPF_MOV | BPF_K`).
-const MOVE_NUMBER: u8 = 0xb7;
-/// The same with 32 bits.
-const MOVE_SHORT: u8 = 0xb4;
-/// A jump; without a distance, it does nothing.
-const JUMP: u8 = 0x05;
-/// The kinds of instructions, in the lowest three bits: loads from memory, stores, jumps.
-const CLASS: u8 = 7;
-const LOAD: u8 = 1;
-const STORES: [u8; 2] = [2, 3];
-const JUMPS: [u8; 2] = [5, 6];
 /// A load of a 64-bit number, such as a map's address.
 const LOAD_NUMBER: u8 = 0x18;
-/// A call.
-const CALL: u8 = 0x85;
-
-fn move_number(register: u8, value: i32) -> sys::bpf_insn {
-    let mut insn = sys::bpf_insn { code: MOVE_NUMBER, imm: value, ..Default::default() };
-    insn.set_dst_reg(register);
-    insn
-}
-
-/// What stands for an instruction that is taken out: what it would have read, or been answered, is 0.
-fn without(insn: &sys::bpf_insn) -> sys::bpf_insn {
-    if insn.code == CALL {
-        move_number(0, 0)
-    } else if insn.code & CLASS == LOAD {
-        move_number(insn.dst_reg(), 0)
-    } else {
-        sys::bpf_insn { code: JUMP, ..Default::default() }
-    }
-}
-
-/// The instruction, on the straight way to a call, that puts a constant into this register.
-fn constant(before: &[sys::bpf_insn], register: u8) -> Option<usize> {
-    for (index, insn) in before.iter().enumerate().rev() {
-        let class = insn.code & CLASS;
-        if JUMPS.contains(&class) {
-            return None;
-        }
-        if !STORES.contains(&class) && insn.code != 0 && insn.dst_reg() == register {
-            let is_number = [MOVE_NUMBER, MOVE_SHORT].contains(&insn.code)
-                || insn.code == LOAD_NUMBER && insn.src_reg() == 0;
-            return is_number.then_some(index);
-        }
-    }
-    None
-}
-
-/// The number of a function that has one.
-fn helper(function: &str) -> Option<i32> {
-    HELPERS.iter().find(|helper| helper.1 == function).map(|helper| helper.0)
-}
 
 /// A program's instructions, those of the functions that it calls behind its own.
-fn instructions<'a>(program: NonNull<sys::bpf_program>) -> &'a [sys::bpf_insn] {
+fn instructions(program: NonNull<sys::bpf_program>) -> &'static [sys::bpf_insn] {
     // SAFETY: the program belongs to an object that is prepared and is not freed; libbpf says how many instructions
     // there are.
     unsafe {
         let count = sys::bpf_program__insn_cnt(program.as_ptr());
         std::slice::from_raw_parts(sys::bpf_program__insns(program.as_ptr()), count as usize)
-    }
-}
-
-/// The numbers by which the running kernel knows its functions.
-#[derive(Debug, Default)]
-pub struct FunctionIds(BTreeMap<&'static str, i32>);
-
-impl FunctionIds {
-    /// Looks up the functions of [`model::FUNCTIONS`].
-    pub fn of_kernel() -> Self {
-        let functions = model::FUNCTIONS.iter().map(|function| function.name);
-        Self(functions.filter_map(|it| Some((it, types::number(it, sys::BTF_KIND_FUNC)?))).collect())
-    }
-
-    /// Is this a call of that function?
-    fn calls(&self, insn: &sys::bpf_insn, function: &str) -> bool {
-        let number = match u32::from(insn.src_reg()) {
-            0 => helper(function),
-            sys::BPF_PSEUDO_KFUNC_CALL => self.0.get(function).copied(),
-            _ => None,
-        };
-        insn.code == CALL && number == Some(insn.imm)
     }
 }
 
@@ -569,5 +450,5 @@ fn explain(what: &str, err: &dyn std::fmt::Display) -> String {
     let messages = take_messages();
     // libbpf repeats the log among its messages; we have it, and it is long.
     let messages = messages.split("-- BEGIN PROG LOAD LOG --").next().unwrap_or_default();
-    format!("{what}: {err}\n{}", messages.trim_end())
+    format!("{what}: {err}\n{}", messages.trim_end()).trim_end().to_owned()
 }

@@ -114,6 +114,17 @@ pub fn run(kind: Trigger, test: &Test, programs: &Programs, config: Config) -> R
     }
 }
 
+/// Sees that the programs of a test which is not about them have left no records but those that are known.
+///
+/// # Errors
+/// What is in the buffer and should not be, or is missing.
+pub fn left_in_ring(test: &Test, kind: Trigger, programs: &Programs) -> Result<(), String> {
+    if kind == Trigger::Ringbuf || !test.maps.contains(&ringbuf::MAP) {
+        return Ok(());
+    }
+    ringbuf::left(test, programs)
+}
+
 /// Attaches the program under test, by its section's name.
 fn attach(test: &Test, programs: &Programs) -> Result<Link, NotRun> {
     attach_to(programs.get(test.program)?.attach())

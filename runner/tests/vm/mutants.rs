@@ -1,0 +1,133 @@
+//! Tests of the dynptr suite's tests: programs that are wrong in one way fail, each its own test and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use kvet::event::{Outcome, TestCase};
+
+use crate::kvet_command::Kvet;
+
+/// What is wrong with the calls of a function: `bpf_dynptr_read.wrong_offset`.
+type Wrong<'a> = &'a str;
+
+#[test]
+fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about_and_each_mutant_fails_its_own_test_alone() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/mutants.yaml");
+    let manifest = manifest.canonicalize().unwrap();
+    // A mutant that is not noticed, and has no reason for it, fails; and so does a reason that is not true.
+    let ended = Kvet::run_on("7.2", "x86_64").args(["--suite", manifest.to_str().unwrap()]).end().code(0);
+    let cases = ended.cell().cases;
+    let noticed = noticed(&cases);
+    let count: usize = noticed.values().map(BTreeSet::len).sum();
+    assert!(count >= 1500, "{count} mutants were noticed");
+    let repaired = cases.iter().filter(|c| c.outcome == Outcome::Pass && c.name.ends_with(".repaired"));
+    assert!(repaired.count() >= 150, "programs that the verifier takes with one instruction less");
+    for wrong in [
+        "bpf_dynptr_data.missing_bound",
+        "bpf_dynptr_slice.missing_bound",
+        "bpf_dynptr_slice_rdwr.missing_bound",
+        "bpf_dynptr_file_discard.skipped_release",
+        "bpf_ringbuf_discard_dynptr.skipped_release",
+        "bpf_ringbuf_discard_dynptr.replaced_release",
+        "bpf_ringbuf_submit_dynptr.skipped_release",
+        "bpf_ringbuf_submit_dynptr.replaced_release",
+        "bpf_dynptr_from_file.wrong_flags",
+        "bpf_dynptr_from_skb.wrong_flags",
+        "bpf_dynptr_from_skb_meta.wrong_flags",
+        "bpf_dynptr_from_xdp.wrong_flags",
+        "bpf_ringbuf_reserve_dynptr.wrong_flags",
+    ] {
+        assert!(noticed.contains_key(wrong), "{wrong}: no test notices it");
+    }
+
+    let chosen = choose(&noticed);
+    // All that can be wrong with a function: what no test was left for is not.
+    let left_out: BTreeSet<&str> =
+        noticed.keys().filter(|it| !chosen.contains_key(*it)).map(|it| function(it)).collect();
+    let functions: BTreeSet<&str> =
+        chosen.keys().map(|it| function(it)).filter(|it| !left_out.contains(it)).collect();
+    assert!(functions.len() >= 30, "{functions:?}");
+    assert!(
+        ["wrong_offset", "missing_bound", "skipped_release"]
+            .iter()
+            .all(|kind| { chosen.keys().any(|wrong| wrong.ends_with(kind)) })
+    );
+    fail_alone(&chosen);
+}
+
+#[test]
+fn what_mutants_survive_on_some_kernels_is_true_of_those() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/survivors.yaml");
+    let file: serde_yaml::Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let ranges = file["ranges"].as_sequence().unwrap();
+    let text = |row: &serde_yaml::Value, field: &str| row[field].as_str().unwrap().to_owned();
+    let tests: BTreeSet<String> = ranges.iter().map(|row| text(row, "test")).collect();
+    let arguments: String = tests.iter().map(|test| format!(", --test, {test}")).collect();
+    let suite = format!(
+        "name: mutants\ntitle: t\nprogram: '{{guest}}/dynptr/dynptr-selftests'\nformat: ktap\n\
+         modules: [tun]\nmemory: 512M\nargs: [--mutants{arguments}]\n"
+    );
+    let mut survivors = BTreeSet::new();
+    for kernel in ["6.1", "7.2", "7.3"] {
+        let kvet =
+            Kvet::run_on(kernel, "x86_64").file("suite.yaml", &suite).args(["--suite", "./suite.yaml"]);
+        let cases = kvet.end().code(0).cell().cases;
+        let survive = cases.into_iter().filter(|case| case.message.contains("survives: "));
+        survivors.extend(survive.map(|case| case.name));
+    }
+    for row in ranges {
+        let name = format!("{}.{}", text(row, "test"), text(row, "mutation"));
+        assert!(survivors.contains(&name), "{name} survives on none of these kernels");
+    }
+}
+
+/// Of what is wrong with a function, the tests that notice it.
+fn noticed(cases: &[TestCase]) -> BTreeMap<Wrong<'_>, BTreeSet<&str>> {
+    let mut noticed: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for case in cases.iter().filter(|case| case.outcome == Outcome::Pass) {
+        let (test, wrong) = case.name.split_once('.').unwrap();
+        if wrong != "repaired" {
+            noticed.entry(wrong).or_default().insert(test);
+        }
+    }
+    noticed
+}
+
+fn function(wrong: Wrong<'_>) -> &str {
+    wrong.split('.').next().unwrap()
+}
+
+/// A test for each way of being wrong, each test once: those with the fewest to choose from first.
+fn choose<'a>(noticed: &BTreeMap<Wrong<'a>, BTreeSet<&'a str>>) -> BTreeMap<Wrong<'a>, &'a str> {
+    let mut rows: Vec<_> = noticed.iter().collect();
+    rows.sort_by_key(|(_, tests)| tests.len());
+    let mut taken = BTreeSet::new();
+    let mut chosen = BTreeMap::new();
+    for (wrong, tests) in rows {
+        if let Some(test) = tests.iter().find(|test| !taken.contains(*test)) {
+            taken.insert(*test);
+            chosen.insert(*wrong, *test);
+        }
+    }
+    chosen
+}
+
+/// Runs the whole suite with these mutants in it: they fail, and nothing else does.
+fn fail_alone(chosen: &BTreeMap<Wrong<'_>, &str>) {
+    let arguments: String =
+        chosen.iter().map(|(wrong, test)| format!(", --mutate, {test}.{wrong}")).collect();
+    let suite = format!(
+        "name: mutated\ntitle: t\nprogram: '{{guest}}/dynptr/dynptr-selftests'\nformat: ktap\n\
+         modules: [tun, veth, loop]\nmemory: 512M\nargs: [--strict{arguments}]\n"
+    );
+    let kvet = Kvet::run_on("7.2", "x86_64").file("suite.yaml", &suite).args(["--suite", "./suite.yaml"]);
+    let cases = kvet.end().code(1).cell().cases;
+    let expected: BTreeSet<&str> = chosen.values().copied().collect();
+    let failed: BTreeSet<&str> =
+        cases.iter().filter(|case| case.outcome == Outcome::Fail).map(|case| case.name.as_str()).collect();
+    assert_eq!(failed, expected);
+    let others = cases.iter().filter(|case| !expected.contains(case.name.as_str()));
+    for case in others {
+        assert!(matches!(case.outcome, Outcome::Pass | Outcome::Skip), "{case:?}");
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Tests of the tests. A mutant is a test whose program is wrong in one [way][Mutation]: it has to fail, because an expectation
+//! does not hold or, where a bound or a release is missing, because the verifier refuses the program for just that. One that
+//! passes shows a test that does not look, unless `survivors.yaml` says why it may. One that the verifier refuses for something
+//! else shows nothing, and does not count.
+//!
+//! Of a program that the verifier has to refuse, the instruction at which it stopped is taken out: if it takes the rest,
+//! it was for that instruction alone, and not for another mistake with the same words.
+
+use std::io;
+use std::time::Instant;
+
+use crate::isolate::{self, Missing, Verdict};
+use crate::ktap::{Outcome, Writer};
+use crate::model::{Group, SURVIVORS, Survivor, Test};
+use crate::release::Running;
+use crate::run as test_run;
+use crate::session::{Session, mark_console, of_group};
+use crate::suite::Suite;
+
+mod change;
+mod kind;
+
+pub use change::FunctionIds;
+pub use kind::{Mutation, mutations};
+
+/// Runs all mutants of the tests. True if each one failed, or survived where the table says why.
+///
+/// # Errors
+/// Where the results cannot be written, or no process can be had.
+pub fn run(session: &Session) -> io::Result<bool> {
+    let ids = FunctionIds::of_kernel();
+    let mut out = Writer::new(io::stdout(), session.groups.len())?;
+    let mut all_good = true;
+    for (group, tests) in &session.groups {
+        let mutants: Vec<(&'static Test, Mutation)> =
+            tests.iter().flat_map(|test| all(session, test, &ids)).collect();
+        let strays: Vec<String> = tests.iter().flat_map(|test| strays(session, group, test, &ids)).collect();
+        out.begin_group(group.name, mutants.len())?;
+        let mut outcomes = Vec::new();
+        let mut sound = (None, Err(Outcome::Fail));
+        for (test, mutation) in mutants {
+            let name = format!("{}.{}", test.name, mutation.name());
+            mark_console(group.name, &name);
+            out.begin_test(&name)?;
+            let begin = Instant::now();
+            if sound.0 != Some(test.name) {
+                sound = (Some(test.name), soundly(session, test)?);
+            }
+            let (outcome, lines) = match (&sound.1, &session.suite) {
+                (Ok(running), Some(suite)) => {
+                    let survivor = survivor(group, test, mutation).filter(|it| it.is_of(*running));
+                    judge(suite, *running, test, mutation, survivor, &ids)?
+                }
+                (Ok(_), None) => (Outcome::Fail, vec!["harness: nothing was prepared".into()]),
+                (Err(other), _) => (other.clone(), vec!["the test itself does not pass".into()]),
+            };
+            out.end_test(&name, &outcome, begin.elapsed(), lines.iter().map(String::as_str))?;
+            outcomes.push(outcome);
+        }
+        let outcome = if strays.is_empty() { of_group(&outcomes) } else { Outcome::Fail };
+        all_good &= outcome != Outcome::Fail;
+        out.end_group(group.name, &outcome, strays.iter().map(String::as_str))?;
+    }
+    Ok(all_good)
+}
+
+/// A test's mutants, as far as its program as it is for this kernel has what they change.
+fn all(session: &Session, test: &'static Test, ids: &FunctionIds) -> Vec<(&'static Test, Mutation)> {
+    let can_be = |it: &Mutation| {
+        matches!(it, Mutation::Repaired(_))
+            || session.suite.as_ref().is_some_and(|suite| instructions(suite, test, *it, ids).is_some())
+    };
+    mutations(test).into_iter().filter(can_be).map(|it| (test, it)).collect()
+}
+
+/// What the table has reasons for, and is no mutant of the test's.
+fn strays(session: &Session, group: &Group, test: &'static Test, ids: &FunctionIds) -> Vec<String> {
+    if session.too_old(test).is_some() {
+        return Vec::new();
+    }
+    let names: Vec<String> = all(session, test, ids).iter().map(|it| it.1.name()).collect();
+    let of_test = SURVIVORS.iter().filter(|it| it.test.split_once('/') == Some((group.name, test.name)));
+    let strays = of_test.filter(|it| !names.iter().any(|name| name == it.mutation));
+    let told = strays
+        .map(|it| format!("survivors.yaml has {}.{}, and there is no such mutant", it.test, it.mutation));
+    told.collect()
+}
+
+/// What the table says about this mutant.
+fn survivor(group: &Group, test: &Test, mutation: Mutation) -> Option<&'static Survivor> {
+    let name = mutation.name();
+    let is_test = |it: &Survivor| it.test.split_once('/') == Some((group.name, test.name));
+    SURVIVORS.iter().find(|it| it.mutation == name && is_test(it))
+}
+
+fn instructions(
+    suite: &Suite,
+    test: &Test,
+    mutation: Mutation,
+    ids: &FunctionIds,
+) -> Option<Vec<libbpf_sys::bpf_insn>> {
+    change::mutated(suite.instructions(test.program), mutation, ids)
+}
+
+/// As what kernel the test passes as it is: only one that passes can be told from its mutants. Otherwise, what becomes of
+/// its mutants.
+fn soundly(session: &Session, test: &'static Test) -> io::Result<Result<Running, Outcome>> {
+    if let Some(reason) = session.too_old(test) {
+        return Ok(Err(Outcome::Skip(reason)));
+    }
+    let Some(suite) = &session.suite else {
+        return Ok(Err(Outcome::Skip("nothing can be run here".into())));
+    };
+    let mut verdict = Verdict::Pass;
+    for running in session.expectations_of(test) {
+        verdict = isolate::run(|| test_run::run(test, suite, running))?;
+        if verdict == Verdict::Pass {
+            return Ok(Ok(running));
+        }
+    }
+    Ok(Err(match session.judge(test, verdict).0 {
+        Outcome::Xfail(_) => Outcome::Skip("this kernel has a mistake that the test runs into".into()),
+        other => other,
+    }))
+}
+
+/// Runs the mutant, and where that shows nothing the same the other way.
+///
+/// # Errors
+/// Where no process can be had.
+pub fn attempt(
+    suite: &Suite,
+    running: Running,
+    test: &'static Test,
+    mutation: Mutation,
+    ids: &FunctionIds,
+) -> io::Result<Verdict> {
+    let one = |it| {
+        isolate::run(|| match instructions(suite, test, it, ids) {
+            Some(insns) => {
+                suite.change(test.program, insns);
+                test_run::run(test, suite, running)
+            }
+            // Not `Fail`: a mutant that could not be made has shown nothing.
+            None => Verdict::Missing(Missing::Mutant(format!("the program has nothing for {it:?}"))),
+        })
+    };
+    Ok(match (one(mutation)?, mutation.opposite()) {
+        (first @ (Verdict::Pass | Verdict::Refused(_)), Some(opposite)) => match (first, one(opposite)?) {
+            // What was refused the one way shows no more the other way than that nothing was noticed.
+            (refused @ Verdict::Refused(_), Verdict::Pass) => refused,
+            (_, second) => second,
+        },
+        (verdict, _) => verdict,
+    })
+}
+
+fn judge(
+    suite: &Suite,
+    running: Running,
+    test: &'static Test,
+    mutation: Mutation,
+    survivor: Option<&Survivor>,
+    ids: &FunctionIds,
+) -> io::Result<(Outcome, Vec<String>)> {
+    if let Some(Survivor { why, spared: true, .. }) = survivor {
+        return Ok((Outcome::Skip(format!("spared: {why}")), Vec::new()));
+    }
+    if let Mutation::Repaired(_) = mutation {
+        let refused = isolate::run(|| test_run::refused_at(test, suite))?;
+        return repaired(refused, |index| attempt(suite, running, test, Mutation::Repaired(index), ids));
+    }
+    let verdict = attempt(suite, running, test, mutation, ids)?;
+    if verdict == Verdict::Pass && test.era.is_some() && !test_run::is_told_of_new(test, running) {
+        let skip = "this kernel is older than what the test is about, and there is less to see";
+        return Ok((Outcome::Skip(skip.into()), Vec::new()));
+    }
+    Ok(of_verdict(verdict, mutation, survivor.map(|it| it.why)))
+}
+
+fn of_verdict(verdict: Verdict, mutation: Mutation, reason: Option<&str>) -> (Outcome, Vec<String>) {
+    let noticed = match &verdict {
+        Verdict::Fail(_) => true,
+        Verdict::Refused(lines) => {
+            mutation.refused_with().is_some_and(|words| lines.iter().any(|line| line.contains(words)))
+        }
+        Verdict::Pass | Verdict::Missing(_) => false,
+    };
+    match (verdict, reason) {
+        (Verdict::Fail(lines) | Verdict::Refused(lines), Some(_)) => {
+            let stale = "survivors.yaml says that the mutant survives, and it does not".to_owned();
+            (Outcome::Fail, std::iter::once(stale).chain(first(&lines)).collect())
+        }
+        (Verdict::Fail(lines) | Verdict::Refused(lines), None) if noticed => (Outcome::Pass, first(&lines)),
+        (Verdict::Fail(lines) | Verdict::Refused(lines), None) => {
+            let skip = "refused by the verifier: it shows nothing about what is expected";
+            (Outcome::Skip(skip.into()), first(&lines))
+        }
+        (Verdict::Pass, Some(reason)) => (Outcome::Skip(format!("survives: {reason}")), Vec::new()),
+        (Verdict::Pass, None) => {
+            let lines =
+                ["the mutant survives: the test does not notice, and survivors.yaml does not say why"];
+            (Outcome::Fail, lines.map(str::to_owned).into())
+        }
+        (Verdict::Missing(missing), _) => (Outcome::Skip(missing.to_string()), Vec::new()),
+    }
+}
+
+/// Is the rest of a program good, when the instruction is taken out for which it was refused?
+fn repaired(
+    refused: Verdict,
+    attempt: impl FnOnce(usize) -> io::Result<Verdict>,
+) -> io::Result<(Outcome, Vec<String>)> {
+    let Verdict::Refused(lines) = refused else {
+        return Ok((Outcome::Skip("the verifier names no instruction".into()), Vec::new()));
+    };
+    let text = lines.join("\n");
+    let Ok(index) = text.trim().parse() else { return Ok((Outcome::Fail, lines)) };
+    Ok(match attempt(index)? {
+        Verdict::Refused(lines) if first(&lines).iter().any(|it| it.ends_with(test_run::TAKEN)) => {
+            (Outcome::Pass, vec![format!("without instruction {index} the verifier takes it")])
+        }
+        Verdict::Missing(missing) => (Outcome::Skip(missing.to_string()), Vec::new()),
+        // What is missing at the end cannot be taken out, nor what other instructions need.
+        _ => (Outcome::Skip("refused without that instruction, too: no repair by one".into()), Vec::new()),
+    })
+}
+
+/// How it was noticed.
+fn first(lines: &[String]) -> Vec<String> {
+    let all = lines.join("\n");
+    all.lines().take(2).map(|line| format!("noticed: {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::{FUNCTIONS, GROUPS};
+
+    fn all() -> impl Iterator<Item = (&'static Group, &'static Test)> {
+        GROUPS.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)))
+    }
+
+    #[test]
+    fn every_test_has_a_mutant_and_each_its_own_name() {
+        for (_, test) in all() {
+            let names: Vec<String> = mutations(test).into_iter().map(Mutation::name).collect();
+            assert!(!names.is_empty(), "{}", test.name);
+            assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn every_function_is_taken_away_from_a_test_that_notices() {
+        for function in FUNCTIONS {
+            let prefix = format!("{}.", function.name);
+            let of_function = |it: &Mutation| it.name().starts_with(&prefix);
+            let notices = |(group, test): &(&Group, &Test)| {
+                let first = mutations(test).into_iter().find(of_function);
+                first.is_some_and(|it| survivor(group, test, it).is_none())
+            };
+            assert!(all().any(|it| notices(&it)), "{}", function.name);
+        }
+    }
+
+    #[test]
+    fn what_has_a_reason_is_a_mutation_of_a_test() {
+        for Survivor { test, mutation, .. } in SURVIVORS {
+            let of_test = |it: &(&Group, &Test)| test.split_once('/') == Some((it.0.name, it.1.name));
+            let found = all().find(of_test).unwrap_or_else(|| panic!("there is no test {test}"));
+            let names: Vec<String> = mutations(found.1).into_iter().map(Mutation::name).collect();
+            assert!(names.iter().any(|it| it == mutation), "{test}.{mutation}");
+        }
+    }
+
+    #[test]
+    fn only_what_fails_is_noticed_and_a_survivor_needs_a_reason_that_is_true() {
+        let fail = || Verdict::Fail(vec!["line 7".into()]);
+        let refused = |words: &str| Verdict::Refused(vec!["EACCES".into(), words.into()]);
+        let lost = Mutation::Lost("bpf_dynptr_read", 0);
+        let bound = Mutation::MissingBound("bpf_dynptr_data");
+        let release = Mutation::SkippedRelease("bpf_dynptr_file_discard");
+        for (verdict, mutation, reason, expected) in [
+            (fail(), lost, None, "pass"),
+            (fail(), lost, Some("x"), "fail"),
+            (Verdict::Pass, lost, None, "fail"),
+            (Verdict::Pass, lost, Some("x"), "skip"),
+            (refused("unbounded memory access"), lost, None, "skip"),
+            (refused("unbounded memory access"), lost, Some("x"), "fail"),
+            (refused("R0 invalid mem access 'mem_or_null'"), bound, None, "pass"),
+            (refused("unbounded memory access"), bound, None, "skip"),
+            (refused("Unreleased reference id=2 alloc_insn=7"), release, None, "pass"),
+            (Verdict::Pass, release, None, "fail"),
+        ] {
+            let text = format!("{verdict:?} {mutation:?} {reason:?}");
+            let got = match of_verdict(verdict, mutation, reason).0 {
+                Outcome::Pass => "pass",
+                Outcome::Fail => "fail",
+                Outcome::Skip(_) => "skip",
+                Outcome::Xfail(_) => "xfail",
+            };
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+}
