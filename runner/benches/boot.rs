@@ -143,8 +143,9 @@ impl Bench {
         let mut matrix = format!("kernels: ['{}']\narchs: [x86_64]\nsuites:\n", self.kernel);
         for cell in 1..=CELLS {
             let named = suite.replace("name: dynptr\n", &format!("name: dynptr{cell}\n"));
-            fs::write(self.dir.path().join(format!("dynptr{cell}.yaml")), named).expect("write a suite");
-            matrix.push_str(&format!("  - ./dynptr{cell}.yaml\n"));
+            let manifest = self.dir.path().join(format!("dynptr{cell}.yaml"));
+            fs::write(&manifest, named).expect("write a suite");
+            matrix.push_str(&format!("  - {}\n", manifest.display()));
         }
         let file = self.dir.path().join("equal.yaml");
         fs::write(&file, matrix).expect("write the matrix");
