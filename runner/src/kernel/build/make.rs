@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(50);
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// Lines of the log that are looked through for the first error. A build stops soon after it.
 const KEPT_LINES: usize = 20_000;
+/// So many objects more than were counted are no surprise: the tables of symbols are compiled while vmlinux is linked.
+const FEW: u64 = 8;
 /// Longest line that is kept, in bytes: make quotes whole link commands.
 const MAX_LINE: usize = 64 << 10;
 
@@ -224,8 +226,13 @@ impl Count {
         progress(Progress::Steps {
             what: self.what.clone(),
             done: self.done,
-            // More is to come until all is done, whatever was counted: linking, BTF.
-            total: if self.total == 0 { 0 } else { self.total.max(self.done + 1) },
+            total: match self.total {
+                0 => 0,
+                // It was counted too low, as where the tools' own change makes everything anew.
+                total if self.done > total + FEW => 0,
+                // More is to come until all is done, whatever was counted: linking, BTF.
+                total => total.max(self.done + 1),
+            },
             current: current.to_string(),
         });
     }
@@ -393,6 +400,20 @@ mod tests {
         assert_eq!(log.lines().count(), 3, "{log}");
         assert_eq!(step("  LD [M]  a.ko"), Some((false, "LD a.ko".into())));
         assert_eq!(step("make[1]: x"), None);
+    }
+
+    #[test]
+    fn a_count_that_proves_too_low_is_given_up() {
+        let total = |expected, done| {
+            let mut count = Count { done, ..Count::new("building".into()) };
+            count.expect(expected);
+            let mut told = None;
+            count.tell("a.o", &mut |p| told = Some(p));
+            let Some(Progress::Steps { total, .. }) = told else { panic!("{told:?}") };
+            total
+        };
+        assert_eq!((total(100, 99), total(100, 102)), (100, 103));
+        assert_eq!((total(100, 120), total(0, 0), total(0, 50)), (0, 0, 0));
     }
 
     #[test]

@@ -265,9 +265,9 @@ impl Work<'_> {
         {
             return Ok(kernel);
         }
-        let mut record = self.open_folder(&id, progress)?;
+        let (mut record, going_on) = self.open_folder(&id, progress)?;
         let dir = self.cache.entry_dir(Kind::Builds, &id);
-        let made = self.make(&dir, &mut record, progress)?;
+        let made = self.make(&dir, &mut record, going_on, progress)?;
         let kernel = publish::publish(self, &dir, &key, &made, progress)?;
         record.complete = true;
         self.tree.identity.clone_into(&mut record.identity);
@@ -321,8 +321,8 @@ impl Work<'_> {
         super::debian::open(self.cache, self.spec, id, lock)
     }
 
-    /// Makes the folder or goes on in it. Its lock is held alone.
-    fn open_folder(&self, id: &str, progress: &mut dyn FnMut(Progress)) -> Result<Record> {
+    /// Makes the folder or goes on in it, and says whether the last build was broken off. Its lock is held alone.
+    fn open_folder(&self, id: &str, progress: &mut dyn FnMut(Progress)) -> Result<(Record, bool)> {
         let dir = self.cache.entry_dir(Kind::Builds, id);
         let old = self.cache.read_entry::<Record>(Kind::Builds, id).filter(|r| r.format == FORMAT);
         let Some(mut record) = old else {
@@ -341,11 +341,10 @@ impl Work<'_> {
             let out = scratch.path().join("out");
             fs::create_dir(&out).map_err(|e| space::explain(e, &out, "make"))?;
             self.cache.commit(&scratch, Kind::Builds, id, &record)?;
-            return Ok(record);
+            return Ok((record, false));
         };
-        if record.complete {
-            record.complete = false;
-        } else {
+        let going_on = !std::mem::take(&mut record.complete);
+        if going_on {
             let removed = remove_unfinished(&dir.join("out"), &dir.join("build.log"), self.cancel)?;
             let left = match removed {
                 0 => String::new(),
@@ -354,7 +353,7 @@ impl Work<'_> {
             progress(Progress::Note(format!("going on with a build that did not come to its end{left}")));
         }
         self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
-        Ok(record)
+        Ok((record, going_on))
     }
 
     fn dry_run(&self) -> Result<String> {
@@ -396,8 +395,14 @@ impl Work<'_> {
         }
     }
 
-    /// Configures and builds. Gives what there is to publish.
-    fn make(&self, dir: &Path, record: &mut Record, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
+    /// Configures and builds. Gives what there is to publish. `going_on`: the last build did not come to its end.
+    fn make(
+        &self,
+        dir: &Path,
+        record: &mut Record,
+        going_on: bool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Made> {
         let started = Instant::now();
         let out = dir.join("out");
         let log = dir.join("build.log");
@@ -411,7 +416,7 @@ impl Work<'_> {
         let mut count = Count::new(what);
         let mut targets = vec![plan.target.as_str()];
         targets.extend(modules.then_some("modules"));
-        let total = if record.objects == 0 {
+        let total = if record.objects == 0 || going_on {
             make.run(&mut make.command(&["prepare"]), &mut |line| count.preparing(line, progress))?;
             make.dry_run(&targets, &mut |n| count.tell(&format!("counting: {n}"), progress))?
         } else {
