@@ -100,10 +100,11 @@ fn a_kernel_without_modules_gets_the_suite_in_its_initramfs() {
 }
 
 /// What a guest without modules says about four tests, by what it is told of the kernel's config.
-fn without_modules(config: Option<&dyn Fn(&str) -> String>) -> kvet_command::Ended {
+fn without_modules(config: Option<&dyn Fn(&str) -> String>, flags: &[&str]) -> kvet_command::Ended {
     let (image, modules) = cached("7.2", "x86_64");
     let image = format!("file:{image}");
     let mut call = Kvet::new(["run", "-a", "x86_64", "-k", &image, "--share", "initramfs"]);
+    call = call.args(flags.iter().copied());
     for test in
         ["skb_meta/dynptr_read", "files/fsverity_digest", "files/file_slice", "program_types/skb_in_qdisc"]
     {
@@ -121,10 +122,13 @@ fn without_modules(config: Option<&dyn Fn(&str) -> String>) -> kvet_command::End
 #[test]
 fn what_the_config_has_and_the_kernel_does_not_do_is_a_failure_and_what_it_lacks_is_a_skip() {
     // It says that tun is built in, and it is not; that no file system in memory has attributes, and they have.
-    let told = without_modules(Some(&|config: &str| {
-        assert!(config.contains("CONFIG_TUN=m\n") && config.contains("CONFIG_TMPFS_XATTR=y\n"));
-        config.replace("CONFIG_TUN=m\n", "CONFIG_TUN=y\n").replace("CONFIG_TMPFS_XATTR=y\n", "")
-    }))
+    let told = without_modules(
+        Some(&|config: &str| {
+            assert!(config.contains("CONFIG_TUN=m\n") && config.contains("CONFIG_TMPFS_XATTR=y\n"));
+            config.replace("CONFIG_TUN=m\n", "CONFIG_TUN=y\n").replace("CONFIG_TMPFS_XATTR=y\n", "")
+        }),
+        &[],
+    )
     .code(1);
     assert_eq!(
         told.cases(),
@@ -145,7 +149,7 @@ fn what_the_config_has_and_the_kernel_does_not_do_is_a_failure_and_what_it_lacks
 
 #[test]
 fn what_happens_decides_where_the_config_is_not_known() {
-    let untold = without_modules(None).code(0);
+    let untold = without_modules(None, &[]).code(0);
     assert_eq!(
         untold.cases(),
         [
@@ -158,6 +162,22 @@ fn what_happens_decides_where_the_config_is_not_known() {
     let message = untold.case("skb_meta/dynptr_read").0;
     assert!(message.contains("/dev/net/tun") && message.contains("CONFIG_TUN"), "{message}");
     assert!(message.ends_with("and the kernel's config is not known"), "{message}");
+}
+
+#[test]
+fn strict_makes_failures_of_what_is_not_there() {
+    let strict = without_modules(None, &["--strict"]).code(1);
+    assert_eq!(
+        strict.cases(),
+        [
+            "skb_meta/dynptr_read Fail",
+            "files/file_slice Pass",
+            "files/fsverity_digest Fail",
+            "program_types/skb_in_qdisc Pass"
+        ]
+    );
+    let message = strict.case("skb_meta/dynptr_read").0;
+    assert!(message.contains("CONFIG_TUN"), "{message}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub struct SuiteSpec {
     /// Modules to load first.
     #[serde(default)]
     pub modules: Vec<String>,
-    /// Modules that tests will have the kernel load: they are taken along decompressed, which would take the guest longer
+    /// Modules that tests will have the kernel load. The initramfs has them decompressed: for the guest to do that takes longer
     /// than to load them. One that the kernel does not have is left out.
     #[serde(default)]
     pub may_load: Vec<String>,

@@ -66,10 +66,9 @@ pub fn mutated(
     };
     let mut insns = before.to_vec();
     let places: BTreeSet<usize> = match mutation {
-        Mutation::Lost(function, _) | Mutation::SkippedRelease(function) => {
-            calls(function).into_iter().collect()
-        }
-        Mutation::ReplacedRelease(function) => calls(function).into_iter().collect(),
+        Mutation::Lost(function, _)
+        | Mutation::SkippedRelease(function)
+        | Mutation::ReplacedRelease(function) => calls(function).into_iter().collect(),
         Mutation::Wrong(argument, _) => calls(argument.function)
             .into_iter()
             .filter_map(|call| constant(&before[..call], argument.register))

@@ -222,6 +222,7 @@ fn repaired(
             (Outcome::Pass, vec![format!("without instruction {index} the verifier takes it")])
         }
         Verdict::Missing(missing) => (Outcome::Skip(missing.to_string()), Vec::new()),
+        Verdict::Fail(lines) => (Outcome::Fail, lines),
         // What is missing at the end cannot be taken out, nor what other instructions need.
         _ => (Outcome::Skip("refused without that instruction, too: no repair by one".into()), Vec::new()),
     })
