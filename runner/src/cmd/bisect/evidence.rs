@@ -46,7 +46,8 @@ pub fn evidence(state: &State, found: &Answer) -> Evidence {
 fn while_it_ran(console: &str, test: &str) -> String {
     let begin = format!("kvet-test: RUN {test}");
     let from = console.lines().skip_while(|line| !line.ends_with(&begin)).skip(1);
-    from.take_while(|line| !line.contains("kvet-test: ")).map(|line| format!("{line}\n")).collect()
+    let is_over = |line: &str| line.contains("kvet-test: ") || line.contains("kvet-init: ");
+    from.take_while(|line| !is_over(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// Where a suite keeps what the verifier said of a test (`logs` in its manifest). The test's name is the guest's.
@@ -82,8 +83,8 @@ mod tests {
 
     #[test]
     fn of_the_console_only_the_tests_own_part_counts() {
-        let console =
-            "[ 1.0] kvet-test: RUN a/b2\nx\n[ 1.1] kvet-test: RUN a/b\ny\nz\n[ 1.2] kvet-test: RUN a/c\nw\n";
+        let console = "[ 1.0] kvet-test: RUN a/b2\nx\n[ 1.1] kvet-test: RUN a/b\ny\nz\n[ 1.2] kvet-test: RUN a/c\nw\n\
+             [ 1.3] kvet-init: bye\n[ 1.4] reboot: Power down\n";
         assert_eq!(while_it_ran(console, "a/b"), "y\nz\n");
         assert_eq!(while_it_ran(console, "a/c"), "w\n");
         assert_eq!(while_it_ran(console, "a/none"), "");
