@@ -435,9 +435,12 @@ impl File {
         let source = &programs.sources[program];
         let (with, also) = (&test.with, &test.also);
         let own: Vec<&String> = programs.calls.get(program).into_iter().flatten().collect();
+        let beside = test.ops.iter().flat_map(|ops| &ops.programs);
         let maps: BTreeSet<&String> = [program]
             .into_iter()
             .chain(&test.with)
+            .chain(&test.also)
+            .chain(beside)
             .filter_map(|it| programs.maps.get(it))
             .flatten()
             .chain(test.ops.iter().map(|ops| &ops.map))

@@ -49,7 +49,7 @@ pub fn run(session: &Session) -> io::Result<bool> {
             }
             let (outcome, lines) = match (&sound.1, &session.suite) {
                 (Ok(running), Some(suite)) => {
-                    let survivor = survivor(group, test, mutation).filter(|it| it.is_of(*running));
+                    let survivor = reasons(group, test, mutation).find(|it| it.is_of(*running));
                     judge(suite, *running, test, mutation, survivor, &ids)?
                 }
                 (Ok(_), None) => (Outcome::Fail, vec!["harness: nothing was prepared".into()]),
@@ -87,11 +87,12 @@ fn strays(session: &Session, group: &Group, test: &'static Test, ids: &FunctionI
     told.collect()
 }
 
-/// What the table says about this mutant.
-fn survivor(group: &Group, test: &Test, mutation: Mutation) -> Option<&'static Survivor> {
+/// What the table says about this mutant, on one kernel or another.
+fn reasons(group: &Group, test: &Test, mutation: Mutation) -> impl Iterator<Item = &'static Survivor> {
     let name = mutation.name();
-    let is_test = |it: &Survivor| it.test.split_once('/') == Some((group.name, test.name));
-    SURVIVORS.iter().find(|it| it.mutation == name && is_test(it))
+    let (group, test) = (group.name, test.name);
+    let is_test = move |it: &Survivor| it.test.split_once('/') == Some((group, test));
+    SURVIVORS.iter().filter(move |it| it.mutation == name && is_test(it))
 }
 
 fn instructions(
@@ -261,7 +262,7 @@ mod tests {
             let of_function = |it: &Mutation| it.name().starts_with(&prefix);
             let notices = |(group, test): &(&Group, &Test)| {
                 let first = mutations(test).into_iter().find(of_function);
-                first.is_some_and(|it| survivor(group, test, it).is_none())
+                first.is_some_and(|it| reasons(group, test, it).next().is_none())
             };
             assert!(all().any(|it| notices(&it)), "{}", function.name);
         }
