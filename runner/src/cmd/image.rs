@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, HumanDuration};
 
 use crate::arch::Arch;
 use crate::cmd::args::ImageCommand;
-use crate::cmd::kernel::{age, pruned, what_to_prune};
+use crate::cmd::kernel::{age, pruned};
 use crate::cmd::{Setup, plain_progress, print};
 use crate::error::{Result, exit};
 use crate::kernel::ListedTree;
@@ -22,9 +22,7 @@ pub fn run(command: ImageCommand) -> Result<u8> {
             let userland = ensure(&setup, arch.map_or_else(Arch::host, Ok)?)?;
             print(&info(&userland, &UserlandSpec::load(&setup.home)?))
         }
-        ImageCommand::Prune { all, unused_for, keep } => {
-            print(&pruned(&setup.resources.cache.prune_trees(what_to_prune(all, unused_for, keep))?))
-        }
+        ImageCommand::Prune(args) => print(&pruned(&setup.resources.cache.prune_trees(args.what())?)),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cmd::{Setup, plain_progress, print};
 use crate::error::{Result, exit};
 use crate::event::BuiltFacts;
 use crate::kernel::source::SourceSpec;
-use crate::kernel::{self, Cache, Kernel, KernelSpec, Prune, Pruned, Recipe};
+use crate::kernel::{self, Cache, Kernel, KernelSpec, Pruned, Recipe};
 
 /// Fetches, lists, shows or prunes.
 pub fn run(command: KernelCommand) -> Result<u8> {
@@ -27,9 +27,7 @@ pub fn run(command: KernelCommand) -> Result<u8> {
         }
         KernelCommand::List => print(&list(&setup.resources.cache)?),
         KernelCommand::Info { kernel, arch, files } => print(&info(&find(&setup, &kernel, arch, files)?)),
-        KernelCommand::Prune { all, unused_for, keep } => {
-            print(&pruned(&setup.resources.cache.prune(what_to_prune(all, unused_for, keep))?))
-        }
+        KernelCommand::Prune(args) => print(&pruned(&setup.resources.cache.prune(args.what())?)),
     }
 }
 
@@ -191,15 +189,6 @@ fn info_built(built: &BuiltFacts) -> String {
     );
     let _ = writeln!(text, "folder    {}", built.folder.display());
     text
-}
-
-/// What the flags of `prune` mean.
-pub(super) fn what_to_prune(all: bool, unused_for: Option<u32>, keep: Option<usize>) -> Prune {
-    match (all, unused_for, keep) {
-        (true, _, _) => Prune::All,
-        (_, Some(days), _) => Prune::UnusedFor(Duration::from_secs(u64::from(days) * 86_400)),
-        (_, _, keep) => Prune::KeepNewest(keep.unwrap_or_default()),
-    }
 }
 
 /// How long ago something was.

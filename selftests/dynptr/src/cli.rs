@@ -145,7 +145,7 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 fn known(name: String) -> Result<String, String> {
-    let known = all().any(|(group, test)| name.split_once('/') == Some((group, test.name)));
+    let known = all().any(|(group, test)| test.is_called(&name, group));
     if known { Ok(name) } else { Err(format!("no test {name:?}; hint: --list shows all")) }
 }
 
@@ -154,7 +154,7 @@ fn mutation(text: &str) -> Result<(String, Mutation), String> {
     let (name, wrong) =
         text.split_once('.').ok_or_else(|| format!("--mutate {text:?}: expected group/test.mutation"))?;
     let name = known(name.to_owned())?;
-    let test = all().find(|(group, test)| name.split_once('/') == Some((group, test.name)));
+    let test = all().find(|(group, test)| test.is_called(&name, group));
     let all = test.map_or_else(Vec::new, |(_, test)| mutations(test));
     let names: Vec<String> = all.iter().map(|it| it.name()).collect();
     match all.into_iter().find(|it| it.name() == wrong) {

@@ -10,7 +10,7 @@ use crate::types;
 /// Those of these types that the kernel has.
 ///
 /// # Errors
-/// Where they are not [read][types::read]: what is not known is not missing.
+/// Where they cannot be read: what is not known is not missing.
 pub fn present(names: &[&'static str]) -> Result<Vec<&'static str>, String> {
     types::read()?;
     Ok(names.iter().copied().filter(|name| types::number(name, sys::BTF_KIND_STRUCT).is_some()).collect())
@@ -25,9 +25,8 @@ pub fn lacking(test: &Test) -> Vec<&'static str> {
 
 /// The functions that these tests need, that this kernel may have by its name, and that it does not have.
 pub fn absent<'a>(tests: impl Iterator<Item = &'a Test>, running: Running) -> Vec<&'static str> {
-    let mut names: Vec<&str> =
-        tests.flat_map(|test| test.unknown_in(running)).map(|need| need.name).collect();
-    names.retain(|name| name.starts_with("bpf_"));
+    let unknown = tests.flat_map(|test| test.unknown_in(running));
+    let mut names: Vec<&str> = unknown.filter(|need| need.is_function()).map(|need| need.name).collect();
     names.sort_unstable();
     names.dedup();
     names.retain(|name| {

@@ -60,6 +60,13 @@ pub struct Need {
     pub since: Point,
 }
 
+impl Need {
+    /// Is this a function of the kernel, whose types tell whether it is there?
+    pub fn is_function(&self) -> bool {
+        self.name.starts_with("bpf_")
+    }
+}
+
 /// An option of the kernel's configuration that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -216,6 +223,11 @@ impl Test {
             .iter()
             .filter(|need| need.since.of(running) == Has::No)
             .max_by_key(|need| need.since.mainline)
+    }
+
+    /// Is this, `group/test`, its name?
+    pub fn is_called(&self, name: &str, group: &str) -> bool {
+        name.split_once('/') == Some((group, self.name))
     }
 
     /// The features that this kernel's name does not tell about.

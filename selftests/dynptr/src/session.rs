@@ -46,7 +46,7 @@ impl Session {
     pub fn new(options: &Options) -> Result<Self, String> {
         let wanted = |group: &Group, test: &Test| {
             let names = &options.tests;
-            names.is_empty() || names.iter().any(|name| name.split_once('/') == Some((group.name, test.name)))
+            names.is_empty() || names.iter().any(|name| test.is_called(name, group.name))
         };
         let mut groups: Vec<(&Group, Vec<&Test>)> = GROUPS
             .iter()
@@ -177,7 +177,7 @@ impl Session {
         let Some(suite) = &self.suite else {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
-        let is_it = |name: &str| name.split_once('/') == Some((group.name, test.name));
+        let is_it = |name: &str| test.is_called(name, group.name);
         if let Some((_, mutation)) = self.mutated.iter().find(|it| is_it(&it.0)) {
             let ids = mutant::FunctionIds::of_kernel();
             return Ok(match mutant::attempt(suite, running, test, *mutation, &ids)? {
@@ -209,7 +209,7 @@ impl Session {
 
     /// What the kernel may be too old for, where nothing else than the test tells.
     fn may_lack(&self, test: &Test) -> Option<&'static Need> {
-        test.unknown_in(self.release).find(|need| !is_function(need))
+        test.unknown_in(self.release).find(|need| !need.is_function())
     }
 
     /// What the test's verdict comes to on this kernel, and what there is to say about it.
@@ -239,11 +239,6 @@ impl Session {
             (Verdict::Missing(missing), _) => (Outcome::Skip(missing.to_string()), Vec::new()),
         }
     }
-}
-
-/// Is this a function of the kernel, whose types tell whether it is there?
-fn is_function(need: &Need) -> bool {
-    need.name.starts_with("bpf_")
 }
 
 /// Did the test fail as it does of this mistake?

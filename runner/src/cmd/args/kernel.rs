@@ -1,11 +1,13 @@
 //! `kvet kernel` and `kvet image`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{BuildFlags, KernelFiles};
 use crate::arch::Arch;
+use crate::kernel::Prune;
 
 const BUILD_EXAMPLES: &str = "\
 Examples:
@@ -63,18 +65,7 @@ pub enum KernelCommand {
         files: KernelFiles,
     },
     /// Remove kernels from the cache; those in use stay
-    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
-    Prune {
-        /// All of them
-        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
-        all: bool,
-        /// Those not used for this many days
-        #[arg(long, value_name = "DAYS")]
-        unused_for: Option<u32>,
-        /// All but the N that were used last
-        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
-        keep: Option<usize>,
-    },
+    Prune(PruneArgs),
 }
 
 /// `kvet image …`.
@@ -98,16 +89,31 @@ pub enum ImageCommand {
         arch: Option<Arch>,
     },
     /// Remove userlands from the cache; those in use stay
-    #[command(group(clap::ArgGroup::new("what").required(true).args(["all", "unused_for", "keep"])))]
-    Prune {
-        /// All of them
-        #[arg(long, conflicts_with_all = ["unused_for", "keep"])]
-        all: bool,
-        /// Those not used for this many days
-        #[arg(long, value_name = "DAYS")]
-        unused_for: Option<u32>,
-        /// All but the N that were used last
-        #[arg(long, value_name = "N", conflicts_with = "unused_for")]
-        keep: Option<usize>,
-    },
+    Prune(PruneArgs),
+}
+
+/// What is removed from the cache.
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false)]
+pub struct PruneArgs {
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    /// Those not used for this many days
+    #[arg(long, value_name = "DAYS")]
+    unused_for: Option<u32>,
+    /// All but the N that were used last
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+}
+
+impl PruneArgs {
+    /// The same for the cache; one of the three is there.
+    pub fn what(&self) -> Prune {
+        match (self.all, self.unused_for, self.keep) {
+            (true, _, _) => Prune::All,
+            (_, Some(days), _) => Prune::UnusedFor(Duration::from_secs(u64::from(days) * 86_400)),
+            (_, _, keep) => Prune::KeepNewest(keep.unwrap_or_default()),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
 use crate::bisect::{Lab, Subject, symptom};
-use crate::cell::BUILD_LOG;
+use crate::cell::{BUILD_LOG, SUITE_LOG};
 use crate::cmd::args::BisectArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
@@ -103,7 +103,7 @@ impl<'a> Kernels<'a> {
             return Ok(());
         }
         let resources = &self.setup.resources;
-        let log = self.folder.join("selftests.log");
+        let log = self.folder.join(SUITE_LOG);
         let means = Means {
             cache: &resources.cache,
             sources: &resources.sources,

@@ -80,7 +80,7 @@ fn strays(session: &Session, group: &Group, test: &'static Test, ids: &FunctionI
         return Vec::new();
     }
     let names: Vec<String> = all(session, test, ids).iter().map(|it| it.1.name()).collect();
-    let of_test = SURVIVORS.iter().filter(|it| it.test.split_once('/') == Some((group.name, test.name)));
+    let of_test = SURVIVORS.iter().filter(|it| test.is_called(it.test, group.name));
     let strays = of_test.filter(|it| !names.iter().any(|name| name == it.mutation));
     let told = strays
         .map(|it| format!("survivors.yaml has {}.{}, and there is no such mutant", it.test, it.mutation));
@@ -90,9 +90,7 @@ fn strays(session: &Session, group: &Group, test: &'static Test, ids: &FunctionI
 /// What the table says about this mutant, on one kernel or another.
 fn reasons(group: &Group, test: &Test, mutation: Mutation) -> impl Iterator<Item = &'static Survivor> {
     let name = mutation.name();
-    let (group, test) = (group.name, test.name);
-    let is_test = move |it: &Survivor| it.test.split_once('/') == Some((group, test));
-    SURVIVORS.iter().filter(move |it| it.mutation == name && is_test(it))
+    SURVIVORS.iter().filter(move |it| it.mutation == name && test.is_called(it.test, group.name))
 }
 
 fn instructions(
@@ -271,7 +269,7 @@ mod tests {
     #[test]
     fn what_has_a_reason_is_a_mutation_of_a_test() {
         for Survivor { test, mutation, .. } in SURVIVORS {
-            let of_test = |it: &(&Group, &Test)| test.split_once('/') == Some((it.0.name, it.1.name));
+            let of_test = |it: &(&Group, &Test)| it.1.is_called(test, it.0.name);
             let found = all().find(of_test).unwrap_or_else(|| panic!("there is no test {test}"));
             let names: Vec<String> = mutations(found.1).into_iter().map(Mutation::name).collect();
             assert!(names.iter().any(|it| it == mutation), "{test}.{mutation}");
