@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kvet::event::{Outcome, TestCase};
 
-use crate::kvet_command::Kvet;
+use crate::kvet_command::{Ended, Kvet};
 
 /// What is wrong with the calls of a function: `bpf_dynptr_read.wrong_offset`.
 type Wrong<'a> = &'a str;
@@ -131,22 +131,65 @@ fn choose<'a>(noticed: &BTreeMap<Wrong<'a>, BTreeSet<&'a str>>) -> BTreeMap<Wron
     chosen
 }
 
+/// Two programs that have to be refused: one that is made good, and one that other words are waited for.
+const TAKEN: &str = "dynptr_fail/data_slice_out_of_bounds_ringbuf";
+const REFUSED_WITH_OTHER_WORDS: &str = "dynptr_fail/release_twice";
+
 /// Runs the whole suite with these mutants in it: they fail, and nothing else does.
 fn fail_alone(chosen: &BTreeMap<Wrong<'_>, &str>) {
-    let arguments: String =
-        chosen.iter().map(|(wrong, test)| format!(", --mutate, {test}.{wrong}")).collect();
+    let refused = [("repaired", TAKEN), ("other_words", REFUSED_WITH_OTHER_WORDS)];
+    let all = || chosen.iter().map(|(wrong, test)| (*wrong, *test)).chain(refused);
+    let arguments: String = all().map(|(wrong, test)| format!(", --mutate, {test}.{wrong}")).collect();
     let suite = format!(
         "name: mutated\ntitle: t\nprogram: '{{guest}}/dynptr/dynptr-selftests'\nformat: ktap\n\
          modules: [tun, veth, loop]\nmemory: 512M\nargs: [--strict{arguments}]\n"
     );
     let kvet = Kvet::run_on("7.2", "x86_64").file("suite.yaml", &suite).args(["--suite", "./suite.yaml"]);
-    let cases = kvet.end().code(1).cell().cases;
-    let expected: BTreeSet<&str> = chosen.values().copied().collect();
+    let ended = kvet.end().code(1);
+    let cases = ended.cell().cases;
+    let expected: BTreeSet<&str> = all().map(|it| it.1).collect();
     let failed: BTreeSet<&str> =
         cases.iter().filter(|case| case.outcome == Outcome::Fail).map(|case| case.name.as_str()).collect();
     assert_eq!(failed, expected);
     let others = cases.iter().filter(|case| !expected.contains(case.name.as_str()));
     for case in others {
         assert!(matches!(case.outcome, Outcome::Pass | Outcome::Skip), "{case:?}");
+    }
+    shows_why_a_rejection_test_failed(&ended);
+}
+
+/// What was expected, what the verifier says, with the program's instructions and the lines of its source, and where all of it is.
+fn shows_why_a_rejection_test_failed(ended: &Ended) {
+    let taken = "the verifier took the program\n\
+                 expected to be refused with: value is outside of the allowed memory range\n";
+    let refused =
+        "expected to be refused with: words that no verifier says\nprogram release_twice: not loaded: ";
+    for (test, expected, end) in [
+        (TAKEN, taken, "processed "),
+        (REFUSED_WITH_OTHER_WORDS, refused, "Expected an initialized dynptr as R1"),
+    ] {
+        let (_, detail) = ended.case(test);
+        let (said, shown) =
+            detail.split_once("verifier log:\n").unwrap_or_else(|| panic!("{test}: {detail}"));
+        assert!(said.starts_with(expected), "{test}: {detail}");
+        let file = format!("verifier/{}.log", test.replace('/', "."));
+        assert!(said.contains(&format!("the verifier's whole log is in {file} of the results")), "{detail}");
+        let shown: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        let kept = ended.cell_file(&format!("files/{file}"));
+        let kept: Vec<&str> = kept.lines().map(str::trim_end).collect();
+        assert!(
+            kept.join("\n").ends_with(&shown.join("\n")),
+            "{test}: {shown:#?}\nis not the end of {kept:#?}"
+        );
+        // Both programs have this call; its line of the source stands before the instructions that it was made into.
+        let call = shown.iter().rposition(|line| line.contains("(85) call bpf_ringbuf_submit_dynptr#"));
+        let call = call.unwrap_or_else(|| panic!("{test}: no instructions: {shown:#?}"));
+        let source = shown[..call].iter().rfind(|line| line.starts_with(';'));
+        let source = source.unwrap_or_else(|| panic!("{test}: no source: {shown:#?}"));
+        assert!(
+            source.starts_with("; bpf_ringbuf_submit_dynptr(&ptr, 0); @ reject_local.bpf.c:"),
+            "{source}"
+        );
+        assert!(shown[call..].iter().any(|line| line.starts_with(end)), "{test}: {shown:#?}");
     }
 }

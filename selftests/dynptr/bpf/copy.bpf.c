@@ -19,6 +19,9 @@ int test_dynptr_copy_overlap(void *ctx)
 	EXPECT_EQ(bpf_dynptr_copy(&ptr, 0, &ptr, 4, 8), 0);
 	EXPECT_EQ(mem->bytes[0], 0);
 	EXPECT_EQ(mem->bytes[7], 7);
+	/* Up to the end. */
+	EXPECT_EQ(bpf_dynptr_copy(&ptr, VALUE_BYTES - 8, &ptr, 0, 8), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 7);
 	return done();
 }
 
@@ -130,10 +133,10 @@ int test_dynptr_copy_readonly(struct __sk_buff *skb)
 	if (!EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &packet), 0))
 		return 1;
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &local), 0);
-	EXPECT_EQ(bpf_dynptr_copy(&local, 0, &packet, 6, 4), 0);
-	EXPECT_EQ(mem->bytes[0], ETH_HEADER + 6);
-	EXPECT_EQ(mem->bytes[3], ETH_HEADER + 9);
-	EXPECT_EQ(mem->bytes[4], 0);
+	EXPECT_EQ(bpf_dynptr_copy(&local, VALUE_BYTES - 4, &packet, 6, 4), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 5], 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 4], ETH_HEADER + 6);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], ETH_HEADER + 9);
 	EXPECT_EQ(bpf_dynptr_copy(&packet, 6, &local, 0, 4), -EINVAL);
 	done();
 	return 1;
@@ -166,6 +169,9 @@ int test_dynptr_memset_zero_offset(void *ctx)
 	EXPECT_EQ(mem->bytes[100], 0);
 	EXPECT_EQ(mem->bytes[104], 0);
 	EXPECT_EQ(mem->bytes[105], 0xee);
+	mem->bytes[VALUE_BYTES - 1] = 0xee;
+	EXPECT_EQ(bpf_dynptr_memset(&ptr, VALUE_BYTES - 5, 5, 0), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 0);
 	return done();
 }
 
@@ -175,7 +181,8 @@ int test_dynptr_memset_zero_adjusted(void *ctx)
 	LOCAL_DYNPTR(ptr, mem);
 
 	mem->bytes[15] = mem->bytes[16] = mem->bytes[31] = mem->bytes[32] = 0xee;
-	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 16, 32), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 16, VALUE_BYTES), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 0, 16), 0);
 	EXPECT_EQ(bpf_dynptr_memset(&ptr, 0, 16, 0), 0);
 	EXPECT_EQ(mem->bytes[15], 0xee);
 	EXPECT_EQ(mem->bytes[16], 0);
@@ -211,6 +218,9 @@ int test_dynptr_memset_overflow_offset(void *ctx)
 	EXPECT_EQ(bpf_dynptr_memset(&ptr, -1U, 2, 0xee), -E2BIG);
 	EXPECT_EQ(mem->bytes[1], 0);
 	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 0);
+	/* The last byte fits. */
+	EXPECT_EQ(bpf_dynptr_memset(&ptr, VALUE_BYTES - 1, 1, 0xee), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 0xee);
 	return done();
 }
 
@@ -268,6 +278,13 @@ int test_wide_read_write(void *ctx)
 	EXPECT_EQ(mem->bytes[0], 0);
 	EXPECT_NULL(bpf_dynptr_data(&ptr, FAR, 1));
 	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, -1ULL, 0), -E2BIG);
+	/* The last byte is there. */
+	EXPECT_EQ(bpf_dynptr_write(&ptr, VALUE_BYTES - 1, &byte, 1, 0), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 1);
+	mem->bytes[VALUE_BYTES - 1] = 2;
+	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, VALUE_BYTES - 1, 0), 0);
+	EXPECT_EQ(byte, 2);
+	EXPECT_TRUE(bpf_dynptr_data(&ptr, VALUE_BYTES - 1, 1));
 	return done();
 }
 
@@ -287,13 +304,17 @@ SEC("tc")
 int test_wide_slice(struct __sk_buff *skb)
 {
 	struct bpf_dynptr ptr;
-	__u8 buffer[8] = {};
+	__u8 buffer[8] = {}, *slice;
 
 	EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &ptr), 0);
-	EXPECT_TRUE(bpf_dynptr_slice(&ptr, 0, buffer, 8));
-	EXPECT_NULL(bpf_dynptr_slice(&ptr, FAR, buffer, 8));
-	EXPECT_TRUE(bpf_dynptr_slice_rdwr(&ptr, 0, buffer, 8));
-	EXPECT_NULL(bpf_dynptr_slice_rdwr(&ptr, FAR, buffer, 8));
+	slice = bpf_dynptr_slice(&ptr, 20, buffer, 8);
+	if (EXPECT_TRUE(slice) && slice)
+		EXPECT_EQ(slice[7], 27);
+	EXPECT_NULL(bpf_dynptr_slice(&ptr, FAR | 20, buffer, 8));
+	slice = bpf_dynptr_slice_rdwr(&ptr, 20, buffer, 8);
+	if (EXPECT_TRUE(slice) && slice)
+		EXPECT_EQ(slice[7], 27);
+	EXPECT_NULL(bpf_dynptr_slice_rdwr(&ptr, FAR | 20, buffer, 8));
 	return done();
 }
 
@@ -310,5 +331,10 @@ int test_wide_copy_memset(void *ctx)
 	EXPECT_EQ(bpf_dynptr_memset(&ptr, FAR, 1, 7), -E2BIG);
 	EXPECT_EQ(bpf_dynptr_memset(&ptr, 0, FAR | 1, 7), -E2BIG);
 	EXPECT_EQ(mem->bytes[0], 0);
+	/* All that there is, is not too wide. */
+	EXPECT_EQ(bpf_dynptr_copy(&ptr, 0, &ptr, 1, VALUE_BYTES - 1), 0);
+	EXPECT_EQ(mem->bytes[0], 1);
+	EXPECT_EQ(bpf_dynptr_memset(&ptr, 0, VALUE_BYTES, 7), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 7);
 	return done();
 }

@@ -43,10 +43,10 @@ int BPF_PROG(get_file_xattr_adjusted, struct file *file)
 {
 	LOCAL_DYNPTR(ptr, mem);
 
-	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 10, 23), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, VALUE_BYTES - 13, VALUE_BYTES), 0);
 	EXPECT_EQ(bpf_get_file_xattr(file, "user.kvet", &ptr), 13);
-	EXPECT_EQ(mem->bytes[9], 0);
-	EXPECT_TRUE(is(mem->bytes + 10, "value of kvet", 13));
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 14], 0);
+	EXPECT_TRUE(is(mem->bytes + VALUE_BYTES - 13, "value of kvet", 13));
 	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 0, 12), 0);
 	EXPECT_EQ(bpf_get_file_xattr(file, "user.kvet", &ptr), -ERANGE);
 	return done();
@@ -67,8 +67,9 @@ int BPF_PROG(security_bpf_xattr, struct dentry *dentry)
 {
 	LOCAL_DYNPTR(ptr, mem);
 
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, VALUE_BYTES - 6, VALUE_BYTES), 0);
 	EXPECT_EQ(bpf_get_dentry_xattr(dentry, "security.bpf.kvet", &ptr), 6);
-	EXPECT_TRUE(is(mem->bytes, "sealed", 6));
+	EXPECT_TRUE(is(mem->bytes + VALUE_BYTES - 6, "sealed", 6));
 	EXPECT_EQ(bpf_get_dentry_xattr(dentry, "security.bpf", &ptr), -EPERM);
 	EXPECT_EQ(bpf_get_dentry_xattr(dentry, "security.selinux", &ptr), -EPERM);
 	return done();
@@ -128,7 +129,8 @@ int BPF_PROG(fsverity_digest, struct file *file)
 	mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 15] = 0xee;
 	mem->bytes[DIGEST_HEADER + DIGEST_BYTES + 16] = 0xee;
 	/* Between bytes that stay, and with room for more than there is: the rest is cleared. */
-	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 4, DIGEST_HEADER + DIGEST_BYTES + 16), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 4, VALUE_BYTES), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 0, DIGEST_BYTES + 16), 0);
 	EXPECT_EQ(bpf_get_fsverity_digest(file, &ptr), 0);
 	EXPECT_EQ(mem->bytes[3], 0);
 	for (int i = 0; i < DIGEST_HEADER + DIGEST_BYTES; i++)
@@ -252,8 +254,9 @@ int BPF_PROG(file_adjust, struct file *file)
 	EXPECT_EQ(in[3], 5009 & 0xff);
 	EXPECT_EQ(bpf_dynptr_read(in, 4, &ptr, 7, 0), -E2BIG);
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &local), 0);
-	EXPECT_EQ(bpf_dynptr_copy(&local, 0, &ptr, 1, 4), 0);
-	EXPECT_EQ(mem->bytes[0], 5001 & 0xff);
+	EXPECT_EQ(bpf_dynptr_copy(&local, VALUE_BYTES - 4, &ptr, 1, 4), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 4], 5001 & 0xff);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 5004 & 0xff);
 	EXPECT_EQ(bpf_dynptr_copy(&ptr, 0, &local, 0, 4), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_memset(&ptr, 0, 4, 0), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_write(&ptr, 0, in, 4, 0), -EINVAL);
@@ -298,6 +301,9 @@ int BPF_PROG(file_flags, struct file *file)
 
 	EXPECT_EQ(bpf_dynptr_from_file(file, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, 0, 1), -EINVAL);
+	EXPECT_EQ(byte, 0);
+	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, 77, 0), 0);
+	EXPECT_EQ(byte, 77);
 	EXPECT_EQ(bpf_dynptr_file_discard(&ptr), 0);
 	return done();
 }
@@ -339,7 +345,7 @@ SEC("lsm.s/file_ioctl")
 int BPF_PROG(file_cold, struct file *file)
 {
 	struct bpf_dynptr ptr;
-	__u8 in[2] = {};
+	__u8 in[2] = { 1, 1 };
 
 	if (!called_by_harness())
 		return 0;

@@ -23,6 +23,10 @@ int test_read_write(void *ctx)
 	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, 3, 0), 0);
 	EXPECT_EQ(in[0], 'd');
 	EXPECT_EQ(in[1], 'y');
+
+	/* Up to the end. */
+	EXPECT_EQ(bpf_dynptr_write(&ptr, VALUE_BYTES - 2, out, 2, 0), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 'y');
 	return done();
 }
 
@@ -77,6 +81,13 @@ int test_flags(void *ctx)
 	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, 0, 1), -EINVAL);
 	EXPECT_EQ(byte, 'x');
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 1, &refused), -EINVAL);
+
+	/* Without one it works, with the last byte as well. */
+	EXPECT_EQ(bpf_dynptr_write(&ptr, VALUE_BYTES - 1, &byte, 1, 0), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 'x');
+	mem->bytes[VALUE_BYTES - 1] = 'y';
+	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, VALUE_BYTES - 1, 0), 0);
+	EXPECT_EQ(byte, 'y');
 	return done();
 }
 
@@ -176,6 +187,9 @@ int test_dynptr_is_null(void *ctx)
 	EXPECT_EQ(bpf_dynptr_is_null(&ptr), false);
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 1, &null), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_is_null(&null), true);
+	/* One of which nothing is left is not. */
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, VALUE_BYTES, VALUE_BYTES), 0);
+	EXPECT_EQ(bpf_dynptr_is_null(&ptr), false);
 	return done();
 }
 
@@ -189,6 +203,8 @@ int test_dynptr_is_rdonly(void *ctx)
 	/* A null one has no memory to protect. */
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 1, &null), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&null), false);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, VALUE_BYTES, VALUE_BYTES), 0);
+	EXPECT_EQ(bpf_dynptr_is_rdonly(&ptr), false);
 	return done();
 }
 
@@ -198,6 +214,7 @@ int test_adjust(void *ctx)
 	__u8 byte = 7;
 	LOCAL_DYNPTR(ptr, mem);
 
+	EXPECT_EQ(bpf_dynptr_size(&ptr), VALUE_BYTES);
 	/* From here on, offset 0 is the value's byte 10, and the last is its byte 99. */
 	if (!EXPECT_EQ(bpf_dynptr_adjust(&ptr, 10, 100), 0))
 		return 0;
@@ -247,17 +264,17 @@ int test_dynptr_clone(void *ctx)
 	__u8 byte = 9;
 	LOCAL_DYNPTR(ptr, mem);
 
-	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 10, 100), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 10, VALUE_BYTES), 0);
 	if (!EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0))
 		return 0;
-	EXPECT_EQ(bpf_dynptr_size(&clone), 90);
+	EXPECT_EQ(bpf_dynptr_size(&clone), VALUE_BYTES - 10);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&clone), false);
 	EXPECT_EQ(bpf_dynptr_write(&clone, 0, &byte, 1, 0), 0);
 	EXPECT_EQ(mem->bytes[10], 9);
 
 	EXPECT_EQ(bpf_dynptr_adjust(&clone, 80, 90), 0);
 	EXPECT_EQ(bpf_dynptr_size(&clone), 10);
-	EXPECT_EQ(bpf_dynptr_size(&ptr), 90);
+	EXPECT_EQ(bpf_dynptr_size(&ptr), VALUE_BYTES - 10);
 	return done();
 }
 
@@ -270,6 +287,8 @@ int test_clone_null(void *ctx)
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 1, &null), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_clone(&null, &clone), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_is_null(&clone), true);
+	EXPECT_EQ((__s32)bpf_dynptr_size(&clone), -EINVAL);
+	EXPECT_EQ(bpf_dynptr_size(&ptr), VALUE_BYTES);
 	return done();
 }
 
@@ -288,10 +307,10 @@ int test_dynptr_copy(void *ctx)
 	mem->bytes[4] = 1;
 	mem->bytes[7] = 2;
 	EXPECT_EQ(bpf_dynptr_from_mem(target, VALUE_BYTES, 0, &to), 0);
-	EXPECT_EQ(bpf_dynptr_copy(&to, 100, &ptr, 4, 4), 0);
-	EXPECT_EQ(target->bytes[99], 0);
-	EXPECT_EQ(target->bytes[100], 1);
-	EXPECT_EQ(target->bytes[103], 2);
+	EXPECT_EQ(bpf_dynptr_copy(&to, VALUE_BYTES - 4, &ptr, 4, 4), 0);
+	EXPECT_EQ(target->bytes[VALUE_BYTES - 5], 0);
+	EXPECT_EQ(target->bytes[VALUE_BYTES - 4], 1);
+	EXPECT_EQ(target->bytes[VALUE_BYTES - 1], 2);
 
 	EXPECT_EQ(bpf_dynptr_copy(&to, VALUE_BYTES - 3, &ptr, 0, 4), -E2BIG);
 	EXPECT_EQ(bpf_dynptr_copy(&to, 0, &ptr, VALUE_BYTES - 3, 4), -E2BIG);
@@ -311,5 +330,7 @@ int test_dynptr_memset(void *ctx)
 
 	EXPECT_EQ(bpf_dynptr_memset(&ptr, VALUE_BYTES - 3, 4, 0xcd), -E2BIG);
 	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 0);
+	EXPECT_EQ(bpf_dynptr_memset(&ptr, VALUE_BYTES - 4, 4, 0xcd), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 0xcd);
 	return done();
 }

@@ -57,9 +57,12 @@ int test_skb_flags(struct __sk_buff *skb)
 	if (!EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &ptr), 0))
 		return 0;
 	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, 0, 1), -EINVAL);
-	/* Its flags are those of bpf_skb_store_bytes(): this one is known to it, the highest is not. */
-	EXPECT_EQ(bpf_dynptr_write(&ptr, PROBE, &byte, 1, BPF_F_RECOMPUTE_CSUM), 0);
+	/* Its flags are those of bpf_skb_store_bytes(): these are known to it, the highest is not. */
+	EXPECT_EQ(bpf_dynptr_write(&ptr, PROBE, &byte, 1, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH), 0);
+	byte = 2;
 	EXPECT_EQ(bpf_dynptr_write(&ptr, PROBE, &byte, 1, 1ULL << 63), -EINVAL);
+	EXPECT_EQ(bpf_dynptr_read(&byte, 1, &ptr, PROBE, 0), 0);
+	EXPECT_EQ(byte, 1);
 	return done();
 }
 
@@ -111,8 +114,8 @@ int test_skb_slice_rdwr(struct __sk_buff *skb)
 	slice = bpf_dynptr_slice_rdwr(&ptr, PROBE, buffer, sizeof(buffer));
 	if (!EXPECT_TRUE(slice))
 		return 0;
-	slice[2] = 0xee;
-	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, PROBE + 2, 0), 0);
+	slice[7] = 0xee;
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, PROBE + 7, 0), 0);
 	EXPECT_EQ(in, 0xee);
 	return done();
 }
@@ -163,6 +166,7 @@ int test_skb_readonly(struct __sk_buff *skb)
 		return 1;
 	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, PROBE - ETH_HEADER, 0), 0);
 	EXPECT_EQ(in[0], PROBE);
+	EXPECT_EQ(in[1], PROBE + 1);
 	EXPECT_EQ(bpf_dynptr_write(&ptr, PROBE - ETH_HEADER, out, 2, 0), -EINVAL);
 	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, PROBE - ETH_HEADER, 0), 0);
 	EXPECT_EQ(in[0], PROBE);
@@ -180,6 +184,7 @@ int test_skb_readonly_socket(struct __sk_buff *skb)
 		return 0;
 	EXPECT_EQ(bpf_dynptr_read(in, 2, &ptr, PROBE - ETH_HEADER, 0), 0);
 	EXPECT_EQ(in[0], PROBE);
+	EXPECT_EQ(in[1], PROBE + 1);
 	EXPECT_EQ(bpf_dynptr_write(&ptr, PROBE - ETH_HEADER, out, 2, 0), -EINVAL);
 	return done();
 }

@@ -252,17 +252,17 @@ int test_xdp_frags_slice_rdwr(struct xdp_md *xdp)
 	slice = bpf_dynptr_slice_rdwr(&ptr, BEHIND, buffer, sizeof(buffer));
 	if (!EXPECT_TRUE(slice) || !slice)
 		return XDP_PASS;
-	slice[0] = 0xee;
-	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, BEHIND, 0), 0);
+	slice[7] = 0xee;
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, BEHIND + 7, 0), 0);
 	EXPECT_EQ(in, 0xee);
 	/* A copy is not the packet. */
 	slice = bpf_dynptr_slice_rdwr(&ptr, across, buffer, sizeof(buffer));
 	if (!EXPECT_TRUE(slice) || !slice)
 		return XDP_PASS;
-	slice[0] = 0xdd;
-	EXPECT_EQ(buffer[0], 0xdd);
-	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, across, 0), 0);
-	EXPECT_EQ(in, across & 0xff);
+	slice[7] = 0xdd;
+	EXPECT_EQ(buffer[7], 0xdd);
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, across + 7, 0), 0);
+	EXPECT_EQ(in, (across + 7) & 0xff);
 	done();
 	return XDP_PASS;
 }
@@ -370,14 +370,17 @@ SEC("tp_btf/kfree_skb")
 int BPF_PROG(test_dynptr_skb_tp_btf, void *skb)
 {
 	struct bpf_dynptr ptr;
-	__u8 in = 0, out = 0;
+	__u8 in = 0, again = 0xff, out = 0;
 
 	if (!called_by_harness())
 		return 0;
 	if (!EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &ptr), 0))
 		return 0;
 	EXPECT_TRUE(bpf_dynptr_size(&ptr) > 0);
+	/* What it is depends on the packet. */
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, 0, 0), 0);
+	EXPECT_EQ(bpf_dynptr_read(&again, 1, &ptr, 0, 0), 0);
+	EXPECT_EQ(again, in);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&ptr), true);
 	EXPECT_EQ(bpf_dynptr_write(&ptr, 0, &out, 1, 0), -EINVAL);
 	return done();

@@ -168,7 +168,7 @@ int dynptr_overwrite_ref_clone_slice_valid(void *ctx)
 
 	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 32, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
-	slice = bpf_dynptr_data(&clone, 2, 8);
+	slice = bpf_dynptr_data(&clone, 24, 8);
 	if (!slice) {
 		bpf_ringbuf_discard_dynptr(&clone, 0);
 		return 0;
@@ -193,10 +193,10 @@ int dynptr_overwrite_unref(void *ctx)
 
 	if (!first || !second)
 		return 0;
-	second->bytes[5] = 55;
+	second->bytes[15] = 55;
 	EXPECT_EQ(bpf_dynptr_from_mem(first, VALUE_BYTES, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_from_mem(second, 16, 0, &ptr), 0);
-	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, 5, 0), 0);
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, 15, 0), 0);
 	EXPECT_EQ(in, 55);
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, 16, 0), -E2BIG);
 	return done();
@@ -268,11 +268,11 @@ int dynptr_invalidate_slice_success(void *ctx)
 
 	if (!mem)
 		return 0;
-	mem->bytes[1] = 77;
+	mem->bytes[VALUE_BYTES - 7] = 77;
 	bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &one);
 	bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &two);
-	of_one = bpf_dynptr_data(&one, 0, 8);
-	of_two = bpf_dynptr_data(&two, 0, 8);
+	of_one = bpf_dynptr_data(&one, VALUE_BYTES - 8, 8);
+	of_two = bpf_dynptr_data(&two, VALUE_BYTES - 8, 8);
 	if (!EXPECT_TRUE(of_one) || !EXPECT_TRUE(of_two))
 		return 0;
 	if (!of_one || !of_two)

@@ -35,7 +35,7 @@ int test_ringbuf(void *ctx)
 SEC("raw_tp")
 int test_ringbuf_discard(void *ctx)
 {
-	__u64 produced, out = 4711;
+	__u64 produced, out = 0x1122334455667788;
 	struct bpf_dynptr ptr;
 
 	if (!called_by_harness())
@@ -63,14 +63,14 @@ int test_ringbuf_data_slice(void *ctx)
 	if (!called_by_harness())
 		return 0;
 	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 24, 0, &ptr), 0);
-	slice = bpf_dynptr_data(&ptr, 8, 8);
+	slice = bpf_dynptr_data(&ptr, 16, 8);
 	if (!slice) {
 		bpf_ringbuf_discard_dynptr(&ptr, 0);
 		return 0;
 	}
-	*slice = 42;
-	EXPECT_EQ(bpf_dynptr_read(&in, sizeof(in), &ptr, 8, 0), 0);
-	EXPECT_EQ(in, 42);
+	*slice = 0x1122334455667788;
+	EXPECT_EQ(bpf_dynptr_read(&in, sizeof(in), &ptr, 16, 0), 0);
+	EXPECT_EQ(in, 0x1122334455667788);
 	EXPECT_NULL(bpf_dynptr_data(&ptr, 17, 8));
 	bpf_ringbuf_submit_dynptr(&ptr, 0);
 	return done();
@@ -131,7 +131,7 @@ SEC("raw_tp")
 int test_ringbuf_clone(void *ctx)
 {
 	struct bpf_dynptr ptr, clone;
-	__u32 out = 77, in = 0;
+	__u32 out = 0x11223344, in = 0;
 
 	if (!called_by_harness())
 		return 0;
@@ -165,7 +165,8 @@ SEC("raw_tp")
 int test_ringbuf_wakeup_submit(void *ctx)
 {
 	struct bpf_dynptr ptr;
-	__u64 run = report.runs;
+	/* No byte of it is 0, which is what may be there anyhow. */
+	__u64 run = ~(__u64)report.runs;
 
 	if (!called_by_harness())
 		return 0;

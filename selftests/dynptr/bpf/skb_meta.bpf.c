@@ -114,13 +114,13 @@ int dynptr_slice_rdwr(struct __sk_buff *skb)
 		return TC_OK;
 	if (!EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0))
 		return TC_SHOT;
-	slice = bpf_dynptr_slice_rdwr(&meta, 16, NULL, 4);
+	slice = bpf_dynptr_slice_rdwr(&meta, META_BYTES - 4, NULL, 4);
 	if (!EXPECT_TRUE(slice))
 		return TC_SHOT;
-	EXPECT_EQ(slice[0], META_FIRST + 16);
-	EXPECT_EQ(slice[3], META_FIRST + 19);
+	EXPECT_EQ(slice[0], META_FIRST + META_BYTES - 4);
+	EXPECT_EQ(slice[3], META_FIRST + META_BYTES - 1);
 	slice[0] = 0x7f;
-	EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, 16, 0), 0);
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, META_BYTES - 4, 0), 0);
 	EXPECT_EQ(in, 0x7f);
 	done();
 	return TC_SHOT;
@@ -340,16 +340,16 @@ int dynptr_copy_memset_clone(struct __sk_buff *skb)
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &local), 0);
-	EXPECT_EQ(bpf_dynptr_copy(&local, 0, &meta, 4, 8), 0);
-	EXPECT_EQ(mem->bytes[0], META_FIRST + 4);
-	EXPECT_EQ(mem->bytes[7], META_FIRST + 11);
+	EXPECT_EQ(bpf_dynptr_copy(&local, VALUE_BYTES - 8, &meta, 4, 8), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 8], META_FIRST + 4);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], META_FIRST + 11);
 	EXPECT_EQ(bpf_dynptr_memset(&meta, 30, 2, 0xee), 0);
 	EXPECT_EQ(bpf_dynptr_memset(&meta, 31, 2, 0xdd), -E2BIG);
 	EXPECT_EQ(bpf_dynptr_clone(&meta, &clone), 0);
 	EXPECT_EQ(bpf_dynptr_size(&clone), META_BYTES);
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, &clone, 31, 0), 0);
 	EXPECT_EQ(in, 0xee);
-	EXPECT_EQ(bpf_dynptr_copy(&clone, 0, &local, 7, 1), 0);
+	EXPECT_EQ(bpf_dynptr_copy(&clone, 0, &local, VALUE_BYTES - 1, 1), 0);
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, 0, 0), 0);
 	EXPECT_EQ(in, META_FIRST + 11);
 	done();
@@ -439,6 +439,8 @@ int clone_meta_dynptr_survives_data_slice_write(struct __sk_buff *skb)
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);
 	EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &packet), 0);
+	/* The header is all that is to be had. */
+	EXPECT_EQ(bpf_dynptr_adjust(&packet, 0, ETH_HEADER), 0);
 	slice = bpf_dynptr_slice_rdwr(&packet, 0, NULL, ETH_HEADER);
 	if (!EXPECT_TRUE(slice) || !slice)
 		return TC_SHOT;
@@ -459,12 +461,12 @@ int clone_meta_dynptr_survives_meta_slice_write(struct __sk_buff *skb)
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);
-	slice = bpf_dynptr_slice_rdwr(&meta, 0, NULL, 4);
+	slice = bpf_dynptr_slice_rdwr(&meta, META_BYTES - 4, NULL, 4);
 	if (slice) {
 		EXPECT_EQ(config.era, 1);
-		EXPECT_EQ(slice[3], META_FIRST + 3);
+		EXPECT_EQ(slice[3], META_FIRST + META_BYTES - 1);
 		slice[0] = 0x42;
-		EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, 0, 0), 0);
+		EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, META_BYTES - 4, 0), 0);
 		EXPECT_EQ(in, 0x42);
 	} else {
 		EXPECT_EQ(config.era, 0);
@@ -479,7 +481,7 @@ SEC("tcx/ingress")
 int clone_meta_dynptr_rw_before_data_dynptr_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr packet, meta;
-	__u8 out = 0x42;
+	__u8 in = 0, out = 0x42;
 
 	if (!is_our_frame(skb))
 		return TC_OK;
@@ -488,6 +490,8 @@ int clone_meta_dynptr_rw_before_data_dynptr_write(struct __sk_buff *skb)
 	EXPECT_TRUE(meta_holds(&meta));
 	EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &packet), 0);
 	EXPECT_EQ(bpf_dynptr_write(&packet, 0, &out, 1, 0), 0);
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, &packet, 0, 0), 0);
+	EXPECT_EQ(in, 0x42);
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&meta), false);
 	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);

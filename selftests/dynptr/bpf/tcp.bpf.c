@@ -137,6 +137,9 @@ static __always_inline void expect_options(struct bpf_dynptr *packet)
 	EXPECT_EQ(bpf_dynptr_read(id, 2, packet, OPTIONS_AT + OPTIONS_BYTES - 1, 0), 0);
 	EXPECT_EQ(id[0], 0);
 	EXPECT_EQ(id[1], OPTIONS_AT + OPTIONS_BYTES);
+	/* Of an option, no more is looked at than what it is and how long: a packet may end there. */
+	EXPECT_EQ(bpf_dynptr_adjust(packet, 0, OPTIONS_AT + 9), 0);
+	EXPECT_EQ(find(packet), OPTIONS_AT + 9);
 }
 
 SEC("xdp")

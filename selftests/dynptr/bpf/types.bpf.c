@@ -22,13 +22,13 @@ static __always_inline bool test_packet(struct bpf_dynptr *ptr, __u32 header, in
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, ptr, header + config.bytes - 1, 0), 0);
 	EXPECT_EQ(in, config.bytes - 1);
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, ptr, header + config.bytes, 0), -E2BIG);
-	slice = bpf_dynptr_slice(ptr, header + 16, buffer, sizeof(buffer));
+	slice = bpf_dynptr_slice(ptr, header + config.bytes - 8, buffer, sizeof(buffer));
 	if (!slice) {
 		EXPECT_TRUE(slice);
 		return false;
 	}
-	EXPECT_EQ(slice[0], 16);
-	EXPECT_EQ(slice[7], 23);
+	EXPECT_EQ(slice[0], config.bytes - 8);
+	EXPECT_EQ(slice[7], config.bytes - 1);
 	EXPECT_NULL(bpf_dynptr_data(ptr, 0, 1));
 	EXPECT_EQ(bpf_dynptr_is_rdonly(ptr), writing != 0);
 	EXPECT_EQ(bpf_dynptr_write(ptr, header + 40, &out, 1, 0), writing);
@@ -217,10 +217,10 @@ int BPF_PROG(qdisc_clone_overwritten, struct sk_buff *skb, struct Qdisc *qdisc, 
 	EXPECT_EQ(bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &ptr), 0);
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
 	EXPECT_EQ(bpf_dynptr_size(&clone), ETH_HEADER + IP_UDP_HEADERS + config.bytes);
-	slice = bpf_dynptr_slice(&ptr, ETH_HEADER, buffer, sizeof(buffer));
+	slice = bpf_dynptr_slice(&ptr, ETH_HEADER + IP_UDP_HEADERS + config.bytes - 8, buffer, sizeof(buffer));
 	*(volatile __u64 *)&clone = 0;
 	if (slice) {
-		EXPECT_EQ(slice[0], 0x45);
+		EXPECT_EQ(slice[7], config.bytes - 1);
 		EXPECT_EQ(bpf_dynptr_read(&in, 1, &ptr, ETH_HEADER, 0), 0);
 		EXPECT_EQ(in, 0x45);
 		done();

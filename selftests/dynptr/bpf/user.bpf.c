@@ -196,8 +196,8 @@ int test_copy_from_user_task_str_dynptr(void *ctx)
 /* Of a number with more than 32 bits, the lower ones alone would be good. */
 #define TEST_FAR(call, from)                                             \
 	do {                                                             \
-		EXPECT_EQ(call(&ptr, 8, 4, from), 4 * string_result);    \
-		mem->bytes[8] = 0;                                       \
+		/* Up to the end. */                                     \
+		EXPECT_EQ(call(&ptr, VALUE_BYTES - 4, 4, from), 4 * string_result); \
 		EXPECT_EQ(call(&ptr, FAR | 8, 4, from), -E2BIG);         \
 		EXPECT_EQ(call(&ptr, 8, FAR | 4, from), -E2BIG);         \
 		EXPECT_EQ(call(&ptr, FAR, FAR, from), -E2BIG);           \
@@ -270,9 +270,9 @@ int test_copy_from_other_task(void *ctx)
 	other = bpf_task_from_pid(config.other);
 	if (!EXPECT_TRUE(other) || !other)
 		return 0;
-	EXPECT_EQ(bpf_copy_from_user_task_dynptr(&ptr, 8, 2, user(100), other), 0);
-	EXPECT_EQ(mem->bytes[8], 201);
-	EXPECT_EQ(mem->bytes[9], 101);
+	EXPECT_EQ(bpf_copy_from_user_task_dynptr(&ptr, VALUE_BYTES - 2, 2, user(100), other), 0);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 2], 201);
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], 101);
 	EXPECT_EQ(bpf_copy_from_user_task_str_dynptr(&ptr, 64, 64, user(STRING_AT), other), sizeof(OTHER_STRING));
 	EXPECT_EQ(mem->bytes[64 + sizeof(OTHER_STRING) - 2], 's');
 	EXPECT_EQ(mem->bytes[64 + sizeof(OTHER_STRING) - 7], 'o');
@@ -317,7 +317,7 @@ SEC("xdp.frags")
 int test_probe_read_user_str_xdp(struct xdp_md *xdp)
 {
 	struct bpf_dynptr ptr;
-	__u8 in[2] = {};
+	__u8 in[2] = { 1, 1 };
 
 	if (!EXPECT_EQ(bpf_dynptr_from_xdp(xdp, 0, &ptr), 0))
 		return XDP_PASS;

@@ -23,9 +23,10 @@ struct tally {
 static long add_number(struct bpf_dynptr *message, struct tally **context)
 {
 	struct tally *tally = *context;
-	__u64 number = 0;
+	__u64 number = -1ULL;
 
-	if (bpf_dynptr_read(&number, sizeof(number), message, 0, 0))
+	/* All of it is read: the numbers are small. */
+	if (bpf_dynptr_read(&number, sizeof(number), message, 0, 0) || number >> 32)
 		return 1;
 	tally->messages += 1;
 	tally->sum += number;
@@ -454,11 +455,11 @@ int user_ringbuf_callback_const_ptr_to_dynptr_reg_off(void *ctx)
 /* A message is for reading. */
 static long write_message(struct bpf_dynptr *message, void *context)
 {
-	__u8 in = 0, *slice = bpf_dynptr_data(message, 0, 1);
+	__u8 in = 0, *slice = bpf_dynptr_data(message, 7, 1);
 
 	if (slice)
 		*slice = 0xab;
-	EXPECT_EQ(bpf_dynptr_read(&in, 1, message, 0, 0), 0);
+	EXPECT_EQ(bpf_dynptr_read(&in, 1, message, 7, 0), 0);
 	EXPECT_EQ(in, 0xab);
 	return 0;
 }

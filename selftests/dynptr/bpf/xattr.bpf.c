@@ -21,6 +21,7 @@ extern int bpf_dynptr_file_discard(struct bpf_dynptr *ptr) __ksym __weak;
 		EXPECT_EQ(get(of, "user.kve", &ptr), -ENODATA);       \
 		EXPECT_EQ(get(of, "user.kvet.", &ptr), -ENODATA);     \
 		EXPECT_EQ(mem->bytes[0], 0);                          \
+		EXPECT_EQ(bpf_dynptr_size(&ptr), VALUE_BYTES);        \
 	} while (0)
 
 /* The value goes to where the dynptr begins, needs all of its length, and goes through a clone as well. */
@@ -29,7 +30,8 @@ extern int bpf_dynptr_file_discard(struct bpf_dynptr *ptr) __ksym __weak;
 		const int length = sizeof(text) - 1;                  \
 		struct bpf_dynptr clone;                              \
 		EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);         \
-		EXPECT_EQ(bpf_dynptr_adjust(&clone, 100, 100 + length), 0); \
+		EXPECT_EQ(bpf_dynptr_adjust(&clone, 100, VALUE_BYTES), 0); \
+		EXPECT_EQ(bpf_dynptr_adjust(&clone, 0, length), 0);   \
 		EXPECT_EQ(get(of, "user.kvet", &clone), length);      \
 		EXPECT_EQ(mem->bytes[99], 0);                         \
 		EXPECT_TRUE(is(mem->bytes + 100, text, length));      \
@@ -67,12 +69,12 @@ SEC("lsm.s/file_open")
 int BPF_PROG(get_file_xattr_record, struct file *file)
 {
 	struct bpf_dynptr record;
-	__u8 in[16] = {};
+	__u8 in[13] = {};
 
 	if (!called_by_harness())
 		return 0;
-	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, 16, 0, &record), 0);
-	EXPECT_EQ(bpf_get_file_xattr(file, "user.kvet", &record), 13);
+	EXPECT_EQ(bpf_ringbuf_reserve_dynptr(&ringbuf, sizeof(in), 0, &record), 0);
+	EXPECT_EQ(bpf_get_file_xattr(file, "user.kvet", &record), sizeof(in));
 	EXPECT_EQ(bpf_dynptr_read(in, sizeof(in), &record, 0, 0), 0);
 	EXPECT_TRUE(is(in, "value of kvet", 13));
 	bpf_ringbuf_discard_dynptr(&record, 0);
@@ -125,7 +127,8 @@ int BPF_PROG(set_xattr_places, struct dentry *dentry)
 	for (int i = 0; i < 8; i++)
 		mem->bytes[i] = 'a' + i;
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
-	EXPECT_EQ(bpf_dynptr_adjust(&clone, 2, 6), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&clone, 2, VALUE_BYTES), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&clone, 0, 4), 0);
 	EXPECT_EQ(bpf_set_dentry_xattr(dentry, "security.bpf.part", &clone, 0), 0);
 	EXPECT_EQ(bpf_get_dentry_xattr(dentry, "security.bpf.part", &ptr), 4);
 	EXPECT_TRUE(is(mem->bytes, "cdef", 4));
@@ -147,12 +150,12 @@ int BPF_PROG(set_xattr_locked, void *idmap, struct dentry *dentry)
 {
 	LOCAL_DYNPTR(ptr, mem);
 
-	mem->bytes[0] = '7';
-	EXPECT_EQ(bpf_dynptr_adjust(&ptr, 0, 1), 0);
+	mem->bytes[VALUE_BYTES - 1] = '7';
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, VALUE_BYTES - 1, VALUE_BYTES), 0);
 	EXPECT_EQ(bpf_set_dentry_xattr(dentry, "security.bpf.lock", &ptr, 0), 0);
-	mem->bytes[0] = 0;
+	mem->bytes[VALUE_BYTES - 1] = 0;
 	EXPECT_EQ(bpf_get_dentry_xattr(dentry, "security.bpf.lock", &ptr), 1);
-	EXPECT_EQ(mem->bytes[0], '7');
+	EXPECT_EQ(mem->bytes[VALUE_BYTES - 1], '7');
 	EXPECT_EQ(bpf_remove_dentry_xattr(dentry, "security.bpf.lock"), 0);
 	EXPECT_EQ(bpf_get_dentry_xattr(dentry, "security.bpf.lock", &ptr), -ENODATA);
 	return done();
@@ -170,7 +173,8 @@ int BPF_PROG(fsverity_clone, struct file *file)
 	if (!expected)
 		return 0;
 	EXPECT_EQ(bpf_dynptr_clone(&ptr, &clone), 0);
-	EXPECT_EQ(bpf_dynptr_adjust(&clone, 8, 8 + 36), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&clone, 8, VALUE_BYTES), 0);
+	EXPECT_EQ(bpf_dynptr_adjust(&clone, 0, 36), 0);
 	EXPECT_EQ(bpf_get_fsverity_digest(file, &clone), 0);
 	EXPECT_EQ(mem->bytes[7], 0);
 	EXPECT_EQ(mem->bytes[8], expected->bytes[0]);

@@ -32,6 +32,7 @@ static __always_inline bool is(const __u8 *bytes, const char *text, int length)
 #define VALUES()                                                             \
 	struct bpf_dynptr small, null;                                       \
 	LOCAL_DYNPTR(ptr, mem);                                              \
+	EXPECT_EQ(bpf_dynptr_size(&ptr), VALUE_BYTES);                       \
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, 4, 0, &small), 0);                \
 	EXPECT_EQ(bpf_dynptr_from_mem(mem, VALUE_BYTES, 1, &null), -EINVAL)
 

@@ -2,21 +2,27 @@
 //! `survivors.yaml` as closed types, its rules, and the Rust table made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::release::Release;
 
+/// A map as it was written, in which no key is twice: of two values, serde would take the second without a word.
+#[derive(Debug)]
+struct Unique<T>(BTreeMap<String, T>);
+
 /// By `group/test`: what is wrong, and what is to be said about it.
-type ByTest = BTreeMap<String, BTreeMap<String, String>>;
+type ByTest = Unique<Unique<String>>;
 
 /// The file as it was written. Whether there are such tests and mutants, the harness' own tests and runs say.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Survivors {
     /// Why a mutant may not be noticed, by a name.
-    classes: BTreeMap<String, String>,
+    classes: Unique<String>,
     /// Mutants that are not noticed, and the class of each.
     survivors: ByTest,
     /// Mutants that are not noticed on some kernels.
@@ -36,6 +42,51 @@ struct RangeSpec {
     until: Option<String>,
 }
 
+impl<T> Unique<T> {
+    fn get(&self, key: &str) -> Option<&T> {
+        self.0.get(key)
+    }
+}
+
+impl ByTest {
+    fn has(&self, test: &str, mutation: &str) -> bool {
+        self.get(test).is_some_and(|it| it.get(mutation).is_some())
+    }
+
+    /// Test, mutation, and what is said about them.
+    fn rows(&self) -> impl Iterator<Item = (&String, &String, &String)> {
+        self.0.iter().flat_map(|(test, of_test)| of_test.0.iter().map(move |(name, what)| (test, name, what)))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unique<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+/// Reads a map, entry by entry.
+struct Entries<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+    type Value = Unique<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<T>, A::Error> {
+        let mut unique = BTreeMap::new();
+        while let Some((key, value)) = map.next_entry::<String, T>()? {
+            if unique.contains_key(&key) {
+                return Err(A::Error::custom(format!("{key} is there twice")));
+            }
+            unique.insert(key, value);
+        }
+        Ok(Unique(unique))
+    }
+}
+
 impl Survivors {
     /// Reads the file; the error says where it is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -48,45 +99,73 @@ impl Survivors {
             "\n/// Mutants that are not noticed, or not run.\npub static SURVIVORS: &[Survivor] = &[\n",
         );
         let mut used = BTreeSet::new();
-        let why = |test: &str, mutation: &str, class: &str| {
+        let mut why = |test: &str, mutation: &str, class: &str| {
+            used.insert(class.to_owned());
             let why = self.classes.get(class);
             why.ok_or_else(|| format!("{test}.{mutation}: there is no class {class}"))
         };
-        for (test, mutations) in &self.survivors {
-            for (mutation, class) in mutations {
-                used.insert(class);
-                add(
-                    &mut out,
-                    test,
-                    mutation,
-                    why(test, mutation, class)?,
-                    "since: None, until: None, spared: false",
-                );
-            }
+        for (test, mutation, class) in self.survivors.rows() {
+            let rest = "since: None, until: None, spared: false";
+            add(&mut out, test, mutation, why(test, mutation, class)?, rest);
         }
-        for RangeSpec { test, mutation, class, since, until } in &self.ranges {
-            used.insert(class);
-            if since.is_none() && until.is_none() {
-                return Err(format!("{test}.{mutation}: a range has `since`, `until`, or both"));
-            }
-            if self.survivors.get(test).is_some_and(|it| it.contains_key(mutation)) {
-                return Err(format!("{test}.{mutation} is said to survive on all kernels, and on some"));
-            }
-            let range = format!("since: {}, until: {}, spared: false", release(since)?, release(until)?);
+        for (index, row) in self.ranges.iter().enumerate() {
+            let RangeSpec { test, mutation, class, since, until } = row;
+            self.fits(row, &self.ranges[..index])?;
+            let range =
+                format!("since: {}, until: {}, spared: false", code(release(since)?), code(release(until)?));
             add(&mut out, test, mutation, why(test, mutation, class)?, &range);
         }
-        if let Some((class, _)) = self.classes.iter().find(|it| !used.contains(it.0)) {
+        if let Some(class) = self.classes.0.keys().find(|it| !used.contains(*it)) {
             return Err(format!("class {class} has no mutant"));
         }
-        for (test, mutations) in &self.spared {
-            for (mutation, why) in mutations {
-                if self.survivors.get(test).is_some_and(|it| it.contains_key(mutation)) {
-                    return Err(format!("{test}.{mutation} is said to survive, and to be spared"));
-                }
-                add(&mut out, test, mutation, why, "since: None, until: None, spared: true");
+        for (test, mutation, why) in self.spared.rows() {
+            if self.survivors.has(test, mutation) {
+                return Err(format!("{test}.{mutation} is said to survive, and to be spared"));
             }
+            add(&mut out, test, mutation, why, "since: None, until: None, spared: true");
         }
         Ok(out + "];\n")
+    }
+
+    /// A range is not empty, and nothing else is said about its kernels: of two reasons, only one would be looked at.
+    fn fits(&self, row: &RangeSpec, before: &[RangeSpec]) -> Result<(), String> {
+        let RangeSpec { test, mutation, .. } = row;
+        let [since, until] = row.ends()?;
+        if since.is_none() && until.is_none() {
+            return Err(format!("{test}.{mutation}: a range has `since`, `until`, or both"));
+        }
+        if since.zip(until).is_some_and(|(since, until)| since >= until) {
+            return Err(format!("{test}.{mutation}: there is no kernel {}", row.name()));
+        }
+        if self.survivors.has(test, mutation) {
+            return Err(format!("{test}.{mutation} is said to survive on all kernels, and {}", row.name()));
+        }
+        if self.spared.has(test, mutation) {
+            return Err(format!("{test}.{mutation} is said to be spared, and to survive {}", row.name()));
+        }
+        for other in before.iter().filter(|it| it.test == *test && it.mutation == *mutation) {
+            let [from, to] = other.ends()?;
+            // None comes before every release.
+            let apart =
+                to.is_some_and(|to| Some(to) <= since) || until.is_some_and(|until| Some(until) <= from);
+            if !apart {
+                let names = [other.name(), row.name()].join(", and ");
+                return Err(format!("{test}.{mutation} is said to survive {names}: they overlap"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RangeSpec {
+    fn ends(&self) -> Result<[Option<Release>; 2], String> {
+        Ok([release(&self.since)?, release(&self.until)?])
+    }
+
+    fn name(&self) -> String {
+        let end = |word, text: &Option<String>| text.as_ref().map(|text| format!("{word} {text}"));
+        let ends = [end("since", &self.since), end("until", &self.until)];
+        ends.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -94,11 +173,16 @@ fn add(out: &mut String, test: &str, mutation: &str, why: &str, rest: &str) {
     let _ = writeln!(out, "Survivor {{ test: {test:?}, mutation: {mutation:?}, why: {why:?}, {rest} }},");
 }
 
-fn release(text: &Option<String>) -> Result<String, String> {
-    let Some(text) = text else { return Ok("None".into()) };
-    let Release { major, minor, patch } =
-        Release::parse(text).ok_or_else(|| format!("{text:?} is no release: expected the form 6.4"))?;
-    Ok(format!("Some(Release::new({major}, {minor}, {patch}))"))
+fn release(text: &Option<String>) -> Result<Option<Release>, String> {
+    let parsed = |text: &String| {
+        Release::parse(text).ok_or_else(|| format!("{text:?} is no release: expected the form 6.4"))
+    };
+    text.as_ref().map(parsed).transpose()
+}
+
+fn code(release: Option<Release>) -> String {
+    let Some(Release { major, minor, patch }) = release else { return "None".into() };
+    format!("Some(Release::new({major}, {minor}, {patch}))")
 }
 
 #[cfg(test)]
@@ -146,10 +230,52 @@ mod tests {
                 "\"now\" is no release",
             ),
             ("{ far: x }", "{ a/b: far }", "{}", "invalid type"),
+            ("{ far: x, far: y }", "{ a/b: { f.lost: far } }", "{}", "far is there twice"),
+            ("{ far: x }", "{ a/b: { f.lost: far }, a/b: { f.lost: far } }", "{}", "a/b is there twice"),
+            ("{ far: x }", "{ a/b: { f.lost: far, f.lost: far } }", "{}", "f.lost is there twice"),
             ("{}", "{}", "{}\nmore: {}", "unknown field"),
         ] {
             let err = generated(classes, survivors, spared).expect_err(complaint);
             assert!(err.contains(complaint), "{err}");
         }
+    }
+
+    #[test]
+    fn ranges_of_a_mutant_do_not_overlap() {
+        let generated = |survivors: &str, spared: &str, ranges: &[&str]| {
+            let ranges: Vec<String> = ranges
+                .iter()
+                .map(|it| format!("{{ test: a/b, mutation: f.lost, class: far, {it} }}"))
+                .collect();
+            generated("{ far: x }", survivors, &format!("{spared}\nranges: [{}]", ranges.join(", ")))
+        };
+        let from_4 = "since: '6.4'";
+        for apart in [
+            &["until: '6.4'", from_4][..],
+            &[from_4, "until: '6.4'"],
+            &["since: '6.1', until: '6.4'", "since: '6.10', until: '7.0'", "since: '6.4', until: '6.10'"],
+        ] {
+            assert_eq!(generated("{}", "{}", apart).map(|_| ()), Ok(()), "{apart:?}");
+        }
+        for (ranges, complaint) in [
+            (&[from_4, from_4][..], "a/b.f.lost is said to survive since 6.4, and since 6.4: they overlap"),
+            (&["until: '6.4.1'", from_4], "until 6.4.1, and since 6.4: they overlap"),
+            (&[from_4, "until: '6.4.1'"], "since 6.4, and until 6.4.1: they overlap"),
+            (&["until: '6.1'", "until: '5.10'"], "until 6.1, and until 5.10: they overlap"),
+            (
+                &["since: '6.1'", "since: '6.10', until: '6.12'"],
+                "since 6.1, and since 6.10 until 6.12: they overlap",
+            ),
+            (&["since: '6.10', until: '6.4'"], "a/b.f.lost: there is no kernel since 6.10 until 6.4"),
+        ] {
+            assert_eq!(
+                generated("{}", "{}", ranges).expect_err(complaint).find(complaint).map(|_| ()),
+                Some(())
+            );
+        }
+        let all = generated("{ a/b: { f.lost: far } }", "{}", &[from_4]).expect_err("on all");
+        assert_eq!(all, "a/b.f.lost is said to survive on all kernels, and since 6.4");
+        let spared = generated("{}", "{ a/b: { f.lost: x } }", &[from_4]).expect_err("spared");
+        assert_eq!(spared, "a/b.f.lost is said to be spared, and to survive since 6.4");
     }
 }

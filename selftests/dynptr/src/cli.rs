@@ -3,7 +3,7 @@
 
 use crate::coverage;
 use crate::model::{GROUPS, Test};
-use crate::mutant::{Mutation, mutations};
+use crate::mutant::{Mutation, choice};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -18,7 +18,8 @@ Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]... [-
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
       --logs           keep what the verifier has to say of every test, and not only where it said something else
-      --mutate NAME    make this test's program wrong (group/test.mutation, as --mutants names it): it should fail, and no other
+      --mutate NAME    make this test's program wrong (group/test.mutation, as --mutants names it): it should fail, and no other;
+                       group/test.other_words has a program that must be refused wait for words that no verifier says
       --mutants        check the tests: take away what each test is about, and see that it notices
       --leaks          check the harness: leave something of each kind behind, and see that it is named; lead packets
                        past the tunnels, and see that the tests of these fail
@@ -155,13 +156,11 @@ fn mutation(text: &str) -> Result<(String, Mutation), String> {
         text.split_once('.').ok_or_else(|| format!("--mutate {text:?}: expected group/test.mutation"))?;
     let name = known(name.to_owned())?;
     let test = all().find(|(group, test)| test.is_called(&name, group));
-    let all = test.map_or_else(Vec::new, |(_, test)| mutations(test));
+    let all = test.map_or_else(Vec::new, |(_, test)| choice(test));
     let names: Vec<String> = all.iter().map(|it| it.name()).collect();
     match all.into_iter().find(|it| it.name() == wrong) {
-        Some(Mutation::Repaired(_)) | None => {
-            Err(format!("--mutate {text:?}: expected one of {name}'s: {}", names.join(", ")))
-        }
         Some(mutation) => Ok((name, mutation)),
+        None => Err(format!("--mutate {text:?}: expected one of {name}'s: {}", names.join(", "))),
     }
 }
 
@@ -215,6 +214,9 @@ mod tests {
         let lost = ["--mutate", "dynptr_success/test_read_write.bpf_dynptr_read.lost"];
         let mutated = vec![(two[0].to_owned(), Mutation::Lost("bpf_dynptr_read", 0))];
         assert_eq!(parsed(&lost), Ok(Command::Run(Options { mutated, ..Options::default() })));
+        let words = ["--mutate=dynptr_fail/clone_invalid1.other_words"];
+        let mutated = vec![("dynptr_fail/clone_invalid1".to_owned(), Mutation::OtherWords)];
+        assert_eq!(parsed(&words), Ok(Command::Run(Options { mutated, ..Options::default() })));
         assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
         assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
     }
@@ -235,7 +237,11 @@ mod tests {
             (&["--mutants", "--logs"], "--mutants goes with --test only"),
             (&["--mutate", "dynptr_success/test_read_write"], "expected group/test.mutation"),
             (&["--mutate", "dynptr_success/test_read_write.x"], "bpf_dynptr_read.wrong_offset"),
-            (&["--mutate", "dynptr_fail/clone_invalid1.repaired"], "expected one of"),
+            (
+                &["--mutate", "dynptr_fail/clone_invalid1.x"],
+                "expected one of dynptr_fail/clone_invalid1's: repaired, other_words",
+            ),
+            (&["--mutate", "dynptr_success/test_read_write.other_words"], "expected one of"),
             (&["--leaks", "--mutants"], "--leaks goes with nothing else"),
             (&["all"], "unknown argument"),
         ] {

@@ -13,7 +13,7 @@ pub struct Group {
 }
 
 /// One test: one program, how it is run, and what has to come of it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Test {
     /// Its name within the group.
     pub name: &'static str,
@@ -117,7 +117,7 @@ impl Bug {
 }
 
 /// What is done with a program.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Run {
     /// Load it and run it: all that it expects has to hold.
     Trigger(Trigger),

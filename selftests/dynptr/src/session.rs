@@ -177,18 +177,21 @@ impl Session {
         let Some(suite) = &self.suite else {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
-        let is_it = |name: &str| test.is_called(name, group.name);
-        if let Some((_, mutation)) = self.mutated.iter().find(|it| is_it(&it.0)) {
-            let ids = mutant::FunctionIds::of_kernel();
-            return Ok(match mutant::attempt(suite, running, test, *mutation, &ids)? {
-                Verdict::Refused(lines) => Verdict::Fail(lines),
-                other => other,
-            });
-        }
-        let verdict = isolate::run(|| run::run(test, suite, running))?;
+        let mutation = self.mutated.iter().find(|it| test.is_called(&it.0, group.name)).map(|it| it.1);
+        let (verdict, mutation) = match mutation {
+            Some(mutation) => {
+                let (verdict, of) = mutant::chosen(suite, running, test, mutation)?;
+                (verdict, Some(of))
+            }
+            None => (isolate::run(|| run::run(test, suite, running))?, None),
+        };
         let explain = || {
             let file = format!("{}.{}.log", group.name, test.name);
-            match isolate::run(|| Verdict::Fail(run::explain(test, suite, &file)))? {
+            let all = || match mutation {
+                Some(mutation) => mutant::explain(suite, test, mutation, &file),
+                None => run::explain(test, suite, &file),
+            };
+            match isolate::run(|| Verdict::Fail(all()))? {
                 Verdict::Fail(lines) => Ok::<_, io::Error>(lines),
                 _ => Ok(Vec::new()),
             }

@@ -77,6 +77,7 @@ pub fn mutated(
             calls(function).into_iter().filter_map(|call| bound(before, call)).collect()
         }
         Mutation::Repaired(index) => (index < before.len()).then_some(index).into_iter().collect(),
+        Mutation::OtherWords => return None,
     };
     for place in &places {
         let insn = &mut insns[*place];
@@ -87,6 +88,7 @@ pub fn mutated(
             Mutation::Wrong(_, more) => insn.imm = insn.imm.wrapping_add(more),
             Mutation::MissingBound(_) => *insn = always_there(insn),
             Mutation::Repaired(_) => *insn = without(insn),
+            Mutation::OtherWords => {}
         }
     }
     (!places.is_empty()).then_some(insns)

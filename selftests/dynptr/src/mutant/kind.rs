@@ -18,6 +18,8 @@ pub enum Mutation {
     ReplacedRelease(&'static str),
     /// The instruction with this number is not there, for which the verifier refuses the program.
     Repaired(usize),
+    /// The program is as it is, and words are expected that no verifier says.
+    OtherWords,
 }
 
 /// An argument that can be wrong.
@@ -105,6 +107,7 @@ impl Mutation {
             Self::SkippedRelease(function) => format!("{function}.skipped_release"),
             Self::ReplacedRelease(function) => format!("{function}.replaced_release"),
             Self::Repaired(_) => "repaired".into(),
+            Self::OtherWords => "other_words".into(),
         }
     }
 
@@ -137,6 +140,13 @@ pub fn mutations(test: &Test) -> Vec<Mutation> {
     }
     let calls = FUNCTIONS.iter().map(|function| function.name).filter(|name| test.calls.contains(name));
     calls.flat_map(mutations_of).collect()
+}
+
+/// What can be chosen to be wrong with a test. That other words fail it is so of all that are refused, in the same few lines of
+/// code: there is no need to try each.
+pub fn choice(test: &Test) -> Vec<Mutation> {
+    let words = matches!(test.run, Run::Rejected(_)).then_some(Mutation::OtherWords);
+    mutations(test).into_iter().chain(words).collect()
 }
 
 /// What can be wrong with the calls of a function.

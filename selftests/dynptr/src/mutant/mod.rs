@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
-use crate::model::{Group, SURVIVORS, Survivor, Test};
+use crate::model::{Expectation, Group, Run, SURVIVORS, Survivor, Test};
 use crate::release::Running;
 use crate::run as test_run;
 use crate::session::{Session, mark_console, of_group};
@@ -21,8 +21,9 @@ use crate::suite::Suite;
 mod change;
 mod kind;
 
-pub use change::FunctionIds;
-pub use kind::{Mutation, mutations};
+use change::FunctionIds;
+use kind::mutations;
+pub use kind::{Mutation, choice};
 
 /// Runs all mutants of the tests. True if each one failed, or survived where the table says why.
 ///
@@ -124,35 +125,82 @@ fn soundly(session: &Session, test: &'static Test) -> io::Result<Result<Running,
     }))
 }
 
-/// Runs the mutant, and where that shows nothing the same the other way.
+/// Runs the mutant that somebody has chosen. Its program is that of the mutation which is returned, too.
 ///
 /// # Errors
 /// Where no process can be had.
-pub fn attempt(
+pub fn chosen(
+    suite: &Suite,
+    running: Running,
+    test: &'static Test,
+    mutation: Mutation,
+) -> io::Result<(Verdict, Mutation)> {
+    let mutation = match mutation {
+        Mutation::Repaired(_) => match place(suite, test)? {
+            Some(index) => Mutation::Repaired(index),
+            None => return Ok((Verdict::Missing(Missing::Mutant(NO_PLACE.into())), mutation)),
+        },
+        other => other,
+    };
+    attempt(suite, running, test, mutation, &FunctionIds::of_kernel())
+}
+
+/// Has the verifier tell all about the mutant's program, as [`test_run::explain`] does of the test's. To be called in a child
+/// process.
+pub fn explain(suite: &Suite, test: &'static Test, mutation: Mutation, file: &str) -> Vec<String> {
+    if let Some(insns) = instructions(suite, test, mutation, &FunctionIds::of_kernel()) {
+        suite.change(test.program, insns);
+    }
+    test_run::explain(test, suite, file)
+}
+
+/// What no verifier says, on any kernel.
+const OTHER_WORDS: &[Expectation] =
+    &[Expectation { since: &[], until: &[], text: Some("words that no verifier says") }];
+
+/// Runs the mutant, and where that shows nothing the same the other way. The mutation is the one that the verdict is about.
+fn attempt(
     suite: &Suite,
     running: Running,
     test: &'static Test,
     mutation: Mutation,
     ids: &FunctionIds,
-) -> io::Result<Verdict> {
+) -> io::Result<(Verdict, Mutation)> {
     let one = |it| {
-        isolate::run(|| match instructions(suite, test, it, ids) {
-            Some(insns) => {
-                suite.change(test.program, insns);
-                test_run::run(test, suite, running)
+        isolate::run(|| {
+            if it == Mutation::OtherWords {
+                let test = Test { run: Run::Rejected(OTHER_WORDS), ..*test };
+                return test_run::run(&test, suite, running);
             }
-            // Not `Fail`: a mutant that could not be made has shown nothing.
-            None => Verdict::Missing(Missing::Mutant(format!("the program has nothing for {it:?}"))),
+            match instructions(suite, test, it, ids) {
+                Some(insns) => {
+                    suite.change(test.program, insns);
+                    test_run::run(test, suite, running)
+                }
+                // Not `Fail`: a mutant that could not be made has shown nothing.
+                None => Verdict::Missing(Missing::Mutant(format!("the program has nothing for {it:?}"))),
+            }
         })
     };
-    Ok(match (one(mutation)?, mutation.opposite()) {
-        (first @ (Verdict::Pass | Verdict::Refused(_)), Some(opposite)) => match (first, one(opposite)?) {
-            // What was refused the one way shows no more the other way than that nothing was noticed.
-            (refused @ Verdict::Refused(_), Verdict::Pass) => refused,
-            (_, second) => second,
-        },
-        (verdict, _) => verdict,
+    let first = one(mutation)?;
+    Ok(match mutation.opposite() {
+        Some(opposite) if matches!(first, Verdict::Pass | Verdict::Refused(_)) => {
+            either_way((first, mutation), (one(opposite)?, opposite))
+        }
+        _ => (first, mutation),
     })
+}
+
+/// What a mutant comes to that is wrong in either of two ways. It is enough that the test notices one; but what was refused the
+/// one way shows no more than that nothing was noticed the other way.
+fn either_way<T>(first: (Verdict, T), second: (Verdict, T)) -> (Verdict, T) {
+    let says = |verdict: &Verdict| match verdict {
+        Verdict::Fail(_) => 3,
+        Verdict::Pass => 2,
+        Verdict::Refused(_) => 1,
+        Verdict::Missing(_) => 0,
+    };
+    if says(&second.0) >= says(&first.0) { second } else { first }
 }
 
 fn judge(
@@ -167,10 +215,12 @@ fn judge(
         return Ok((Outcome::Skip(format!("spared: {why}")), Vec::new()));
     }
     if let Mutation::Repaired(_) = mutation {
-        let refused = isolate::run(|| test_run::refused_at(test, suite))?;
-        return repaired(refused, |index| attempt(suite, running, test, Mutation::Repaired(index), ids));
+        return Ok(match place(suite, test)? {
+            Some(index) => repaired(index, attempt(suite, running, test, Mutation::Repaired(index), ids)?.0),
+            None => (Outcome::Skip(NO_PLACE.into()), Vec::new()),
+        });
     }
-    let verdict = attempt(suite, running, test, mutation, ids)?;
+    let verdict = attempt(suite, running, test, mutation, ids)?.0;
     if verdict == Verdict::Pass && test.era.is_some() && !test_run::is_told_of_new(test, running) {
         let skip = "this kernel is older than what the test is about, and there is less to see";
         return Ok((Outcome::Skip(skip.into()), Vec::new()));
@@ -206,17 +256,18 @@ fn of_verdict(verdict: Verdict, mutation: Mutation, reason: Option<&str>) -> (Ou
     }
 }
 
+/// Why a refused program may have no repaired mutant.
+const NO_PLACE: &str = "the verifier names no instruction";
+
+/// The instruction at which the verifier stops.
+fn place(suite: &Suite, test: &'static Test) -> io::Result<Option<usize>> {
+    let refused = isolate::run(|| test_run::refused_at(test, suite))?;
+    Ok(if let Verdict::Refused(lines) = refused { lines.concat().trim().parse().ok() } else { None })
+}
+
 /// Is the rest of a program good, when the instruction is taken out for which it was refused?
-fn repaired(
-    refused: Verdict,
-    attempt: impl FnOnce(usize) -> io::Result<Verdict>,
-) -> io::Result<(Outcome, Vec<String>)> {
-    let Verdict::Refused(lines) = refused else {
-        return Ok((Outcome::Skip("the verifier names no instruction".into()), Vec::new()));
-    };
-    let text = lines.join("\n");
-    let Ok(index) = text.trim().parse() else { return Ok((Outcome::Fail, lines)) };
-    Ok(match attempt(index)? {
+fn repaired(index: usize, verdict: Verdict) -> (Outcome, Vec<String>) {
+    match verdict {
         Verdict::Refused(lines) if first(&lines).iter().any(|it| it.ends_with(test_run::TAKEN)) => {
             (Outcome::Pass, vec![format!("without instruction {index} the verifier takes it")])
         }
@@ -224,7 +275,7 @@ fn repaired(
         Verdict::Fail(lines) => (Outcome::Fail, lines),
         // What is missing at the end cannot be taken out, nor what other instructions need.
         _ => (Outcome::Skip("refused without that instruction, too: no repair by one".into()), Vec::new()),
-    })
+    }
 }
 
 /// How it was noticed.
@@ -273,6 +324,29 @@ mod tests {
             let found = all().find(of_test).unwrap_or_else(|| panic!("there is no test {test}"));
             let names: Vec<String> = mutations(found.1).into_iter().map(Mutation::name).collect();
             assert!(names.iter().any(|it| it == mutation), "{test}.{mutation}");
+        }
+    }
+
+    #[test]
+    fn a_mutant_that_runs_unnoticed_one_way_survives_unless_the_other_way_fails() {
+        let fail = || Verdict::Fail(vec!["line 7".into()]);
+        let refused = |words: &str| Verdict::Refused(vec![words.into()]);
+        let missing = || Verdict::Missing(Missing::Mutant("it has none".into()));
+        for (first, second, expected) in [
+            (Verdict::Pass, fail(), fail()),
+            (refused("one"), fail(), fail()),
+            (Verdict::Pass, refused("other"), Verdict::Pass),
+            (refused("one"), Verdict::Pass, Verdict::Pass),
+            (Verdict::Pass, Verdict::Pass, Verdict::Pass),
+            (refused("one"), refused("other"), refused("other")),
+            (Verdict::Pass, missing(), Verdict::Pass),
+            (refused("one"), missing(), refused("one")),
+        ] {
+            let text = format!("{first:?} {second:?}");
+            let either = either_way((first.clone(), 1), (second.clone(), 2));
+            assert_eq!(either.0, expected, "{text}");
+            // It is of the mutant that is said to be the one.
+            assert_eq!(either.0, if either.1 == 1 { first } else { second }, "{text}");
         }
     }
 
