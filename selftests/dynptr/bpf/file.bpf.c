@@ -171,8 +171,9 @@ int BPF_PROG(read_sock_xattr_not_sleepable, struct socket *socket)
 {
 	LOCAL_DYNPTR(ptr, mem);
 
+	EXPECT_EQ(bpf_dynptr_adjust(&ptr, VALUE_BYTES - 14, VALUE_BYTES), 0);
 	EXPECT_EQ(bpf_sock_read_xattr(socket, "user.kvet", &ptr), 14);
-	EXPECT_TRUE(is(mem->bytes, "socket of kvet", 14));
+	EXPECT_TRUE(is(mem->bytes + VALUE_BYTES - 14, "socket of kvet", 14));
 	return done();
 }
 

@@ -139,8 +139,9 @@ pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
     }
 }
 
-/// What the verifier says last, before it counts what it has done.
+/// What the verifier says last, before it explains that at length, as it does since 7.3, and counts what it has done.
 fn last_words(log: &str) -> Option<String> {
+    let log = log.rsplit_once("\nVerification failed: ").map_or(log, |it| it.0);
     let counts = ["processed ", "verification time ", "stack depth "];
     let mut lines = log.lines().rev().filter(|line| !counts.iter().any(|it| line.starts_with(it)));
     lines.find(|line| !line.trim().is_empty()).map(|line| format!("the verifier: {line}"))
@@ -268,6 +269,8 @@ mod tests {
         let log = "R0 invalid mem access 'mem_or_null'\nprocessed 9 insns (limit 1000000)\n\n";
         assert_eq!(last_words(log).as_deref(), Some("the verifier: R0 invalid mem access 'mem_or_null'"));
         assert_eq!(last_words("processed 9 insns\n"), None);
+        let explained = "R0 is bad\n\nVerification failed: Memory: R0 is bad\n\nSuggestion:\n  Make it good.\n\nprocessed 9 insns\n";
+        assert_eq!(last_words(explained).as_deref(), Some("the verifier: R0 is bad"));
     }
 
     #[test]
