@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::arch::Arch;
 use crate::error::{Error, Result};
-use crate::spec::units;
+use crate::spec::{suite, units};
 
 /// A matrix as its file says it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -23,7 +23,7 @@ pub struct MatrixSpec {
     /// Architectures; none: the host's.
     #[serde(default)]
     pub archs: Vec<Arch>,
-    /// Suites, as for `-s`; none: the default suite.
+    /// Suites, as for `-s`; none: the default suite. Paths are found from the matrix's folder.
     #[serde(default)]
     pub suites: Vec<String>,
     /// Settings of every cell.
@@ -156,6 +156,14 @@ pub fn load(path: &Path, defaults: &Defaults) -> Result<Vec<MatrixCell>> {
     let (spec, text) = super::load_with_text::<MatrixSpec>(path)?;
     let mut cells = cells(&spec, &Source { name: path.display().to_string(), text }, defaults)?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    for suite in cells.iter_mut().map(|cell| &mut cell.suite) {
+        if suite::is_path(suite) {
+            let found = folder.join(&*suite);
+            *suite = found.to_str().map(str::to_owned).ok_or_else(|| {
+                Error::caller(format!("{}: the path of a suite has to be UTF-8", found.display()))
+            })?;
+        }
+    }
     for fragment in cells.iter_mut().flat_map(|cell| &mut cell.settings.config) {
         // `debug` is one of ours, and tree:… is below the source.
         let name = fragment.to_string_lossy();
@@ -344,6 +352,24 @@ include:
         assert!(shown[1].starts_with('/') && shown[1].ends_with("/./my.config"), "{shown:?}");
         assert_eq!(shown[2..], ["tree:kernel/configs/x.config", "/a/b.config"]);
         assert!(cells[1].settings.config.is_empty());
+    }
+
+    #[test]
+    fn suites_are_found_from_the_file() {
+        let text = "kernels: ['7.2']
+suites: [dynptr, ./mine.yaml, other.yaml, /a/suite.yaml]
+exclude:
+  - {suite: other.yaml}
+include:
+  - {kernel: '6.1', suite: ../folder/}
+";
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("m.yaml"), text).unwrap();
+        let defaults = Defaults { arch: Arch::X86_64, suite: "dynptr".into() };
+        let cells = load(&dir.path().join("m.yaml"), &defaults).unwrap();
+        let found: Vec<&str> = cells.iter().map(|cell| cell.suite.as_str()).collect();
+        let there = |name: &str| dir.path().join(name).display().to_string();
+        assert_eq!(found, ["dynptr", &there("./mine.yaml"), "/a/suite.yaml", &there("../folder/")]);
     }
 
     #[test]

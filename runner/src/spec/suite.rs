@@ -278,12 +278,17 @@ pub fn shipped(home: &Home) -> Result<BTreeMap<String, (PathBuf, SuiteSpec)>> {
     Ok(suites)
 }
 
+/// Is a suite named by a path?
+pub fn is_path(name_or_path: &str) -> bool {
+    name_or_path.contains('/') || name_or_path.ends_with(".yaml")
+}
+
 /// A suite by name, or by the path of its manifest or of the folder that holds it.
 ///
 /// # Errors
 /// The caller's: there is none; the known names are listed.
 pub fn find(home: &Home, name_or_path: &str) -> Result<(PathBuf, SuiteSpec)> {
-    if name_or_path.contains('/') || name_or_path.ends_with(".yaml") {
+    if is_path(name_or_path) {
         let path = Path::new(name_or_path);
         let manifest = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
         let manifest = std::path::absolute(&manifest).given(format!("find {}", manifest.display()))?;

@@ -3,7 +3,7 @@
 //! <https://docs.kernel.org/dev-tools/ktap.html>
 //!
 //! A test is announced before it is run, so that a reader knows which test the kernel did not survive, and its result goes
-//! out as soon as it is known, in one piece.
+//! out as soon as it is known, or with the announcement of the next test where that comes at once.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -31,12 +31,14 @@ pub struct Writer<W: Write> {
     out: W,
     group: usize,
     test: usize,
+    /// A result that goes out with what comes next.
+    held: String,
 }
 
 impl<W: Write> Writer<W> {
     /// Begins a document that has `groups` groups.
     pub fn new(out: W, groups: usize) -> io::Result<Self> {
-        let mut writer = Self { out, group: 0, test: 0 };
+        let mut writer = Self { out, group: 0, test: 0, held: String::new() };
         writer.write(&format!("KTAP version 1\n1..{groups}\n"))?;
         Ok(writer)
     }
@@ -61,11 +63,23 @@ impl<W: Write> Writer<W> {
         duration: Duration,
         diagnostics: impl IntoIterator<Item = &'a str>,
     ) -> io::Result<()> {
+        self.hold_test(name, outcome, duration, diagnostics);
+        self.write("")
+    }
+
+    /// The same where the next test begins at once, or the group ends: the result goes out with that. Every write wakes those
+    /// who read it, which takes an emulated guest about a millisecond.
+    pub fn hold_test<'a>(
+        &mut self,
+        name: &str,
+        outcome: &Outcome,
+        duration: Duration,
+        diagnostics: impl IntoIterator<Item = &'a str>,
+    ) {
         self.test += 1;
-        let mut text = comments(INDENT, diagnostics);
-        text += &indented(INDENT, &format!("# duration_us: {}", duration.as_micros()));
-        text += &result(INDENT, self.test, name, outcome);
-        self.write(&text)
+        self.held += &comments(INDENT, diagnostics);
+        self.held += &indented(INDENT, &format!("# duration_us: {}", duration.as_micros()));
+        self.held += &result(INDENT, self.test, name, outcome);
     }
 
     /// Ends a group. `diagnostics` say what is wrong with the group as a whole.
@@ -80,10 +94,21 @@ impl<W: Write> Writer<W> {
         self.write(&text)
     }
 
-    /// Writes lines, and has them go out.
+    /// Writes what was held back, and lines, and has all go out.
     fn write(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())?;
+        self.held += text;
+        self.out.write_all(self.held.as_bytes())?;
+        self.held.clear();
         self.out.flush()
+    }
+}
+
+impl<W: Write> Drop for Writer<W> {
+    fn drop(&mut self) {
+        if !self.held.is_empty() {
+            // Something went wrong behind the last test, and is said elsewhere.
+            let _ = self.write("");
+        }
     }
 }
 
@@ -124,6 +149,7 @@ mod tests {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, 2).expect("memory");
         write(&mut writer).expect("memory");
+        drop(writer);
         String::from_utf8(out).expect("text")
     }
 
@@ -210,5 +236,13 @@ ok 2 second
         assert_eq!(writer.out.0.len(), 4);
         assert!(writer.out.0[2].contains("RUN           t"));
         assert!(writer.out.0[3].contains("# two\n") && writer.out.0[3].ends_with("not ok 1 t\n"));
+        writer.begin_test("u").expect("no error");
+        writer.hold_test("u", &Outcome::Pass, Duration::ZERO, []);
+        assert_eq!(writer.out.0.len(), 5, "it is held");
+        writer.begin_test("v").expect("no error");
+        assert!(writer.out.0[5].contains("ok 2 u\n") && writer.out.0[5].contains("RUN           v"));
+        writer.hold_test("v", &Outcome::Pass, Duration::ZERO, []);
+        writer.end_group("g", &Outcome::Fail, []).expect("no error");
+        assert!(writer.out.0[6].contains("    ok 3 v\nnot ok 1 g\n"));
     }
 }

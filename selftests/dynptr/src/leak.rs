@@ -5,13 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_sys as sys;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -19,9 +22,11 @@ use nix::unistd::Pid;
 /// So long the kernel may take to free what nobody uses any more; it takes some 50 ms.
 const GRACE: Duration = Duration::from_secs(5);
 
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
 /// Where tests could leave something, and how deep to look.
 const PLACES: &[(&str, usize)] =
-    &[("/sys/fs/bpf", 3), ("/sys/fs/cgroup", 3), ("/sys/class/net", 1), ("/run/netns", 1), ("/tmp", 1)];
+    &[("/sys/fs/bpf", 3), (CONTROL_GROUPS, 3), ("/sys/class/net", 1), ("/run/netns", 1), ("/tmp", 1)];
 
 /// Settings of the whole machine, below /proc/sys, that a test may have changed: those that the harness writes (mostly in
 /// namespaces of their own, from which it must not escape; a test compares them with the sources), and those that decide
@@ -54,13 +59,8 @@ impl Traces {
         for (place, depth) in PLACES {
             collect(Path::new(place), *depth, &mut names);
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        // The guest's init mounts modules below /kvet when the kernel asks for one.
-        let places =
-            mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|it| !it.starts_with("/kvet"));
-        names.extend(places.map(|place| format!("mount {place}")));
-        let bound = |number: &u32| Path::new(&format!("/sys/block/loop{number}/loop")).exists();
-        names.extend((0..8).filter(bound).map(|number| format!("/dev/loop{number} in use")));
+        names.extend(mounts());
+        names.extend(loops());
         names.extend(settings());
         names.extend(ATTRIBUTED.iter().flat_map(|path| attributes(path)));
         Self(names)
@@ -76,17 +76,69 @@ impl Traces {
 }
 
 fn collect(folder: &Path, depth: usize, names: &mut BTreeSet<String>) {
+    let is_group = folder.starts_with(CONTROL_GROUPS);
+    // A folder has two links, and one more of each folder in it. To read all the knobs would take longer than all the rest.
+    if is_group && fs::metadata(folder).is_ok_and(|it| it.nlink() == 2) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let is_folder = entry.file_type().is_ok_and(|it| it.is_dir());
         // The kernel's own knobs come and go with what they belong to.
-        if is_folder || !folder.starts_with("/sys/fs/cgroup") {
+        if is_folder || !is_group {
             names.insert(entry.path().display().to_string());
         }
         if is_folder && depth > 1 {
             collect(&entry.path(), depth - 1, names);
         }
     }
+}
+
+/// Where something is mounted. The kernel tells when that has changed; until then the list is not read again.
+fn mounts() -> Vec<String> {
+    static LAST: Mutex<Option<(File, Vec<String>)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_same = |file: &File| {
+        let mut news = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
+        poll(&mut news, PollTimeout::ZERO) == Ok(0)
+    };
+    if let Some((file, mounts)) = &*last
+        && is_same(file)
+    {
+        return mounts.clone();
+    }
+    let mut text = String::new();
+    let file = File::open("/proc/self/mountinfo").and_then(|mut file| {
+        file.read_to_string(&mut text)?;
+        Ok(file)
+    });
+    let places = text.lines().filter_map(|line| line.split(' ').nth(4));
+    // The guest's init mounts modules below /kvet when the kernel asks for one.
+    let places = places.filter(|it| !it.starts_with("/kvet"));
+    let mounts: Vec<String> = places.map(|place| format!("mount {place}")).collect();
+    *last = file.ok().map(|file| (file, mounts.clone()));
+    mounts
+}
+
+/// Loop devices that have a file.
+fn loops() -> Vec<String> {
+    // In here the way to each is short.
+    let Ok(devices) = File::open("/sys/devices/virtual/block") else { return Vec::new() };
+    const BOUND: [&CStr; 8] = [
+        c"loop0/loop",
+        c"loop1/loop",
+        c"loop2/loop",
+        c"loop3/loop",
+        c"loop4/loop",
+        c"loop5/loop",
+        c"loop6/loop",
+        c"loop7/loop",
+    ];
+    // SAFETY: the folder is open, and the path ends with NUL.
+    let is_there =
+        |path: &CStr| unsafe { libc::faccessat(devices.as_raw_fd(), path.as_ptr(), libc::F_OK, 0) } == 0;
+    let bound = BOUND.iter().enumerate().filter(|(_, path)| is_there(path));
+    bound.map(|(number, _)| format!("/dev/loop{number} in use")).collect()
 }
 
 /// The settings that this kernel has, with their values. The files stay open: to find them again would take longer.

@@ -225,6 +225,11 @@ impl Test {
             .max_by_key(|need| need.since.mainline)
     }
 
+    /// Is it about a program that the verifier has to refuse?
+    pub fn is_refused(&self) -> bool {
+        matches!(self.run, Run::Rejected(_))
+    }
+
     /// Is this, `group/test`, its name?
     pub fn is_called(&self, name: &str, group: &str) -> bool {
         name.split_once('/') == Some((group, self.name))

@@ -32,7 +32,12 @@ pub fn run(test: &Test, suite: &Suite, running: Running) -> Verdict {
     {
         return kconfig::get().after(test.config, not_run);
     }
-    let config = match config(test, running) {
+    let config = match test.run {
+        Run::Trigger(_) => config(test, running),
+        // It does not run, and its process may not change our memory.
+        Run::Rejected(_) => Ok(Config::default()),
+    };
+    let config = match config {
         Ok(config) => config,
         Err(message) => return Verdict::Fail(vec![message]),
     };

@@ -12,7 +12,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{NonNull, null};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use libbpf_rs::{
     AsRawLibbpf, Link, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, Program, ProgramMut, set_print,
@@ -257,11 +257,19 @@ fn give(request: &Request, insns: &[sys::bpf_insn], detail: Detail) -> (io::Resu
             Err(_) => return give(request, insns, Detail::Refusal),
         }
     }
-    let mut log = vec![0u8; detail.bytes()];
-    let result = request.load(insns, level, &mut log);
+    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    if log.len() < detail.bytes() {
+        *log = vec![0; detail.bytes()];
+    }
+    // Where the verifier is not even asked.
+    log[0] = 0;
+    let result = request.load(insns, level, &mut log[..detail.bytes()]);
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     (result, String::from_utf8_lossy(&log[..end]).into_owned())
 }
+
+/// Where the verifier writes to. It is kept: to have the kernel give so much memory, and to give it back, takes its time.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// The programs of an object, by name.
 fn programs_of(object: NonNull<sys::bpf_object>) -> ByName {
