@@ -239,6 +239,35 @@ fn a_tree_of_another_architecture_names_those_that_it_has() {
 }
 
 #[test]
+fn a_test_that_the_trees_own_selftests_do_not_have_is_refused_before_the_kernel_is_built() {
+    let world = World::new();
+    let selftests = "tools/testing/selftests/bpf";
+    world.write(&format!("{selftests}/Makefile"), "all:\n");
+    world.write(&format!("{selftests}/prog_tests/dynptr.c"), "void test_dynptr(void)\n{\n}\n");
+    world.write(&format!("{selftests}/prog_tests/timer.c"), "void serial_test_timer_mim(void)\n{\n}\n");
+    let refused = |test: &str, why: &str, hint: &str| {
+        let args = ["run", "-k", &world.spec(), "-a", "x86_64", "-s", "upstream", "--slice", "mine=dynptr"];
+        let ended = world.kvet(&args).args(["-t", test]).end().code(2);
+        ended.refused(why);
+        assert!(ended.stderr.contains(&format!("hint: {hint}")), "{}", ended.stderr);
+    };
+    refused(
+        "dynprt/*",
+        "no test of suite upstream matches -t 'dynprt/*'",
+        "there are dynptr; a subtest is named TEST/SUBTEST",
+    );
+    refused("dynpt", "-t 'dynpt'", "there is dynptr; '*' matches");
+    refused(
+        "timer_mim",
+        "-t 'timer_mim'",
+        "prog_tests/timer.c has such a test: --slice mine=timer builds it",
+    );
+    assert!(
+        !world.at("cache/builds").exists() || fs::read_dir(world.at("cache/builds")).unwrap().count() == 0
+    );
+}
+
+#[test]
 fn a_dirty_tree_is_built_as_it_is_and_named_so() {
     let world = World::new();
     let git = |args: &[&str]| {

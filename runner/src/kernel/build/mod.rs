@@ -142,7 +142,8 @@ fn begin<'a>(
     let facts = ArchFacts::load(&workshop.home, arch)?.build;
     recipe.check(&workshop.home)?;
     let mut tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
-    let _pahole = pahole::ensure(&mut tools, cache, sources, progress, cancel)?;
+    let host = ArchFacts::load(&workshop.home, Arch::host()?)?.build;
+    let _pahole = pahole::ensure(&mut tools, &host, cache, sources, progress, cancel)?;
     let tree = source::ensure(source, cache, sources, progress, cancel)?;
     check_tree(&tree.path, &facts, &workshop.home)?;
     let merged = merge::merge(recipe.fragments(&workshop.home, arch, &tree.path)?, tree.version)?;

@@ -129,7 +129,8 @@ fn sources() -> Sources {
 fn facts() -> BuildFacts {
     BuildFacts {
         source_arch: "arm64".into(),
-        cross: String::new(),
+        triplet: "aarch64-linux-gnu".into(),
+        loader: String::new(),
         cross_package: String::new(),
         images: vec![BuiltImage {
             needs: None,
