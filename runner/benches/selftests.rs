@@ -51,6 +51,7 @@ fn main() {
 }
 
 struct Bench {
+    home: Home,
     /// A cache of its own: nothing was built before.
     cache: Cache,
     sources: Sources,
@@ -78,7 +79,15 @@ impl Bench {
         // Beside the common cache: on the same disk.
         let dir = tempfile::tempdir_in(common.root()).expect("a temporary folder");
         let (tree, log) = (dir.path().join("linux"), dir.path().join("log"));
-        let means = Means { cache: &common, sources: &sources, cancel: &cancel, log: &log };
+        let wanted = |_: &[String]| Ok(());
+        let means = Means {
+            home: &home,
+            cache: &common,
+            sources: &sources,
+            cancel: &cancel,
+            log: &log,
+            wanted: &wanted,
+        };
         let own = upstream::source_of(&kernel, &means, &mut |_| {}).expect("name its source");
         let from = source::ensure(&own, &common, &sources, &mut |_| {}, &cancel).expect("get its source");
         fs::create_dir(&tree).expect("make a folder");
@@ -90,11 +99,12 @@ impl Bench {
         let manifest = Manifest::load(&home).expect("read slices.yaml");
         let slices = manifest.choose(&["dynptr".into(), "skb_meta".into()]).expect("slices");
         let request = Request { manifest, slices, source: Some(SourceSpec::Tree(tree.clone())) };
-        Self { cache, sources, cancel, kernel, request, tree, log, btf, dir }
+        Self { home, cache, sources, cancel, kernel, request, tree, log, btf, dir }
     }
 
     fn means(&self) -> Means<'_> {
-        Means { cache: &self.cache, sources: &self.sources, cancel: &self.cancel, log: &self.log }
+        let Self { home, cache, sources, cancel, log, .. } = self;
+        Means { home, cache, sources, cancel, log, wanted: &|_| Ok(()) }
     }
 
     fn build(&self) -> BuiltSuite {

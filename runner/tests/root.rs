@@ -50,6 +50,8 @@ mount -o loop /tmp/image /mnt
 echo text > /mnt/file
 fsverity enable /mnt/file
 umount /mnt
+# The kernel's config, where libbpf and scripts look for it.
+grep -qx CONFIG_BPF_SYSCALL=y /boot/config-$(uname -r)
 # Neither chroot nor the lack of a user name is in the way.
 [[ $(unshare --user --map-root-user id -u) == 0 ]]
 unshare --mount umount /tmp/bpf

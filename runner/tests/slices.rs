@@ -23,6 +23,7 @@ const EDITED: &str = "tools/testing/selftests/bpf/progs/user_ringbuf_success.c";
 
 struct World {
     dir: tempfile::TempDir,
+    home: Home,
     cache: Cache,
     sources: Sources,
     cancel: Cancel,
@@ -54,7 +55,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("linux");
         let (manifest, made) = (Manifest::load(&home).unwrap(), RefCell::default());
-        let world = Self { manifest, dir, cache, sources, cancel, kernel, tree, made };
+        let world = Self { home, manifest, dir, cache, sources, cancel, kernel, tree, made };
         world.copy_source();
         // Of every run its own, whatever an earlier one left in the cache.
         let mark = format!("\n/* {} */\n", world.dir.path().display());
@@ -88,7 +89,8 @@ impl World {
     }
 
     fn means<'a>(&'a self, log: &'a Path) -> Means<'a> {
-        Means { cache: &self.cache, sources: &self.sources, cancel: &self.cancel, log }
+        let Self { home, cache, sources, cancel, .. } = self;
+        Means { home, cache, sources, cancel, log, wanted: &|_| Ok(()) }
     }
 
     fn build(&self) -> Result<BuiltSuite> {

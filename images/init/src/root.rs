@@ -103,6 +103,7 @@ fn furnish(shares: &[String]) -> Result<(), Failed> {
         let folder = Path::new(paths::TREE_INDEX).parent().unwrap_or(Path::new("/")).display().to_string();
         bind(&folder, &inside(&folder)).map_err(|e| (format!("show {folder} to the job"), e))?;
     }
+    config().map_err(|e| ("put the kernel's config into the job's root".into(), e))?;
     modprobe().map_err(|e| ("put kvet's modprobe into the job's root".into(), e))
 }
 
@@ -120,15 +121,40 @@ fn inside(path: &str) -> PathBuf {
     Path::new(paths::ROOT).join(path.trim_start_matches('/'))
 }
 
-fn bind(from: &str, to: &Path) -> Result<(), String> {
+fn folder(path: &Path) -> Result<(), String> {
     // A link would lead out of the root, as init sees it.
-    match fs::symlink_metadata(to) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(format!("{} is no folder in the tree", to.display())),
-        Err(_) => fs::create_dir_all(to).map_err(|e| format!("make {}: {e}", to.display()))?,
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(format!("{} is no folder in the tree", path.display())),
+        Err(_) => fs::create_dir_all(path).map_err(|e| format!("make {}: {e}", path.display())),
     }
+}
+
+fn bind(from: &str, to: &Path) -> Result<(), String> {
+    folder(to)?;
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
         .map_err(|e| e.to_string())
+}
+
+/// A config of the tree's own, of the host's kernel of the same release, is not this kernel's.
+fn config() -> Result<(), String> {
+    let uname = nix::sys::utsname::uname().map_err(|e| format!("uname: {e}"))?;
+    let from = PathBuf::from(format!("{}{}", paths::CONFIG, uname.release().display()));
+    if !from.exists() {
+        return Ok(());
+    }
+    let to = inside(&from.display().to_string());
+    folder(to.parent().unwrap_or(&to))?;
+    make_way(&to)?;
+    fs::copy(&from, &to).map(drop).map_err(|e| format!("{}: {e}", to.display()))
+}
+
+/// What is there goes: to write through a link would lead out of the root, as init sees it.
+fn make_way(path: &Path) -> Result<(), String> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(format!("{}: {e}", path.display())),
+        _ => Ok(()),
+    }
 }
 
 /// `/usr/lib/modules/<release>`, where the tree has merged `/lib` into `/usr`.
@@ -145,10 +171,7 @@ fn modprobe() -> Result<(), String> {
     let path = folder.unwrap_or_else(|| inside("/usr/sbin")).join("modprobe");
     let text = |e: io::Error| format!("{}: {e}", path.display());
     fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(text)?;
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(text(e)),
-        _ => {}
-    }
+    make_way(&path)?;
     fs::write(&path, "").map_err(text)?;
     mount(Some("/init"), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|e| e.to_string())
 }

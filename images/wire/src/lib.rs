@@ -67,6 +67,9 @@ pub mod paths {
     /// In the initramfs: the index of [`MODULES`], where the tree does not hold it itself.
     pub const TREE_INDEX: &str = "/modules/tree-index";
 
+    /// Before a kernel's release: its config, in the initramfs and in a job's root, where the host knows it.
+    pub const CONFIG: &str = "/boot/config-";
+
     /// 9p mount tag of [`TESTS`].
     pub const TESTS_TAG: &str = "kvet.tests";
     /// 9p mount tag of [`RESULTS`].

@@ -150,7 +150,7 @@ pub struct Job {
 
 /// A root of a job's own: a tree of the host, never written to, with an overlay in memory above it. In it are `/proc`,
 /// `/sys`, `/dev`, `/tmp` and `/run` as init has them, the shares that are mounted below `/kvet`, the kernel's modules in
-/// `/lib/modules`, and kvet's `modprobe`. It is made for the first job that asks for it and is the guest's until its end.
+/// `/lib/modules`, its config in `/boot`, and kvet's `modprobe`. It is made for the first job that asks for it and is the guest's until its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobRoot {

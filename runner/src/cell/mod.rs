@@ -185,9 +185,11 @@ impl Running<'_> {
     fn build(&mut self, kernel: &Kernel) -> Result<Option<BuiltSuite>> {
         let Some(request) = self.plan.upstream.clone() else { return Ok(None) };
         self.enter(Phase::Build);
-        let Resources { cache, sources, cancel, .. } = self.resources;
+        let Resources { home, cache, sources, cancel, .. } = self.resources;
         let log = self.dir.join(SUITE_LOG);
-        let means = Means { cache, sources, cancel, log: &log };
+        let (filter, suite) = (self.plan.filter.clone(), self.plan.id.suite.clone());
+        let wanted = |names: &[String]| filter.check_tests(names, &suite);
+        let means = Means { home, cache, sources, cancel, log: &log, wanted: &wanted };
         let built = self.with_progress(|p| upstream::ensure(&request, kernel, &means, p))?;
         self.plan.suite.share.clone_from(&built.share);
         self.plan.suite.program.clone_from(&built.program);
@@ -321,6 +323,18 @@ fn remove_if_empty(dir: &Path) {
     }
 }
 
+/// Whether a suite that is built has what is asked for, as far as that shows before a kernel is fetched or built.
+///
+/// # Errors
+/// As a real run would have.
+pub fn check_tests(plan: &CellPlan, resources: &Resources) -> Result<()> {
+    let Some(request) = &plan.upstream else { return Ok(()) };
+    let Resources { home, cache, sources, cancel, .. } = resources;
+    let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);
+    let means = Means { home, cache, sources, cancel, log: Path::new(""), wanted: &wanted };
+    upstream::check_available(request, &plan.kernel, plan.arch, &means)
+}
+
 /// What a dry run shows in place of the folder that the guest may write to.
 const NO_RESULTS: &str = "RESULTS";
 
@@ -332,13 +346,14 @@ const NO_RESULTS: &str = "RESULTS";
 pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
     let Resources { home, cache, sources, cancel, .. } = resources;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
-    let mut plan = plan.clone();
     let log = std::env::temp_dir().join(SUITE_LOG);
-    let means = Means { cache, sources, cancel, log: &log };
+    let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);
+    let means = Means { home, cache, sources, cancel, log: &log, wanted: &wanted };
     let foreseen = match &plan.upstream {
         Some(request) => Some(upstream::foresee(request, &kernel, &means, progress)?),
         None => None,
     };
+    let mut plan = plan.clone();
     if let Some(foreseen) = &foreseen {
         plan.suite.share.clone_from(&foreseen.share);
     }

@@ -18,7 +18,7 @@ use crate::event::Accel;
 use crate::initramfs::index::ensure_index;
 use crate::initramfs::modules::{ModuleTree, Place};
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
-use crate::initramfs::{Contents, ExtraFile, Initramfs, ensure};
+use crate::initramfs::{Content, Contents, ExtraFile, Initramfs, ensure};
 use crate::kernel::{Cache, Kernel, ensure_uncompressed};
 use crate::plan::{CellPlan, ShareMode};
 use crate::spec::arch::ArchFacts;
@@ -67,9 +67,14 @@ pub fn prepare(
         } else {
             // Not ours: nothing is written into it, and the index travels in the initramfs.
             let index = ensure_index(&tree, cache, &foreign_index(cache, &identity))?;
-            files.push(ExtraFile { guest: paths::TREE_INDEX.into(), host: index.path, executable: false });
+            files.push(ExtraFile {
+                guest: paths::TREE_INDEX.into(),
+                content: Content::Of(index.path),
+                executable: false,
+            });
         }
     }
+    files.extend(config_file(kernel));
     shares.extend_from_slice(further);
     let boot: Vec<&str> = preflight::transport_modules(share_9p).collect();
     let wanted = job_modules(plan);
@@ -94,6 +99,14 @@ pub fn prepare(
     let told =
         told::about(&plan.suite.spec.tell, kernel, &tree, share_9p, &[&boot[..], &wanted[..]].concat())?;
     Ok(Prepared { initramfs, shares, notes, told })
+}
+
+/// The kernel's config, where libbpf looks for the values of `extern … __kconfig`, and people do: not every kernel has
+/// /proc/config.gz.
+fn config_file(kernel: &Kernel) -> Option<ExtraFile> {
+    let text = kernel.config.as_ref()?.text().to_owned();
+    let guest = format!("{}{}", paths::CONFIG, kernel.facts.release);
+    Some(ExtraFile { guest, content: Content::Text(text), executable: false })
 }
 
 /// Largest suite that travels in an initramfs, in bytes: the guest holds it in memory twice while it unpacks.
@@ -121,7 +134,7 @@ fn carried_files(share: &Path) -> Result<Vec<ExtraFile>> {
                 let inside = path.strip_prefix(share).unwrap_or(&path);
                 let guest = format!("{}/{}", paths::TESTS, inside.display());
                 let executable = metadata.permissions().mode() & 0o111 != 0;
-                files.push(ExtraFile { guest, host: path, executable });
+                files.push(ExtraFile { guest, content: Content::Of(path), executable });
             }
         }
     }

@@ -176,7 +176,7 @@ fn check_builds(setup: &Setup, findings: &mut Vec<Finding>) {
     let llvm = manifest.clang.package.parse().and_then(|toolchain| kernels(toolchain, Arch::host()?));
     add(Level::Worse, "builds with LLVM".into(), llvm);
     for arch in Arch::ALL {
-        add(Level::Broken, format!("selftests {arch}"), upstream::check_tools(arch, &manifest));
+        add(Level::Broken, format!("selftests {arch}"), upstream::check_tools(arch, &setup.home, &manifest));
     }
 }
 

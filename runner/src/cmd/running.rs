@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cell;
 use crate::cell::Resources;
 use crate::cmd::args::{MessageFormat, OutputArgs};
 use crate::cmd::{Setup, plain_progress};
@@ -71,6 +72,10 @@ fn check_kernels(plan: &Plan, setup: &Setup) -> Result<()> {
     let mut progress = plain_progress();
     for cell in &plan.cells {
         match kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel) {
+            Err(error) if error.fault() == Fault::Caller => return Err(error),
+            _ => {}
+        }
+        match cell::check_tests(cell, &setup.resources) {
             Err(error) if error.fault() == Fault::Caller => return Err(error),
             _ => {}
         }

@@ -130,9 +130,10 @@ fn build(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<BuiltSuite>> {
     let Some(request) = &plan.upstream else { return Ok(None) };
-    let Resources { cache, sources, cancel, .. } = &setup.resources;
+    let Resources { home, cache, sources, cancel, .. } = &setup.resources;
     let log = dir.cell(0).join(cell::SUITE_LOG);
-    let built = upstream::ensure(request, kernel, &Means { cache, sources, cancel, log: &log }, progress)?;
+    let means = Means { home, cache, sources, cancel, log: &log, wanted: &|_| Ok(()) };
+    let built = upstream::ensure(request, kernel, &means, progress)?;
     for note in &built.notes {
         eprintln!("note: {note}");
     }

@@ -23,6 +23,7 @@ pub mod modinfo;
 pub mod modules;
 pub mod preflight;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -42,15 +43,24 @@ const FORMAT: u32 = 1;
 /// The largest single file that is copied in, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// A file of the host that is to be in the initramfs.
+/// A further file that is to be in the initramfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Where it is to be: absolute, without `.` and `..`. Folders are made.
     pub guest: String,
-    /// Where it is.
-    pub host: PathBuf,
+    /// What is in it.
+    pub content: Content,
     /// Whether it is to be executable.
     pub executable: bool,
+}
+
+/// What is in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// What is in this file of the host.
+    Of(PathBuf),
+    /// This.
+    Text(String),
 }
 
 /// What an initramfs is made of.
@@ -122,7 +132,7 @@ impl Contents<'_> {
         for file in self.files {
             part(file.guest.as_bytes());
             part(&[u8::from(file.executable)]);
-            part(&read_file(&file.host)?);
+            part(&file.content.read()?);
         }
         Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
@@ -151,7 +161,7 @@ impl Contents<'_> {
         self.write_modules(&mut archive)?;
         for file in self.files {
             let name = archive.make_room_for(&file.guest)?;
-            archive.file(name, file.executable, &read_file(&file.host)?)?;
+            archive.file(name, file.executable, &file.content.read()?)?;
         }
         archive.finish()
     }
@@ -186,6 +196,15 @@ impl Contents<'_> {
             )
             .hint("give the modules of this very build: lib/modules/<release>")),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Content {
+    fn read(&self) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Of(path) => read_file(path).map(Cow::Owned),
+            Self::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
         }
     }
 }

@@ -197,8 +197,11 @@ fn a_warm_one_opens_no_module() {
 fn anything_that_changes_the_archive_changes_its_name() {
     let world = World::new();
     let first = world.ensure(|_| {}).unwrap().path;
-    let file =
-        |guest: &str, executable| ExtraFile { guest: guest.into(), host: world.at("init"), executable };
+    let file = |guest: &str, executable| ExtraFile {
+        guest: guest.into(),
+        content: Content::Of(world.at("init")),
+        executable,
+    };
     let mut paths = vec![
         first,
         world.ensure(|c| c.identity = "two").unwrap().path,
@@ -260,8 +263,11 @@ fn files_of_the_caller_go_where_they_may() {
     let world = World::new();
     for size in 0..5 {
         world.put("file", &vec![b'x'; size]);
-        let file =
-            ExtraFile { guest: "/usr/lib/kvet/file".into(), host: world.at("file"), executable: false };
+        let file = ExtraFile {
+            guest: "/usr/lib/kvet/file".into(),
+            content: Content::Of(world.at("file")),
+            executable: false,
+        };
         let made = world.ensure(|c| c.files = vec![file]).unwrap();
         let entries = read_raw(&std::fs::read(&made.path).unwrap());
         let names: Vec<_> = entries[entries.len() - 4..].iter().map(|e| e.name.as_str()).collect();
@@ -283,7 +289,8 @@ fn files_of_the_caller_go_where_they_may() {
         ("/dev", "twice"),
         ("/sbin/modprobe/x", "/sbin/modprobe is no folder"),
     ] {
-        let file = ExtraFile { guest: guest.into(), host: world.at("file"), executable: true };
+        let file =
+            ExtraFile { guest: guest.into(), content: Content::Of(world.at("file")), executable: true };
         let e = world.ensure(|c| c.files = vec![file]).unwrap_err();
         assert_eq!(e.fault(), Fault::Caller, "{guest}");
         assert!(e.to_string().contains(why), "{guest}: {e}");

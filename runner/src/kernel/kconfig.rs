@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelConfig {
     options: BTreeMap<Box<str>, Box<str>>,
+    text: Box<str>,
 }
 
 /// No kernel's config comes near this; a larger file is something else.
@@ -42,7 +43,12 @@ impl KernelConfig {
                 options.insert(name.into(), unquote(value).into());
             }
         }
-        Self { options }
+        Self { options, text: text.into() }
+    }
+
+    /// What was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The value of an option: `y`, `m`, a number, or a string without its quotes; none where it is not set.

@@ -4,6 +4,9 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::error::{Error, Result};
 
+/// Most names of tests in a hint.
+const SHOWN: usize = 12;
+
 /// A selection by globs: `dynptr_success/*`, and `!*skb*` to leave some out.
 #[derive(Debug, Clone)]
 pub struct Filter {
@@ -57,6 +60,37 @@ impl Filter {
         Ok(selected)
     }
 
+    /// Whether one of these tests, or a subtest of one, may be meant. What their subtests are called is not known before they run: only
+    /// what cannot be the name of any is refused.
+    ///
+    /// # Errors
+    /// The caller's: none can be.
+    pub fn check_tests(&self, names: &[String], suite: &str) -> Result<()> {
+        if self.include.is_none() || names.iter().any(|name| self.may_reach(name)) {
+            return Ok(());
+        }
+        let error = self.nothing(suite, names);
+        if names.iter().any(|name| self.resembles(name)) {
+            return Err(error);
+        }
+        let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Err(error.hint(format!("there are {shown}{more}; a subtest is named TEST/SUBTEST")))
+    }
+
+    /// Whether a glob matches a test, or could match `NAME/…`: as far as it has no wildcard it must be the beginning of that, or begin
+    /// with it.
+    fn may_reach(&self, name: &str) -> bool {
+        let below = format!("{name}/");
+        let reaches = |glob: &str| {
+            let literal = glob.split(['*', '?', '[', '{', '\\']).next().unwrap_or_default();
+            let open = literal.len() < glob.len();
+            literal.starts_with(&below) || (open && below.starts_with(literal))
+        };
+        self.matches(name) || self.includes().any(reaches)
+    }
+
     /// The error for a filter that nothing matches.
     pub fn nothing(&self, suite: &str, names: &[String]) -> Error {
         let typed = self.texts.iter().map(|t| format!("'{t}'")).collect::<Vec<_>>().join(" ");
@@ -106,6 +140,35 @@ mod tests {
         assert_eq!(select(&["*read", "!a/*"]).unwrap(), ["b/read"]);
         assert_eq!(select(&["!*/read"]).unwrap(), ["a/write", "b/odd name"]);
         assert_eq!(select(&["*odd name"]).unwrap(), ["b/odd name"]);
+    }
+
+    #[test]
+    fn what_may_be_a_subtest_is_not_refused() {
+        let names = ["dynptr", "file_reader", "cgroup_xattr"].map(String::from);
+        let check = |text: &str| Filter::new(&[text.to_owned()]).unwrap().check_tests(&names, "upstream");
+        for fine in [
+            "dynptr",
+            "dynptr/*",
+            "dynptr/test_read*",
+            "dynptr/anything",
+            "*read*",
+            "dyn*",
+            "d?nptr/x",
+            "{dynptr,x}/*",
+            "!dynptr",
+        ] {
+            check(fine).unwrap_or_else(|e| panic!("{fine}: {e}"));
+        }
+        for wrong in ["dynprt", "dynprt/*", "dynptr_fail/x", "dynptrs*", "xattr", "file_reader2", "dynpt/x"] {
+            let e = check(wrong).unwrap_err();
+            assert!(e.to_string().contains(&format!("-t '{wrong}'")), "{e}");
+        }
+        let hint = |text| check(text).unwrap_err().hint_text().unwrap().to_owned();
+        assert_eq!(
+            hint("zzz"),
+            "there are dynptr, file_reader, cgroup_xattr; a subtest is named TEST/SUBTEST"
+        );
+        assert!(hint("xattr").contains("there is cgroup_xattr"));
     }
 
     #[test]

@@ -23,19 +23,21 @@ pub struct ArchFacts {
     pub console: Console,
     /// Additional kernel arguments.
     pub cmdline: Vec<String>,
-    /// How kernels of it are built.
+    /// How kernels and programs of it are built.
     pub build: BuildFacts,
 }
 
-/// How kernels of an architecture are built.
+/// How kernels and programs of an architecture are built.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildFacts {
     /// Its folder below `arch/` in the kernel's source.
     pub source_arch: String,
-    /// What the names of gcc and of binutils begin with on a host of another architecture.
-    pub cross: String,
-    /// The Debian package with them.
+    /// What its tools and its folder of libraries are called: `aarch64-linux-gnu`.
+    pub triplet: String,
+    /// The dynamic loader of its C library.
+    pub loader: String,
+    /// The Debian package with its compiler, for hosts of another architecture.
     pub cross_package: String,
     /// What can be booted, best first.
     pub images: Vec<BuiltImage>,

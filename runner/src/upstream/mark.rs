@@ -93,6 +93,11 @@ fn tests_in(text: &str) -> Vec<Test> {
     text.lines().filter(|line| line.len() <= MAX_LINE).filter_map(found).collect()
 }
 
+/// The names of the tests of a C file.
+pub(super) fn names_in(text: &str) -> impl Iterator<Item = String> {
+    tests_in(text).into_iter().map(|test| test.name)
+}
+
 /// Writes a file, unless the same is there already. Gives whether it was not.
 fn write(path: &Path, text: &str) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {

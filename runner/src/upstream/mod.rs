@@ -25,18 +25,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::kernel::source::{self, SourceSpec, SourceTree};
 use crate::kernel::{
     self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
 };
+use crate::spec::arch::{ArchFacts, BuildFacts};
+use crate::spec::home::Home;
 use bpftool::Bpftool;
 use make::{Made, Make};
 use manifest::{Manifest, Slices};
 use select::{SELFTESTS, Selection, Tree};
 use sysroot::Sysroot;
-use toolchain::{Toolchain, loader, srcarch, triplet};
+use toolchain::Toolchain;
 
 /// The program that is built.
 pub const PROGRAM: &str = "test_progs";
@@ -82,6 +85,8 @@ pub struct BuiltSuite {
 
 /// What a build works with.
 pub struct Means<'a> {
+    /// Where the facts about architectures are.
+    pub home: &'a Home,
     /// The cache.
     pub cache: &'a Cache,
     /// Where packages and sources come from.
@@ -90,6 +95,9 @@ pub struct Means<'a> {
     pub cancel: &'a Cancel,
     /// Where everything that make says goes; added at the end.
     pub log: &'a Path,
+    /// Asked before anything is compiled, with the names of the tests that would be built, without those of their subtests:
+    /// whether any of them is meant.
+    pub wanted: &'a dyn Fn(&[String]) -> Result<()>,
 }
 
 /// What a build would do, for a dry run.
@@ -173,8 +181,45 @@ fn obtain(
 ///
 /// # Errors
 /// The host's: programs are missing; all of them are named, with the packages.
-pub fn check_tools(arch: crate::arch::Arch, manifest: &Manifest) -> Result<String> {
-    Toolchain::find(arch, &manifest.clang).map(|found| found.clang_version)
+pub fn check_tools(arch: Arch, home: &Home, manifest: &Manifest) -> Result<String> {
+    let facts = ArchFacts::load(home, arch)?.build;
+    Toolchain::find(arch, &facts, &manifest.clang).map(|found| found.clang_version)
+}
+
+/// Whether what is asked for is among the selftests of a tree of the caller's, before a kernel is built of it. Nothing is fetched for
+/// that: other sources are looked at in [`ensure`].
+///
+/// # Errors
+/// As [`ensure`], for what shows so early.
+pub fn check_available(request: &Request, kernel: &KernelSpec, arch: Arch, means: &Means) -> Result<()> {
+    let source = match (&request.source, kernel) {
+        (Some(source), _) | (None, KernelSpec::Source { source, .. }) => source,
+        _ => return Ok(()),
+    };
+    let SourceSpec::Tree(path) = source else { return Ok(()) };
+    let facts = ArchFacts::load(means.home, arch)?.build;
+    let tree = Tree::open(path, &facts.source_arch, means.cancel)?;
+    let (tests, _) = request.slices.select(&tree.tests()?, source::version_of_tree(path)?)?;
+    check_wanted(&tree, &tests, means).map_err(|e| e.concerning(format_args!("selftests of {source}")))
+}
+
+/// Asks whether any of the tests is meant. Where none is, another file of the source may have one that is.
+fn check_wanted(tree: &Tree, files: &BTreeSet<String>, means: &Means) -> Result<()> {
+    let names = tree.names_in(files)?;
+    // What cannot be read out of the sources is left to test_progs.
+    if names.is_empty() {
+        return Ok(());
+    }
+    let Err(error) = (means.wanted)(&names) else { return Ok(()) };
+    for file in tree.tests()?.difference(files) {
+        let others = tree.names_in(&BTreeSet::from([file.clone()]))?;
+        if !others.is_empty() && (means.wanted)(&others).is_ok() {
+            return Err(
+                error.hint(format!("prog_tests/{file}.c has such a test: --slice mine={file} builds it"))
+            );
+        }
+    }
+    Err(error)
 }
 
 /// Everything that goes into a build.
@@ -186,6 +231,7 @@ struct Build<'a> {
     means: &'a Means<'a>,
     tree: Tree<'a>,
     tests: BTreeSet<String>,
+    arch: BuildFacts,
     toolchain: Toolchain,
     sysroot: Sysroot,
     btf: Btf,
@@ -226,11 +272,13 @@ impl<'a> Build<'a> {
     ) -> Result<Self> {
         let Means { cache, sources, cancel, .. } = means;
         check_path(cache.root())?;
-        let tree = Tree::open(&source.path, srcarch(kernel.arch), cancel)?;
+        let arch = ArchFacts::load(means.home, kernel.arch)?.build;
+        let tree = Tree::open(&source.path, &arch.source_arch, cancel)?;
         let (tests, mut notes) = request.slices.select(&tree.tests()?, source.version)?;
-        let toolchain = Toolchain::find(kernel.arch, &request.manifest.clang)?;
-        let sysroot =
-            Sysroot::ensure(&request.manifest.sysroot, kernel.arch, cache, sources, progress, cancel)?;
+        check_wanted(&tree, &tests, means)?;
+        let toolchain = Toolchain::find(kernel.arch, &arch, &request.manifest.clang)?;
+        let (packages, triplet) = (&request.manifest.sysroot, &arch.triplet);
+        let sysroot = Sysroot::ensure(packages, kernel.arch, triplet, cache, sources, progress, cancel)?;
         let (btf, btf_of) = match other_release(source, kernel, means, progress)? {
             Some(other) => (kernel::ensure_btf(&other, cache)?, other.facts.release),
             None => (kernel::ensure_btf(kernel, cache)?, kernel.facts.release.clone()),
@@ -239,7 +287,21 @@ impl<'a> Build<'a> {
             let (tests, on) = (source.version, kernel.version);
             notes.push(format!("selftests of {tests}, with the types of {btf_of}, on a kernel {on}"));
         }
-        Ok(Self { request, spec, source, kernel, means, tree, tests, toolchain, sysroot, btf, btf_of, notes })
+        Ok(Self {
+            request,
+            spec,
+            source,
+            kernel,
+            means,
+            tree,
+            tests,
+            arch,
+            toolchain,
+            sysroot,
+            btf,
+            btf_of,
+            notes,
+        })
     }
 
     fn ensure(mut self, progress: &mut dyn FnMut(Progress)) -> Result<BuiltSuite> {
@@ -417,7 +479,7 @@ impl<'a> Build<'a> {
     ) -> Result<()> {
         let path = |test| format!("{SELFTESTS}/prog_tests/{test}.c");
         let tests: Vec<_> = selection.tests.iter().filter_map(|t| selection.files.get(&path(t))).collect();
-        let archiver = format!("{}-ar", triplet(self.kernel.arch));
+        let archiver = format!("{}-ar", self.arch.triplet);
         let compiler = variables.get("CC").map_or("", String::as_str);
         let marks = mark::ensure(shop, &tests, compiler, &archiver)?;
         // Of all variables, this is the one that every release's test_progs is linked with.
@@ -432,9 +494,9 @@ impl<'a> Build<'a> {
 
     /// Files that go to the guest with the program.
     fn libraries(&self) -> Vec<PathBuf> {
-        let dir = self.sysroot.root.join("usr/lib").join(triplet(self.kernel.arch));
+        let dir = self.sysroot.root.join("usr/lib").join(&self.arch.triplet);
         let names = self.request.manifest.libraries.iter();
-        names.map(|name| dir.join(name.replace("{loader}", loader(self.kernel.arch)))).collect()
+        names.map(|name| dir.join(name.replace("{loader}", &self.arch.loader))).collect()
     }
 
     /// Variables for make: those of the manifest, and those that cut the Makefile's lists down.
@@ -442,10 +504,10 @@ impl<'a> Build<'a> {
         let replace = [
             ("{sysroot}", self.sysroot.root.display().to_string()),
             ("{gap}", self.sysroot.gap().display().to_string()),
-            ("{triplet}", triplet(self.kernel.arch).to_owned()),
+            ("{triplet}", self.arch.triplet.clone()),
             ("{clang}", self.toolchain.clang.clone()),
             ("{tests}", kvet_wire::paths::TESTS.to_owned()),
-            ("{loader}", loader(self.kernel.arch).to_owned()),
+            ("{loader}", self.arch.loader.clone()),
             ("{arch}", self.kernel.arch.name().to_owned()),
         ];
         let fill =

@@ -10,6 +10,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
 use super::makefile::Makefile;
+use super::mark;
 use super::scan::{Scanned, scan};
 
 /// Where the BPF selftests are in a source tree.
@@ -48,7 +49,7 @@ pub(super) struct Tree<'a> {
     root: PathBuf,
     makefile: Makefile,
     /// `tools/arch/<this>`.
-    srcarch: &'static str,
+    srcarch: String,
     cancel: &'a Cancel,
 }
 
@@ -57,14 +58,14 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// The caller's: it has no BPF selftests.
-    pub fn open(root: &Path, srcarch: &'static str, cancel: &'a Cancel) -> Result<Self> {
+    pub fn open(root: &Path, srcarch: &str, cancel: &'a Cancel) -> Result<Self> {
         let root = root.canonicalize().given(format!("find the source tree {}", root.display()))?;
         let path = root.join(SELFTESTS).join("Makefile");
         let text = read_text(&path).map_err(|e| {
             e.context(format_args!("{} has no selftests of BPF", root.display()))
                 .hint("a kernel's source tree is needed, with tools/testing/selftests/bpf")
         })?;
-        Ok(Self { root, makefile: Makefile::parse(&text), srcarch, cancel })
+        Ok(Self { root, makefile: Makefile::parse(&text), srcarch: srcarch.to_owned(), cancel })
     }
 
     /// The names of all tests.
@@ -79,6 +80,19 @@ impl<'a> Tree<'a> {
             }
             false => Ok(tests),
         }
+    }
+
+    /// The names of the tests in some files of `prog_tests/`, sorted. Subtests are only known when they run.
+    ///
+    /// # Errors
+    /// The host's: a file cannot be read.
+    pub fn names_in(&self, files: &BTreeSet<String>) -> Result<Vec<String>> {
+        let mut names = BTreeSet::new();
+        for file in files {
+            let path = self.root.join(SELFTESTS).join(format!("prog_tests/{file}.c"));
+            names.extend(mark::names_in(&read_text(&path)?));
+        }
+        Ok(names.into_iter().collect())
     }
 
     /// Finds everything that building `tests` takes, without the programs in `broken`, and without the tests that use one

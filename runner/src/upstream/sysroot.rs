@@ -14,7 +14,6 @@ use crate::error::{Error, IoContext, Result};
 use crate::kernel::{self, Cache, Progress, Sha256Hex, Sources, Tree, TreeSpec, tree};
 
 use super::manifest::SysrootSpec;
-use super::toolchain::triplet;
 
 /// The first word of its name in the cache.
 const NAME: &str = "sysroot";
@@ -43,13 +42,14 @@ pub(super) struct Sysroot {
 }
 
 impl Sysroot {
-    /// Finds or makes it.
+    /// Finds or makes it. `triplet` is the one of the architecture.
     ///
     /// # Errors
     /// As [`kernel::acquire_tree`]; the host's: files cannot be linked or compiled.
     pub fn ensure(
         spec: &SysrootSpec,
         arch: Arch,
+        triplet: &str,
         cache: &Cache,
         sources: &Sources,
         progress: &mut dyn FnMut(Progress),
@@ -62,7 +62,7 @@ impl Sysroot {
             left_out: &spec.left_out,
             identity: identity.as_str(),
             place: &|path: &Path| tree::merged(path).filter(|to| is_wanted(to)),
-            finish: &|root: &Path| finish(root, arch),
+            finish: &|root: &Path| finish(root, triplet),
         };
         let tree = kernel::acquire_tree(&spec, arch, cache, sources, progress, cancel)?;
         let packages = tree.info.packages_line();
@@ -80,13 +80,13 @@ fn is_wanted(path: &Path) -> bool {
     ["usr/include", "usr/lib", "usr/lib64"].iter().any(|dir| path.starts_with(dir))
 }
 
-fn finish(root: &Path, arch: Arch) -> Result<()> {
+fn finish(root: &Path, triplet: &str) -> Result<()> {
     // As in Debian, where the linker's scripts name files below /lib.
     tree::link_merged(root)?;
     write_new(&root.join("pkg-config"), PKG_CONFIG, 0o755)?;
     let source = root.join("libelf_gap.c");
     write_new(&source, GAP, 0o644)?;
-    let compiler = format!("{}-gcc", triplet(arch));
+    let compiler = format!("{triplet}-gcc");
     let mut command = Command::new(&compiler);
     command.arg("-O2").arg("-c").arg(&source).arg("-o").arg(root.join("libelf_gap.o"));
     match command.output().host(format!("run {compiler}"))? {
@@ -126,7 +126,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("usr/lib/x")).unwrap();
         fs::write(dir.path().join("usr/lib/x/liba.so"), "a").unwrap();
-        finish(dir.path(), Arch::host().unwrap()).unwrap();
+        finish(dir.path(), &format!("{}-linux-gnu", std::env::consts::ARCH)).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("lib/x/liba.so")).unwrap(), "a");
         assert!(!dir.path().join("lib64").exists());
         assert!(dir.path().join("libelf_gap.o").is_file() && dir.path().join("pkg-config").is_file());

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::arch::Arch;
 use crate::error::{Error, Result};
+use crate::spec::arch::BuildFacts;
 
 use super::manifest::ClangSpec;
 
@@ -21,42 +22,15 @@ pub(super) struct Toolchain {
     pub hostcc_version: String,
 }
 
-/// What an architecture's tools are called: `aarch64-linux-gnu`.
-pub(super) fn triplet(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "x86_64-linux-gnu",
-        Arch::Arm64 => "aarch64-linux-gnu",
-    }
-}
-
-/// The dynamic loader of an architecture's C library.
-pub(super) fn loader(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "ld-linux-x86-64.so.2",
-        Arch::Arm64 => "ld-linux-aarch64.so.1",
-    }
-}
-
-/// The kernel's name for an architecture's folder.
-pub(super) fn srcarch(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "x86",
-        Arch::Arm64 => "arm64",
-    }
-}
-
 impl Toolchain {
     /// Finds it.
     ///
     /// # Errors
     /// The host's: something is not installed; all that is missing is named with the packages that bring it.
-    pub fn find(arch: Arch, clang: &ClangSpec) -> Result<Self> {
-        let gcc = format!("{}-gcc", triplet(arch));
-        let cross = match arch {
-            _ if Arch::host().is_ok_and(|host| host == arch) => "gcc",
-            Arch::X86_64 => "gcc-x86-64-linux-gnu",
-            Arch::Arm64 => "gcc-aarch64-linux-gnu",
-        };
+    pub fn find(arch: Arch, facts: &BuildFacts, clang: &ClangSpec) -> Result<Self> {
+        let gcc = format!("{}-gcc", facts.triplet);
+        let native = Arch::host().is_ok_and(|host| host == arch);
+        let cross = if native { "gcc" } else { facts.cross_package.as_str() };
         let mut missing = Vec::new();
         let mut versions = |program: &str, package: &str| {
             let version = version(program);

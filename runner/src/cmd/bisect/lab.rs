@@ -105,10 +105,12 @@ impl<'a> Kernels<'a> {
         let resources = &self.setup.resources;
         let log = self.folder.join(SUITE_LOG);
         let means = Means {
+            home: &resources.home,
             cache: &resources.cache,
             sources: &resources.sources,
             cancel: &resources.cancel,
             log: &log,
+            wanted: &|_| Ok(()),
         };
         let kernel = self.acquire(newest)?;
         let source = upstream::source_of(&kernel, &means, &mut plain_progress())?.to_string();

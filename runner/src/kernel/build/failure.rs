@@ -20,6 +20,10 @@ pub(super) fn diagnose<'a>(log: impl Iterator<Item = &'a str> + Clone) -> Failur
         ("No space left on device", "no space left on the disk"),
         ("Disk quota exceeded", "the disk quota is exceeded"),
         ("Killed signal terminated program", "a compiler was killed: memory ran out"),
+        ("unable to execute command: Killed", "a compiler was killed: memory ran out"),
+        ("terminated with signal 9 [Killed]", "the linker was killed: memory ran out"),
+        // What a shell says of a program that was ended by SIGKILL.
+        ("] Error 137", "a program was killed: memory ran out"),
         ("virtual memory exhausted", "memory ran out"),
         ("Cannot allocate memory", "memory ran out"),
         ("error: unable to make temporary file", "no temporary file can be made"),
@@ -136,6 +140,7 @@ mod tests {
         for (line, said) in [
             ("/tmp/ccX.s: fatal error: error writing to x: No space left on device", "no space"),
             ("x86_64-linux-gnu-gcc: fatal error: Killed signal terminated program cc1", "memory"),
+            ("make[2]: *** [scripts/Makefile.vmlinux:36: vmlinux] Error 137", "memory"),
         ] {
             let text = format!("  CC      a.o\n{line}\nmake[1]: *** [x] Error 1\n");
             assert!(matches!(diagnose(text.lines()), Failure::Host(why) if why.contains(said)), "{line}");

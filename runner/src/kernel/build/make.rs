@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -111,8 +112,8 @@ impl Make<'_> {
         let flushed = log.flush();
         match run {
             Err(e) => Err(e),
-            Ok(false) => Err(self.failed(&log)),
-            Ok(true) => flushed,
+            Ok(status) if status.success() => flushed,
+            Ok(status) => Err(self.failed(&log, status)),
         }
     }
 
@@ -132,8 +133,12 @@ impl Make<'_> {
         Ok(objects)
     }
 
-    /// Whether it succeeded.
-    fn each_line(&self, command: &mut Command, each: &mut dyn FnMut(String) -> Result<()>) -> Result<bool> {
+    /// How it ended.
+    fn each_line(
+        &self,
+        command: &mut Command,
+        each: &mut dyn FnMut(String) -> Result<()>,
+    ) -> Result<ExitStatus> {
         let (reader, writer) = std::io::pipe().host("make a pipe")?;
         let other = writer.try_clone().host("make a pipe")?;
         command.stdout(writer).stderr(other);
@@ -165,12 +170,17 @@ impl Make<'_> {
                 return Err(Error::interrupted());
             }
         }
-        Ok(group.wait(self.cancel)?.success())
+        group.wait(self.cancel)
     }
 
-    fn failed(&self, log: &Log) -> Error {
+    fn failed(&self, log: &Log, status: ExitStatus) -> Error {
         let place = format!("the whole log is {}", self.log.display());
-        match diagnose(log.kept.iter().map(String::as_str)) {
+        let failure = match status.signal() {
+            // By somebody else: it says nothing about the source.
+            Some(signal) => Failure::Host(format!("make was ended by signal {signal}")),
+            None => diagnose(log.kept.iter().map(String::as_str)),
+        };
+        match failure {
             Failure::Host(why) => {
                 let free =
                     space::free(self.out).map_or(String::new(), |free| format!(" ({} MiB free)", free >> 20));
@@ -293,50 +303,6 @@ fn step(line: &str) -> Option<(bool, String)> {
     Some((object, if object { file.to_string() } else { format!("{tool} {file}") }))
 }
 
-/// How long before a build's last sign of life something may have been begun that was not finished.
-const LAST_MOMENTS: Duration = Duration::from_secs(10);
-
-/// Removes what a build that was killed may have left half written. Kbuild notes how a file was made (`.x.o.cmd`) after the file
-/// is complete: one that is younger than its note is not to be trusted, nor is an object without any. What the tools' own build
-/// makes without notes goes if it was made in the last moments; everything depends on it and would be compiled again.
-pub(super) fn remove_unfinished(out: &Path, log: &Path, cancel: &Cancel) -> Result<u64> {
-    let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    let last = modified(log).and_then(|time| time.checked_sub(LAST_MOMENTS));
-    let tools = out.join("tools");
-    let mut removed = 0;
-    let mut open = vec![out.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        cancel.check()?;
-        for entry in std::fs::read_dir(&dir).host(format_args!("read {}", dir.display()))? {
-            let entry = entry.host(format_args!("read {}", dir.display()))?;
-            let kind = entry.file_type().host(format_args!("read {}", dir.display()))?;
-            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            if kind.is_dir() {
-                open.push(path);
-                continue;
-            }
-            // What kbuild links in between has no notes, and is made again every time.
-            if !kind.is_file() || name.starts_with(".tmp_vmlinux") || name.ends_with(".cmd") {
-                continue;
-            }
-            let note = modified(&dir.join(format!(".{name}.cmd")));
-            let doubtful = match note {
-                Some(note) => modified(&path) > Some(note),
-                None if path.starts_with(&tools) => {
-                    let program = !name.contains('.') || name.ends_with(".a");
-                    program && last.is_some() && modified(&path) >= last
-                }
-                None => name.ends_with(".o"),
-            };
-            if doubtful {
-                std::fs::remove_file(&path).host(format_args!("remove {}", path.display()))?;
-                removed += 1;
-            }
-        }
-    }
-    Ok(removed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,36 +419,5 @@ mod tests {
         assert!(removed.contains(&"KCFLAGS".into()) && removed.contains(&"MAKEFLAGS".into()));
         assert!(command.get_envs().any(|(k, v)| k == "LOCALVERSION" && v == Some("".as_ref())));
         assert!(command.get_args().any(|a| a == "-j1"));
-    }
-
-    #[test]
-    fn half_written_objects_go_and_whole_ones_stay() {
-        let world = World::new();
-        let at = |name: &str, age: u64| {
-            let path = world.dir.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, "x").unwrap();
-            let time = std::time::SystemTime::now() - Duration::from_secs(age);
-            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-        };
-        at("k/whole.o", 20);
-        at("k/.whole.o.cmd", 10);
-        at("k/half.o", 5);
-        at("k/.half.o.cmd", 10);
-        at("k/first.o", 5);
-        at("k/source.c", 5);
-        at("vmlinux", 4);
-        at(".vmlinux.cmd", 90);
-        at(".tmp_vmlinux1.o", 4);
-        at("tools/objtool/libsubcmd.a", 60);
-        at("tools/objtool/objtool", 4);
-        at("build.log", 1);
-        let log = world.dir.path().join("build.log");
-        assert_eq!(remove_unfinished(world.dir.path(), &log, &world.cancel).unwrap(), 4);
-        let left = |name: &str| world.dir.path().join(name).exists();
-        assert!(left("k/whole.o") && left("k/source.c") && left("tools/objtool/libsubcmd.a"));
-        assert!(
-            !left("k/half.o") && !left("k/first.o") && !left("vmlinux") && !left("tools/objtool/objtool")
-        );
     }
 }

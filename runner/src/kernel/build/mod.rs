@@ -19,6 +19,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 mod toolchain;
+mod unfinished;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ use super::suites::Sources;
 use super::tree::Tree;
 use super::{Kernel, KernelSpec, Progress, space};
 
-use make::{Count, Make, remove_unfinished};
+use make::{Count, Make};
 use merge::Merged;
 use toolchain::Found;
 
@@ -141,9 +142,10 @@ fn begin<'a>(
     let facts = ArchFacts::load(&workshop.home, arch)?.build;
     recipe.check(&workshop.home)?;
     let mut tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
-    let _pahole = pahole::ensure(&mut tools, cache, sources, progress, cancel)?;
+    let host = ArchFacts::load(&workshop.home, Arch::host()?)?.build;
+    let _pahole = pahole::ensure(&mut tools, &host, cache, sources, progress, cancel)?;
     let tree = source::ensure(source, cache, sources, progress, cancel)?;
-    check_tree(&tree, &facts)?;
+    check_tree(&tree.path, &facts, &workshop.home)?;
     let merged = merge::merge(recipe.fragments(&workshop.home, arch, &tree.path)?, tree.version)?;
     let jobs = workshop.jobs;
     Ok(Work { spec, source, recipe, arch, tree, facts, merged, tools, _pahole, cache, jobs, cancel })
@@ -163,7 +165,7 @@ pub(super) fn check_available(
     if let SourceSpec::Tree(path) = source {
         let path = path.canonicalize().given(format_args!("open the source tree {}", path.display()))?;
         source::version_of_tree(&path)?;
-        clean_of_products(&path, &facts)?;
+        check_tree(&path, &facts, &workshop.home)?;
     }
     toolchain::find(recipe.toolchain, arch, &facts, cancel).map(drop)
 }
@@ -213,12 +215,24 @@ pub fn find_built(name: &str, arch: Option<Arch>, cache: &Cache) -> Result<Kerne
 }
 
 /// What kbuild would refuse, said before it is started.
-fn check_tree(tree: &SourceTree, facts: &BuildFacts) -> Result<()> {
-    let path = &tree.path;
-    if !path.join("arch").join(&facts.source_arch).is_dir() {
-        return Err(Error::caller(format!("{} has no arch/{}", path.display(), facts.source_arch)));
+fn check_tree(path: &Path, facts: &BuildFacts, home: &Home) -> Result<()> {
+    let has = |facts: &BuildFacts| path.join("arch").join(&facts.source_arch).is_dir();
+    if has(facts) {
+        return clean_of_products(path, facts);
     }
-    clean_of_products(path, facts)
+    let mut others = Vec::new();
+    for arch in Arch::ALL {
+        let facts = ArchFacts::load(home, arch)?.build;
+        if has(&facts) {
+            others.push(format!("arch/{}: -a {arch}", facts.source_arch));
+        }
+    }
+    let hint = match &others[..] {
+        // A sparse checkout, an archive of some folders.
+        [] => format!("is all of it checked out? kvet builds {}", Arch::ALL.map(Arch::name).join(" and ")),
+        others => format!("it has {}", others.join(", ")),
+    };
+    Err(Error::caller(format!("{} has no arch/{}", path.display(), facts.source_arch)).hint(hint))
 }
 
 fn clean_of_products(tree: &Path, facts: &BuildFacts) -> Result<()> {
@@ -345,9 +359,10 @@ impl Work<'_> {
         };
         let going_on = !std::mem::take(&mut record.complete);
         if going_on {
-            let removed = remove_unfinished(&dir.join("out"), &dir.join("build.log"), self.cancel)?;
+            let removed = unfinished::remove(&dir.join("out"), &dir.join("build.log"), self.cancel)?;
             let left = match removed {
                 0 => String::new(),
+                1 => "; 1 unfinished file removed".to_string(),
                 n => format!("; {n} unfinished files removed"),
             };
             progress(Progress::Note(format!("going on with a build that did not come to its end{left}")));

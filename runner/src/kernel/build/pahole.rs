@@ -17,18 +17,21 @@ use super::super::cache::Cache;
 use super::super::suites::Sources;
 use super::super::tree::{Tree, TreeSpec, acquire_tree};
 use super::toolchain::{Found, version_of};
+use crate::spec::arch::BuildFacts;
 
 /// The first version that marks the kernel's functions (`decl_tag_kfuncs`, dwarves' changes-v1.26).
 const OLDEST: (u32, u32) = (1, 26);
 /// Runs the program of a tree with the libraries of that tree, wherever the tree is.
 const WRAPPER: &str = "run-pahole";
 
-/// Sees to a pahole that is new enough, and tells make of it. What is returned keeps it from being pruned.
+/// Sees to a pahole that is new enough, and tells make of it. What is returned keeps it from being pruned. `facts` are those of this
+/// machine.
 ///
 /// # Errors
 /// As [`acquire_tree`]; the host's: what was fetched does not run.
 pub(super) fn ensure(
     tools: &mut Found,
+    facts: &BuildFacts,
     cache: &Cache,
     sources: &Sources,
     progress: &mut dyn FnMut(Progress),
@@ -38,12 +41,12 @@ pub(super) fn ensure(
         return Ok(None);
     }
     let host = Arch::host()?;
-    let finish = |root: &Path| write_wrapper(root, host);
+    let finish = |root: &Path| write_wrapper(root, facts);
     let spec = TreeSpec {
         name: "pahole",
         names: &["pahole".into()],
         left_out: &[],
-        identity: &wrapper(host),
+        identity: &wrapper(facts),
         place: &|path| Some(PathBuf::from(path)),
         finish: &finish,
     };
@@ -63,20 +66,16 @@ pub(super) fn is_new_enough(version: &str) -> bool {
     numbers.is_none_or(|version: (u32, u32)| version >= OLDEST)
 }
 
-fn wrapper(host: Arch) -> String {
-    let (folder, loader) = match host {
-        Arch::X86_64 => ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
-        Arch::Arm64 => ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
-    };
+fn wrapper(BuildFacts { triplet, loader, .. }: &BuildFacts) -> String {
     format!(
-        "#!/bin/sh\n# Made by kvet.\nroot=${{0%/*}}\nlib=$root/usr/lib/{folder}\n\
+        "#!/bin/sh\n# Made by kvet.\nroot=${{0%/*}}\nlib=$root/usr/lib/{triplet}\n\
          exec \"$lib/{loader}\" --library-path \"$lib\" \"$root/usr/bin/pahole\" \"$@\"\n"
     )
 }
 
-fn write_wrapper(root: &Path, host: Arch) -> Result<()> {
+fn write_wrapper(root: &Path, facts: &BuildFacts) -> Result<()> {
     let path = root.join(WRAPPER);
-    fs::write(&path, wrapper(host)).host(format_args!("write {}", path.display()))?;
+    fs::write(&path, wrapper(facts)).host(format_args!("write {}", path.display()))?;
     let executable = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&path, executable).host(format_args!("make {} executable", path.display()))
 }
@@ -110,7 +109,14 @@ mod tests {
         let loader = lib.join("ld-linux-x86-64.so.2");
         fs::write(&loader, "#!/bin/sh\necho \"$@\"\n").unwrap();
         fs::set_permissions(&loader, fs::Permissions::from_mode(0o755)).unwrap();
-        write_wrapper(dir.path(), Arch::X86_64).unwrap();
+        let facts = BuildFacts {
+            source_arch: "x86".into(),
+            triplet: "x86_64-linux-gnu".into(),
+            loader: "ld-linux-x86-64.so.2".into(),
+            cross_package: String::new(),
+            images: Vec::new(),
+        };
+        write_wrapper(dir.path(), &facts).unwrap();
         let mut command = Command::new(dir.path().join(WRAPPER));
         let done = child::run(command.args(["-J", "a b"]), "dash", &Cancel::new().unwrap()).unwrap();
         let root = dir.path().display();

@@ -33,7 +33,7 @@ for c in "$tree"/init/*.c; do
     *wait*) sleep 20 & wait;;
     esac
     cp "$c" "$o"
-    printf 'savedcmd_%s := cc -D__KERNEL__\n\nsource_%s := %s\n' x x "$c" > "$out/init/.$(basename "$o").cmd"
+    printf 'savedcmd_%s := cc -D__KERNEL__\n\nsource_%s := %s\n\n$(deps_%s):\n' x x "$c" x > "$out/init/.$(basename "$o").cmd"
 done
 cp "$tree/../vmlinux" "$out/vmlinux"
 cat "$tree/../Image" "$out"/init/*.o > "$out/arch/arm64/boot/Image"
@@ -129,7 +129,8 @@ fn sources() -> Sources {
 fn facts() -> BuildFacts {
     BuildFacts {
         source_arch: "arm64".into(),
-        cross: String::new(),
+        triplet: "aarch64-linux-gnu".into(),
+        loader: String::new(),
         cross_package: String::new(),
         images: vec![BuiltImage {
             needs: None,

@@ -98,8 +98,8 @@ pub(super) fn find(wanted: Toolchain, arch: Arch, facts: &BuildFacts, cancel: &C
     let path = std::env::var_os("PATH").unwrap_or_default();
     let which =
         |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-    let cross = if arch == Arch::host()? { "" } else { facts.cross.as_str() };
-    let (needed, compiler, objcopy) = needed(wanted, cross, &facts.cross_package);
+    let cross = if arch == Arch::host()? { String::new() } else { format!("{}-", facts.triplet) };
+    let (needed, compiler, objcopy) = needed(wanted, &cross, &facts.cross_package);
     let mut lacking: Vec<(String, String)> = Vec::new();
     for (program, package) in PROGRAMS.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).chain(needed)
     {

@@ -75,7 +75,7 @@ pub fn ensure(
 ///
 /// # Errors
 /// The caller's: the folder is no kernel's source.
-pub(super) fn version_of_tree(path: &Path) -> Result<KernelVersion> {
+pub fn version_of_tree(path: &Path) -> Result<KernelVersion> {
     tree::version(path)
 }
 
