@@ -195,7 +195,8 @@ fn what_a_dynptr_test_leaves_behind_is_named() {
         "left behind: mount /run/netns/kvet-leak",
         "left behind: /sys/class/net/kvet-leak0",
         "left behind: process ",
-        "left behind: attribute user.kvet-leak of /sys/fs/cgroup",
+        "left behind: attribute user.kvet-leak of /sys/fs/cgroup is \"left\"",
+        "left behind: attribute user.kvet-leak of /tmp is \"left\"",
         "left behind: /proc/sys/net/ipv4/ip_forward is 1",
         "key left behind: key ",
     ] {

@@ -330,3 +330,22 @@ int encrypt_in_socket(struct __sk_buff *skb)
 	bpf_crypto_encrypt(ctx, &from, &to, NULL);
 	return TC_OK;
 }
+
+/* A vector may be left out; what is encrypted, and where to, may not. */
+SEC("tc")
+int encrypt_nothing(struct __sk_buff *skb)
+{
+	CRYPTO();
+
+	bpf_crypto_encrypt(ctx, NULL, &to, NULL);
+	return TC_OK;
+}
+
+SEC("tc")
+int decrypt_nothing(struct __sk_buff *skb)
+{
+	CRYPTO();
+
+	bpf_crypto_decrypt(ctx, NULL, &to, NULL);
+	return TC_OK;
+}

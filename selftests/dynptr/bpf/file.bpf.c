@@ -499,3 +499,34 @@ int BPF_PROG(fsverity_uninitialised, struct file *file)
 	bpf_get_fsverity_digest(file, &none);
 	return 0;
 }
+
+SEC("lsm/file_open")
+int BPF_PROG(file_of_nothing, struct file *file)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_file(NULL, 0, &ptr);
+	bpf_dynptr_file_discard(&ptr);
+	return 0;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(file_into_map, struct file *file)
+{
+	struct value *mem = value_of(0);
+
+	if (mem)
+		bpf_dynptr_from_file(file, 0, (struct bpf_dynptr *)mem);
+	return 0;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(file_over_record, struct file *file)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_ringbuf_reserve_dynptr(&ringbuf, 8, 0, &ptr);
+	bpf_dynptr_from_file(file, 0, &ptr);
+	bpf_dynptr_file_discard(&ptr);
+	return 0;
+}

@@ -786,3 +786,108 @@ int memset_uninitialised(void *ctx)
 	bpf_dynptr_memset(&none, 0, 1, 0);
 	return 0;
 }
+
+SEC("raw_tp")
+int copy_into_uninitialised(void *ctx)
+{
+	struct value *mem = value_of(0);
+	struct bpf_dynptr ptr, none = {};
+
+	if (!mem)
+		return 0;
+	bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &ptr);
+	bpf_dynptr_copy(&none, 0, &ptr, 0, 1);
+	return 0;
+}
+
+/* How much memory it is to be has to have a limit. */
+SEC("raw_tp")
+int from_mem_unknown_length(void *ctx)
+{
+	struct value *mem = value_of(0);
+	struct bpf_dynptr ptr;
+
+	if (!mem)
+		return 0;
+	bpf_dynptr_from_mem(mem, unknown(), 0, &ptr);
+	return 0;
+}
+
+/* A ring buffer that the process writes to has no room for the kernel's records. */
+SEC("raw_tp")
+int reserve_in_user_ringbuf(void *ctx)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_ringbuf_reserve_dynptr(&user_ringbuf, 8, 0, &ptr);
+	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	return 0;
+}
+
+/* A clone is on the stack as well. */
+SEC("raw_tp")
+int clone_into_map(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_dynptr_clone(&ptr, (struct bpf_dynptr *)mem);
+	return 0;
+}
+
+/* --- who may call what ------------------------------------------------------------------------------------------- */
+
+/* Without rights, nobody uses dynptrs, however he came by one. */
+SEC("socket")
+int read_in_unprivileged(void *ctx)
+{
+	__u64 in = 0, none[2] = {};
+
+	bpf_dynptr_read(&in, sizeof(in), (struct bpf_dynptr *)none, 0, 0);
+	return 0;
+}
+
+SEC("socket")
+int write_in_unprivileged(void *ctx)
+{
+	__u64 out = 0, none[2] = {};
+
+	bpf_dynptr_write((struct bpf_dynptr *)none, 0, &out, sizeof(out), 0);
+	return 0;
+}
+
+SEC("socket")
+int data_in_unprivileged(void *ctx)
+{
+	__u64 none[2] = {};
+
+	bpf_dynptr_data((struct bpf_dynptr *)none, 0, 8);
+	return 0;
+}
+
+SEC("socket")
+int submit_in_unprivileged(void *ctx)
+{
+	__u64 none[2] = {};
+
+	bpf_ringbuf_submit_dynptr((struct bpf_dynptr *)none, 0);
+	return 0;
+}
+
+SEC("socket")
+int discard_in_unprivileged(void *ctx)
+{
+	__u64 none[2] = {};
+
+	bpf_ringbuf_discard_dynptr((struct bpf_dynptr *)none, 0);
+	return 0;
+}
+
+/* Nor does he call functions that have a name and no number. */
+SEC("socket")
+int clone_in_unprivileged(void *ctx)
+{
+	__u64 none[2] = {}, clone[2] = {};
+
+	bpf_dynptr_clone((struct bpf_dynptr *)none, (struct bpf_dynptr *)clone);
+	return 0;
+}

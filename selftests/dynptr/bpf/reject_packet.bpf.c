@@ -462,6 +462,41 @@ int slice_rdwr_uninitialised(struct __sk_buff *skb)
 	return TC_OK;
 }
 
+/* The same of slices that may be written. */
+SEC("tc")
+int slice_rdwr_small_buffer(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[4] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_slice_rdwr(&ptr, 0, buffer, 12);
+	return TC_OK;
+}
+
+SEC("tc")
+int slice_rdwr_unknown_length(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {};
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_dynptr_slice_rdwr(&ptr, 0, buffer, bpf_get_prandom_u32() & 7);
+	return TC_OK;
+}
+
+SEC("tc")
+int slice_rdwr_missing_null_check(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+	__u8 buffer[8] = {}, *slice;
+
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	slice = bpf_dynptr_slice_rdwr(&ptr, 0, buffer, sizeof(buffer));
+	slice[0] = 1;
+	return TC_OK;
+}
+
 /* --- where a packet comes from ------------------------------------------------------------------------------------ */
 
 /* The packet of a function that is being traced may be gone, for all that is known. */
@@ -499,4 +534,71 @@ int xdp_in_raw_tp(void *ctx)
 
 	bpf_dynptr_from_xdp(ctx, 0, &ptr);
 	return 0;
+}
+
+/* --- where the dynptr is to be ------------------------------------------------------------------------------------ */
+
+/* On the stack, and nowhere else. */
+SEC("tc")
+int skb_into_map(struct __sk_buff *skb)
+{
+	struct value *mem = value_of(0);
+
+	if (mem)
+		bpf_dynptr_from_skb(skb, 0, (struct bpf_dynptr *)mem);
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_meta_into_map(struct __sk_buff *skb)
+{
+	struct value *mem = value_of(0);
+
+	if (mem)
+		bpf_dynptr_from_skb_meta(skb, 0, (struct bpf_dynptr *)mem);
+	return TC_OK;
+}
+
+SEC("xdp")
+int xdp_into_map(struct xdp_md *xdp)
+{
+	struct value *mem = value_of(0);
+
+	if (mem)
+		bpf_dynptr_from_xdp(xdp, 0, (struct bpf_dynptr *)mem);
+	return XDP_PASS;
+}
+
+/* Not where a record is that nobody could give back any more. */
+SEC("tc")
+int skb_over_record(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_ringbuf_reserve_dynptr(&ringbuf, 8, 0, &ptr);
+	bpf_dynptr_from_skb(skb, 0, &ptr);
+	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	return TC_OK;
+}
+
+SEC("tc")
+int skb_meta_over_record(struct __sk_buff *skb)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_ringbuf_reserve_dynptr(&ringbuf, 8, 0, &ptr);
+	bpf_dynptr_from_skb_meta(skb, 0, &ptr);
+	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	return TC_OK;
+}
+
+SEC("xdp")
+int xdp_over_record(struct xdp_md *xdp)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_ringbuf_reserve_dynptr(&ringbuf, 8, 0, &ptr);
+	bpf_dynptr_from_xdp(xdp, 0, &ptr);
+	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	return XDP_PASS;
 }

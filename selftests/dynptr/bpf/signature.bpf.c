@@ -157,3 +157,86 @@ int BPF_PROG(pkcs7_sig_uninitialised, int command)
 	bpf_key_put(keyring);
 	return 0;
 }
+
+/* The signature is the second dynptr. */
+SEC("lsm.s/bpf")
+int BPF_PROG(pkcs7_sig_signature_uninitialised, int command)
+{
+	struct bpf_dynptr none;
+	SIGNED_MESSAGE();
+
+	keyring = bpf_lookup_system_key(0);
+	if (!keyring)
+		return 0;
+	bpf_verify_pkcs7_signature(&message, &none, keyring);
+	bpf_key_put(keyring);
+	return 0;
+}
+
+SEC("lsm.s/bpf")
+int BPF_PROG(pkcs7_sig_signature_not_on_stack, int command)
+{
+	SIGNED_MESSAGE();
+
+	keyring = bpf_lookup_system_key(0);
+	if (!keyring)
+		return 0;
+	bpf_verify_pkcs7_signature(&message, (void *)value, keyring);
+	bpf_key_put(keyring);
+	return 0;
+}
+
+/* There may be no such key: whoever does not ask has none. */
+SEC("lsm.s/bpf")
+int BPF_PROG(pkcs7_sig_keyring_maybe_null, int command)
+{
+	SIGNED_MESSAGE();
+
+	keyring = bpf_lookup_system_key(0);
+	bpf_verify_pkcs7_signature(&message, &signature, keyring);
+	if (keyring)
+		bpf_key_put(keyring);
+	return 0;
+}
+
+/* A key that has been given back is none any more. */
+SEC("lsm.s/bpf")
+int BPF_PROG(pkcs7_sig_keyring_given_back, int command)
+{
+	SIGNED_MESSAGE();
+
+	keyring = bpf_lookup_system_key(0);
+	if (!keyring)
+		return 0;
+	bpf_key_put(keyring);
+	bpf_verify_pkcs7_signature(&message, &signature, keyring);
+	return 0;
+}
+
+/* To look at certificates may take a while. */
+SEC("lsm/bpf")
+int BPF_PROG(pkcs7_sig_not_sleepable, int command)
+{
+	SIGNED_MESSAGE();
+
+	keyring = bpf_lookup_system_key(0);
+	if (!keyring)
+		return 0;
+	bpf_verify_pkcs7_signature(&message, &signature, keyring);
+	bpf_key_put(keyring);
+	return 0;
+}
+
+/* Since 6.18 programs of this type may call it, if only they may wait. */
+SEC("tc")
+int pkcs7_sig_in_tc(struct __sk_buff *skb)
+{
+	struct value *mem = value_of(0);
+	struct bpf_dynptr ptr;
+
+	if (!mem)
+		return TC_OK;
+	bpf_dynptr_from_mem(mem, VALUE_BYTES, 0, &ptr);
+	bpf_verify_pkcs7_signature(&ptr, &ptr, (void *)skb);
+	return TC_OK;
+}

@@ -569,3 +569,30 @@ int copy_from_user_task_str_perfmon(void *ctx)
 	bpf_task_release(task);
 	return 0;
 }
+
+/* There may be no such process: whoever does not ask has none. */
+SEC("syscall")
+int copy_from_user_task_maybe_null(void *ctx)
+{
+	struct task_struct *task;
+	LOCAL_DYNPTR(ptr, mem);
+
+	task = bpf_task_from_pid(config.pid);
+	bpf_copy_from_user_task_dynptr(&ptr, 0, 8, user(0), task);
+	if (task)
+		bpf_task_release(task);
+	return 0;
+}
+
+SEC("syscall")
+int copy_from_user_task_str_maybe_null(void *ctx)
+{
+	struct task_struct *task;
+	LOCAL_DYNPTR(ptr, mem);
+
+	task = bpf_task_from_pid(config.pid);
+	bpf_copy_from_user_task_str_dynptr(&ptr, 0, 8, user(0), task);
+	if (task)
+		bpf_task_release(task);
+	return 0;
+}

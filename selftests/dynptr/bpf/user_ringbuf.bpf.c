@@ -488,3 +488,33 @@ int user_ringbuf_callback_keep(void *ctx)
 	bpf_dynptr_read(&byte, 1, kept, 0, 0);
 	return 0;
 }
+
+/* Messages come out of this kind of ring buffer alone: not out of one that the kernel writes … */
+SEC("raw_tp")
+int user_ringbuf_drain_ringbuf(void *ctx)
+{
+	TALLY(tally);
+
+	bpf_user_ringbuf_drain(&user_ringbuf, add_number, &tally, 0);
+	bpf_user_ringbuf_drain(&ringbuf, add_number, &tally, 0);
+	return 0;
+}
+
+/* … nor out of any other map. */
+SEC("raw_tp")
+int user_ringbuf_drain_array(void *ctx)
+{
+	TALLY(tally);
+
+	bpf_user_ringbuf_drain(&user_ringbuf, add_number, &tally, 0);
+	bpf_user_ringbuf_drain(&values, add_number, &tally, 0);
+	return 0;
+}
+
+/* Without rights, nobody gets them; that is so before anybody looks at the callback. */
+SEC("socket")
+int user_ringbuf_drain_unprivileged(void *ctx)
+{
+	bpf_user_ringbuf_drain(&user_ringbuf, NULL, NULL, 0);
+	return 0;
+}

@@ -378,3 +378,131 @@ int read_sock_xattr_in_syscall(void *ctx)
 	bpf_sock_read_xattr(ctx, "user.kvet", &ptr);
 	return 0;
 }
+
+SEC("syscall")
+int remove_dentry_xattr_in_syscall(void *ctx)
+{
+	bpf_remove_dentry_xattr(ctx, "security.bpf.kvet");
+	return 0;
+}
+
+/* Every program may call this one, with a control group. */
+SEC("syscall")
+int cgroup_read_xattr_of_context(void *ctx)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_cgroup_read_xattr(ctx, "user.kvet", &ptr);
+	return 0;
+}
+
+/* There may be no such control group: whoever does not ask has none. */
+SEC("lsm/file_open")
+int BPF_PROG(cgroup_read_xattr_maybe_null, struct file *file)
+{
+	struct cgroup *cgroup;
+	LOCAL_DYNPTR(ptr, mem);
+
+	cgroup = bpf_cgroup_from_id(1);
+	bpf_cgroup_read_xattr(cgroup, "user.kvet", &ptr);
+	if (cgroup)
+		bpf_cgroup_release(cgroup);
+	return 0;
+}
+
+/* The others want a constant name, too. */
+SEC("lsm.s/inode_getxattr")
+int BPF_PROG(set_dentry_xattr_name_in_map, struct dentry *dentry)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_set_dentry_xattr(dentry, (const char *)mem->bytes, &ptr, 0);
+	return 0;
+}
+
+SEC("lsm.s/inode_getxattr")
+int BPF_PROG(remove_dentry_xattr_name_in_map, struct dentry *dentry)
+{
+	struct value *mem = value_of(0);
+
+	if (mem)
+		bpf_remove_dentry_xattr(dentry, (const char *)mem->bytes);
+	return 0;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(cgroup_read_xattr_name_in_map, struct file *file)
+{
+	struct cgroup *cgroup;
+	LOCAL_DYNPTR(ptr, mem);
+
+	cgroup = bpf_cgroup_from_id(1);
+	if (!cgroup)
+		return 0;
+	bpf_cgroup_read_xattr(cgroup, (const char *)mem->bytes, &ptr);
+	bpf_cgroup_release(cgroup);
+	return 0;
+}
+
+SEC("lsm.s/socket_connect")
+int BPF_PROG(read_sock_xattr_name_in_map, struct socket *socket)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_sock_read_xattr(socket, (const char *)mem->bytes, &ptr);
+	return 0;
+}
+
+/* And something that has attributes. */
+SEC("lsm.s/inode_getxattr")
+int BPF_PROG(get_dentry_xattr_of_nothing, struct dentry *dentry)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_get_dentry_xattr(NULL, "user.kvet", &ptr);
+	return 0;
+}
+
+SEC("lsm.s/inode_getxattr")
+int BPF_PROG(set_dentry_xattr_of_nothing, struct dentry *dentry)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_set_dentry_xattr(NULL, "security.bpf.kvet", &ptr, 0);
+	return 0;
+}
+
+SEC("lsm.s/inode_getxattr")
+int BPF_PROG(remove_dentry_xattr_of_nothing, struct dentry *dentry)
+{
+	bpf_remove_dentry_xattr(NULL, "security.bpf.kvet");
+	return 0;
+}
+
+SEC("lsm.s/file_open")
+int BPF_PROG(fsverity_of_nothing, struct file *file)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_get_fsverity_digest(NULL, &ptr);
+	return 0;
+}
+
+SEC("lsm.s/socket_connect")
+int BPF_PROG(read_sock_xattr_of_nothing, struct socket *socket)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_sock_read_xattr(NULL, "user.kvet", &ptr);
+	return 0;
+}
+
+/* A file is no entry of a directory. */
+SEC("lsm.s/file_open")
+int BPF_PROG(get_dentry_xattr_of_file, struct file *file)
+{
+	LOCAL_DYNPTR(ptr, mem);
+
+	bpf_get_dentry_xattr((struct dentry *)file, "user.kvet", &ptr);
+	return 0;
+}

@@ -4,12 +4,13 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod bpf;
 mod calls;
 mod libelf;
+mod rejections;
 // The tests of both are run with the harness' own.
 #[path = "../src/release.rs"]
 #[expect(dead_code, reason = "the harness uses more of it")]
@@ -43,10 +44,8 @@ fn build() -> Result<(), String> {
 
     let object = out_dir.join("suite.bpf.o");
     let built = bpf::build(&root.join("bpf"), &out_dir, &object)?;
-    let path = root.join("expectations.yaml");
-    println!("cargo::rerun-if-changed={}", path.display());
-    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-    let at = |err| format!("{}: {err}", path.display());
+    let (path, text) = read(&root, "expectations.yaml")?;
+    let at = |err| format!("{path}: {err}");
     let file = table::parse(&text).map_err(at)?;
     let mut programs = table::Programs { sources: built.programs, ..Default::default() };
     for (program, uses) in calls::of_programs(&object, &file.helpers())? {
@@ -55,23 +54,17 @@ fn build() -> Result<(), String> {
         programs.maps.insert(program, uses.maps);
     }
     let mut tables = file.generate(&programs).map_err(at)?;
-    let manifest = root.join("suite.yaml");
-    println!("cargo::rerun-if-changed={}", manifest.display());
-    let text =
-        fs::read_to_string(&manifest).map_err(|err| format!("cannot read {}: {err}", manifest.display()))?;
-    file.check_manifest(&text).map_err(|err| format!("{}: {err}", manifest.display()))?;
+    let (path, text) = read(&root, "suite.yaml")?;
+    file.check_manifest(&text).map_err(|err| format!("{path}: {err}"))?;
 
-    let path = root.join("coverage.yaml");
-    println!("cargo::rerun-if-changed={}", path.display());
-    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-    let at = |err| format!("{}: {err}", path.display());
-    tables += &table::Coverage::parse(&text).map_err(at)?.generate();
-
-    let path = root.join("survivors.yaml");
-    println!("cargo::rerun-if-changed={}", path.display());
-    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-    let at = |err| format!("{}: {err}", path.display());
-    tables += &survivors::Survivors::parse(&text).and_then(|it| it.generate()).map_err(at)?;
+    let (path, text) = read(&root, "coverage.yaml")?;
+    tables += &table::coverage::Coverage::parse(&text).map_err(|err| format!("{path}: {err}"))?.generate();
+    let (path, text) = read(&root, "rejections.yaml")?;
+    let rejections = rejections::Rejections::parse(&text).and_then(|it| it.generate());
+    tables += &rejections.map_err(|err| format!("{path}: {err}"))?;
+    let (path, text) = read(&root, "survivors.yaml")?;
+    let survivors = survivors::Survivors::parse(&text).and_then(|it| it.generate());
+    tables += &survivors.map_err(|err| format!("{path}: {err}"))?;
 
     tables += "\n/// The sources of the programs, by name.\npub static SOURCES: &[(&str, &str)] = &[\n";
     for (name, path) in &built.sources {
@@ -80,6 +73,14 @@ fn build() -> Result<(), String> {
     tables += "];\n";
     let tables_path = out_dir.join("tables.rs");
     fs::write(&tables_path, tables).map_err(|err| format!("cannot write {}: {err}", tables_path.display()))
+}
+
+/// A file of data, and its path: cargo is told that what is built depends on it.
+fn read(root: &Path, name: &str) -> Result<(String, String), String> {
+    let path = root.join(name).display().to_string();
+    println!("cargo::rerun-if-changed={path}");
+    let text = fs::read_to_string(&path).map_err(|err| format!("cannot read {path}: {err}"))?;
+    Ok((path, text))
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::{FUNCTIONS, GROUPS, Run, UPSTREAM};
+use crate::model::{FUNCTIONS, GROUPS, REASONS, REJECTIONS, RULES, Rejection, Run, UPSTREAM};
 
 /// What `coverage.yaml` calls the functions that no program can call, among upstream's tests.
 const NOT_CALLED: &str = "functions";
@@ -26,6 +26,7 @@ pub fn markdown() -> String {
         FUNCTIONS.len()
     );
     functions(&mut out);
+    refused(&mut out);
     upstream(&mut out);
     out
 }
@@ -54,6 +55,31 @@ fn functions(out: &mut String) {
     }
 }
 
+/// Function → rule → the tests that see that the verifier refuses what is against it.
+fn refused(out: &mut String) {
+    *out += "\n## What is refused\n\nHow a call can be wrong, and the tests that the verifier refuses for it:\n\n";
+    for (name, about) in RULES {
+        let _ = writeln!(out, "- {name}: {about}");
+    }
+    *out += "\nWhere there can be none, for one of two reasons:\n\n";
+    for (name, why) in REASONS {
+        let _ = writeln!(out, "- *{name}*: {why}");
+    }
+    let names: Vec<&str> = RULES.iter().map(|rule| rule.0).collect();
+    let _ = writeln!(out, "\n| Function | {} |\n|{} --- |", names.join(" | "), " --- |".repeat(names.len()));
+    for function in FUNCTIONS {
+        let _ = write!(out, "| `{}` |", function.name);
+        for rule in &names {
+            let is_it = |row: &&Rejection| (row.function, row.rule) == (function.name, *rule);
+            let _ = match REJECTIONS.iter().find(is_it) {
+                Some(Rejection { none: Some(reason), .. }) => write!(out, " *{reason}* |"),
+                row => write!(out, " {} |", row.map_or(String::new(), |row| row.by.join(", "))),
+            };
+        }
+        *out += "\n";
+    }
+}
+
 /// Upstream's subtests → ours.
 fn upstream(out: &mut String) {
     *out += "\n## Upstream's subtests\n\nOf 7.3-rc7: what each checks is checked by these tests of ours.\n\n\
@@ -71,6 +97,7 @@ fn upstream(out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Test;
 
     #[test]
     fn the_page_is_up_to_date() {
@@ -89,6 +116,55 @@ mod tests {
                 .any(|test| matches!(test.run, Run::Trigger(_)) && test.calls.contains(&function.name));
             assert!(runs, "{}", function.name);
         }
+    }
+
+    #[test]
+    fn every_function_has_refused_programs_or_a_reason_of_every_rule() {
+        for function in FUNCTIONS {
+            let rows = REJECTIONS.iter().filter(|row| row.function == function.name);
+            let rules: Vec<&str> = rows.map(|row| row.rule).collect();
+            assert_eq!(rules, ["argument", "caller", "result"], "{} in rejections.yaml", function.name);
+        }
+        for row in REJECTIONS {
+            assert!(FUNCTIONS.iter().any(|it| it.name == row.function), "{} is no function", row.function);
+            for name in row.by {
+                let test = all().find(|(group, test)| test.is_called(name, group));
+                let (_, test) = test.unwrap_or_else(|| panic!("{}: no test {name}", row.function));
+                assert!(matches!(test.run, Run::Rejected(_)), "{}: {name} is not refused", row.function);
+                assert!(test.calls.contains(&row.function), "{name} does not call {}", row.function);
+            }
+        }
+    }
+
+    /// So that no reason stays that a new test has made untrue.
+    #[test]
+    fn every_refused_program_is_named_by_the_functions_that_it_is_refused_for() {
+        for (group, test) in all() {
+            let Run::Rejected(expectations) = test.run else { continue };
+            let names = |function: &str| {
+                let rows = REJECTIONS.iter().filter(|row| row.function == function);
+                rows.flat_map(|row| row.by).any(|name| test.is_called(name, group))
+            };
+            let mut calls =
+                test.calls.iter().filter(|it| FUNCTIONS.iter().any(|f| f.name == **it)).peekable();
+            let is_ours = calls.peek().is_some();
+            assert!(!is_ours || calls.any(|it| names(it)), "{group}/{} is not in rejections.yaml", test.name);
+            let said: Vec<&str> = expectations.iter().filter_map(|it| it.text).collect();
+            for function in FUNCTIONS {
+                let whole = |text: &&str| text.split(' ').any(|word| word == function.name);
+                let is_said = said.iter().any(whole);
+                assert!(
+                    !is_said || names(function.name),
+                    "{}: {} is refused for it",
+                    function.name,
+                    test.name
+                );
+            }
+        }
+    }
+
+    fn all() -> impl Iterator<Item = (&'static str, &'static Test)> {
+        GROUPS.iter().flat_map(|group| group.tests.iter().map(|test| (group.name, test)))
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -153,15 +154,49 @@ fn settings() -> impl Iterator<Item = String> {
     })
 }
 
-/// The names of a file's attributes; none where it has none, or cannot have any.
+/// As long as the list of a file's attributes, and each value, may be (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+const ATTRIBUTE_BYTES: usize = 64 * 1024;
+/// Values up to this length are shown, of longer ones a hash.
+const SHOWN_BYTES: usize = 32;
+
+/// A file's attributes with their values; none where it has none, or cannot have any.
 fn attributes(path: &CStr) -> Vec<String> {
-    let mut names = [0u8; 4096];
     // SAFETY: the path ends with NUL, and the buffer is as long as is said.
-    let length = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
-    let names = names.get(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
-    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    let path = path.to_string_lossy();
-    names.map(|name| format!("attribute {} of {path}", String::from_utf8_lossy(name))).collect()
+    let names =
+        sized(|buffer| unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) });
+    let shown = path.to_string_lossy();
+    let names = names.split_inclusive(|byte| *byte == 0).filter_map(|it| CStr::from_bytes_with_nul(it).ok());
+    names
+        .map(|name| {
+            // SAFETY: path and name end with NUL, and the buffer is as long as is said.
+            let value = sized(|buffer| unsafe {
+                libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
+            });
+            format!("attribute {} of {shown} is {}", name.to_string_lossy(), value_in_words(&value))
+        })
+        .collect()
+}
+
+/// What a call writes that says first, to an empty buffer, how much that will be; nothing where it fails.
+fn sized(call: impl Fn(&mut [u8]) -> isize) -> Vec<u8> {
+    let length = usize::try_from(call(&mut [])).unwrap_or(0).min(ATTRIBUTE_BYTES);
+    let mut bytes = vec![0; length];
+    if length > 0 {
+        let written = call(&mut bytes);
+        bytes.truncate(usize::try_from(written).unwrap_or(0));
+    }
+    bytes
+}
+
+/// Enough of a value to tell it from others.
+fn value_in_words(value: &[u8]) -> String {
+    if value.len() <= SHOWN_BYTES {
+        return format!("\"{}\"", value.escape_ascii());
+    }
+    // With the same keys each time.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(value);
+    format!("{} bytes with hash {:016x}", value.len(), hasher.finish())
 }
 
 /// Ends what has become our child because its parent, a test, has ended without waiting for it.
@@ -315,9 +350,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_told_from_others_however_long_it_is() {
+        assert_eq!(value_in_words(b"left\n\xff"), r#""left\n\xff""#);
+        assert_ne!(value_in_words(b"left"), value_in_words(b"Left"));
+        let long = vec![7; ATTRIBUTE_BYTES];
+        let mut other = long.clone();
+        other[ATTRIBUTE_BYTES - 1] = 8;
+        let words = value_in_words(&long);
+        assert!(words.starts_with("65536 bytes with hash ") && words.len() < 64, "{words}");
+        assert_ne!(words, value_in_words(&other));
+        assert_eq!(words, value_in_words(&long));
+    }
+
+    #[test]
+    fn what_a_call_says_about_its_length_is_not_believed_beyond_the_limit() {
+        let huge = |buffer: &mut [u8]| if buffer.is_empty() { isize::MAX } else { buffer.len() as isize };
+        assert_eq!(sized(huge).len(), ATTRIBUTE_BYTES);
+        assert!(sized(|_| -1).is_empty());
+        // It has become longer since, and does not fit.
+        assert!(sized(|buffer| if buffer.is_empty() { 4 } else { -1 }).is_empty());
+        assert_eq!(sized(|buffer| if buffer.is_empty() { 4 } else { 2 }).len(), 2);
+    }
+
+    #[test]
     fn every_setting_that_the_harness_writes_is_looked_at() {
         let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-        let mut found = 0;
+        let mut found = BTreeSet::new();
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).expect("sources").map(|it| it.expect("an entry").path()) {
                 if entry.is_dir() {
@@ -331,11 +389,16 @@ mod tests {
                     let is_only_read = name == "kernel/ostype" || name.contains('{');
                     let is_ours = entry.ends_with("leaks.rs") || SETTINGS.contains(&name);
                     assert!(is_only_read || is_ours, "{}: {name}", entry.display());
-                    found += 1;
+                    if SETTINGS.contains(&name) {
+                        found.insert(name.to_owned());
+                    }
                 }
             }
         }
-        assert!(found >= 5, "{found}");
+        let written = ["kernel/bpf_stats_enabled", "kernel/unprivileged_bpf_disabled"];
+        let written: Vec<&str> =
+            SETTINGS.iter().copied().filter(|it| it.starts_with("net/ipv") || written.contains(it)).collect();
+        assert!(found.iter().eq(written.iter()), "{found:?}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::tunnels;
 /// Something that a test could leave behind.
 struct Leak {
     name: &'static str,
+    /// What has to be there before.
+    prepare: fn() -> Result<(), NotRun>,
     /// Leaves it, in a process of its own.
     leave: fn() -> Result<(), NotRun>,
     /// What has to be said at once.
@@ -51,13 +53,24 @@ const DEVICES: [&str; 2] = ["kvet-leak0", "kvet-leak1"];
 const LEAKS: &[Leak] = &[
     Leak {
         name: "attribute",
+        prepare: nothing,
         leave: || trigger::set_attribute(Path::new("/sys/fs/cgroup"), ATTRIBUTE, "left"),
-        traces: &["left behind: attribute user.kvet-leak of /sys/fs/cgroup"],
+        traces: &["left behind: attribute user.kvet-leak of /sys/fs/cgroup is \"left\""],
         objects: &[],
         clean: || drop(trigger::remove_attribute(Path::new("/sys/fs/cgroup"), ATTRIBUTE)),
     },
+    // It was there, and has another value: as long as the other, so that nothing else tells. It is taken away in the end.
+    Leak {
+        name: "attribute_value",
+        prepare: || trigger::set_attribute(Path::new("/tmp"), ATTRIBUTE, "mine"),
+        leave: || trigger::set_attribute(Path::new("/tmp"), ATTRIBUTE, "left"),
+        traces: &["left behind: attribute user.kvet-leak of /tmp is \"left\""],
+        objects: &[],
+        clean: || drop(trigger::set_attribute(Path::new("/tmp"), ATTRIBUTE, "mine")),
+    },
     Leak {
         name: "control_group",
+        prepare: nothing,
         leave: || {
             Ok(fs::create_dir(CONTROL_GROUP).map_err(|err| format!("cannot make {CONTROL_GROUP}: {err}"))?)
         },
@@ -67,6 +80,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "device",
+        prepare: nothing,
         leave: || trigger::veth_pair(DEVICES[0], DEVICES[1]),
         traces: &["left behind: /sys/class/net/kvet-leak0", "left behind: /sys/class/net/kvet-leak1"],
         objects: &[],
@@ -74,14 +88,23 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "file",
+        prepare: nothing,
         leave: || Ok(fs::write(FILE, "left").map_err(|err| format!("cannot write {FILE}: {err}"))?),
         traces: &["left behind: /tmp/kvet-leak-file"],
         objects: &[],
         clean: || drop(fs::remove_file(FILE)),
     },
-    Leak { name: "key", leave: key, traces: &[], objects: &["key left behind: key "], clean: clean_key },
+    Leak {
+        name: "key",
+        prepare: nothing,
+        leave: key,
+        traces: &[],
+        objects: &["key left behind: key "],
+        clean: clean_key,
+    },
     Leak {
         name: "loop_device",
+        prepare: nothing,
         leave: loop_device,
         traces: &["left behind: /dev/loop", "left behind: /tmp/kvet-leak-file"],
         objects: &[],
@@ -89,6 +112,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "mount",
+        prepare: nothing,
         leave: mounted,
         traces: &["left behind: mount /tmp/kvet-leak-mount", "left behind: /tmp/kvet-leak-mount"],
         objects: &[],
@@ -99,6 +123,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "network_namespace",
+        prepare: nothing,
         leave: namespace,
         traces: &["left behind: mount /run/netns/kvet-leak", "left behind: /run/netns/kvet-leak"],
         objects: &[],
@@ -109,6 +134,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "pinned_objects",
+        prepare: nothing,
         leave: pinned,
         traces: &["left behind: /sys/fs/bpf/kvet-leak-map", "left behind: /sys/fs/bpf/kvet-leak-link"],
         objects: &[
@@ -123,6 +149,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "process",
+        prepare: nothing,
         leave: process,
         traces: &["left behind: process "],
         objects: &[],
@@ -131,6 +158,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "setting_of_bpf",
+        prepare: nothing,
         leave: || write_setting(STATISTICS, "1"),
         traces: &["left behind: /proc/sys/kernel/bpf_stats_enabled is 1"],
         objects: &[],
@@ -138,6 +166,7 @@ const LEAKS: &[Leak] = &[
     },
     Leak {
         name: "setting_of_the_network",
+        prepare: nothing,
         leave: || write_setting(FORWARDING, "1"),
         traces: &["left behind: /proc/sys/net/ipv4/ip_forward is 1"],
         objects: &[],
@@ -163,20 +192,34 @@ pub fn run() -> io::Result<bool> {
         out.end_test(leak.name, &outcome, begin.elapsed(), lines.iter().map(String::as_str))?;
         outcomes.push(outcome);
     }
+    trigger::remove_attribute(Path::new("/tmp"), ATTRIBUTE).map_err(io::Error::other)?;
     let outcome = of_group(&outcomes);
     out.end_group(GROUP, &outcome, [leak::cost().as_str()])?;
     let others = tunnels::run(&mut out)?;
     Ok(outcome != Outcome::Fail && others != Outcome::Fail)
 }
 
-fn named(leak: &Leak) -> io::Result<(Outcome, Vec<String>)> {
-    let (before, mut objects) = (Traces::now(), Objects::now());
-    let verdict = isolate::run(|| match (leak.leave)() {
+/// Most can be left without anything else.
+fn nothing() -> Result<(), NotRun> {
+    Ok(())
+}
+
+fn verdict_of(result: Result<(), NotRun>) -> Verdict {
+    match result {
         Ok(()) => Verdict::Pass,
         Err(NotRun::Unsupported(what)) => Verdict::Missing(Missing::Perhaps(what)),
         Err(NotRun::Unmounted(place)) => Verdict::Missing(Missing::Mount(place)),
         Err(NotRun::Failed(message)) => Verdict::Fail(vec![message]),
-    })?;
+    }
+}
+
+fn named(leak: &Leak) -> io::Result<(Outcome, Vec<String>)> {
+    let prepared = verdict_of((leak.prepare)());
+    let (before, mut objects) = (Traces::now(), Objects::now());
+    let verdict = match prepared {
+        Verdict::Pass => isolate::run(|| verdict_of((leak.leave)()))?,
+        other => other,
+    };
     match verdict {
         Verdict::Pass => {}
         Verdict::Missing(missing) => return Ok((Outcome::Skip(missing.to_string()), Vec::new())),

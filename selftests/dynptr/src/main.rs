@@ -29,10 +29,13 @@ mod unprivileged;
 
 // The build script's own rules are tested here: nothing runs the tests of a build script.
 #[cfg(test)]
+#[path = "../build/rejections.rs"]
+mod rejections;
+#[cfg(test)]
 #[path = "../build/survivors.rs"]
 mod survivors;
 #[cfg(test)]
-#[path = "../build/table.rs"]
+#[path = "../build/table/mod.rs"]
 mod table;
 
 use cli::{Command, Options};

@@ -265,6 +265,19 @@ pub struct Upstream {
     pub hole: Option<&'static str>,
 }
 
+/// What the verifier has to refuse of a function, by one of [`RULES`].
+#[derive(Debug)]
+pub struct Rejection {
+    /// The function.
+    pub function: &'static str,
+    /// The rule's name.
+    pub rule: &'static str,
+    /// The tests that see it refuse that, as `group/test`.
+    pub by: &'static [&'static str],
+    /// Why there are none, by the name of one of [`REASONS`].
+    pub none: Option<&'static str>,
+}
+
 /// A mutant that its test does not notice, or that no kernel can be given.
 #[derive(Debug)]
 pub struct Survivor {
