@@ -137,8 +137,9 @@ pub fn chosen(
 ) -> io::Result<(Verdict, Mutation)> {
     let mutation = match mutation {
         Mutation::Repaired(_) => match place(suite, test)? {
-            Some(index) => Mutation::Repaired(index),
-            None => return Ok((Verdict::Missing(Missing::Mutant(NO_PLACE.into())), mutation)),
+            Ok(index) => Mutation::Repaired(index),
+            Err((Outcome::Skip(why), _)) => return Ok((Verdict::Missing(Missing::Mutant(why)), mutation)),
+            Err((_, lines)) => return Ok((Verdict::Fail(lines), mutation)),
         },
         other => other,
     };
@@ -216,8 +217,8 @@ fn judge(
     }
     if let Mutation::Repaired(_) = mutation {
         return Ok(match place(suite, test)? {
-            Some(index) => repaired(index, attempt(suite, running, test, Mutation::Repaired(index), ids)?.0),
-            None => (Outcome::Skip(NO_PLACE.into()), Vec::new()),
+            Ok(index) => repaired(index, attempt(suite, running, test, Mutation::Repaired(index), ids)?.0),
+            Err(outcome) => outcome,
         });
     }
     let verdict = attempt(suite, running, test, mutation, ids)?.0;
@@ -256,13 +257,14 @@ fn of_verdict(verdict: Verdict, mutation: Mutation, reason: Option<&str>) -> (Ou
     }
 }
 
-/// Why a refused program may have no repaired mutant.
-const NO_PLACE: &str = "the verifier names no instruction";
-
-/// The instruction at which the verifier stops.
-fn place(suite: &Suite, test: &'static Test) -> io::Result<Option<usize>> {
-    let refused = isolate::run(|| test_run::refused_at(test, suite))?;
-    Ok(if let Verdict::Refused(lines) = refused { lines.concat().trim().parse().ok() } else { None })
+/// The instruction at which the verifier stops, or what becomes of the mutant without one.
+fn place(suite: &Suite, test: &'static Test) -> io::Result<Result<usize, (Outcome, Vec<String>)>> {
+    Ok(match isolate::run(|| test_run::refused_at(test, suite))? {
+        Verdict::Refused(lines) => lines.concat().trim().parse().map_err(|_| (Outcome::Fail, lines)),
+        Verdict::Pass => Err((Outcome::Skip("the verifier names no instruction".into()), Vec::new())),
+        Verdict::Missing(missing) => Err((Outcome::Skip(missing.to_string()), Vec::new())),
+        Verdict::Fail(lines) => Err((Outcome::Fail, lines)),
+    })
 }
 
 /// Is the rest of a program good, when the instruction is taken out for which it was refused?
