@@ -635,6 +635,13 @@ int lwt_seg6_encap(struct __sk_buff *skb)
 	return check_tunneled(skb, 40 + 24, 0x86dd, ETH_HEADER + 6, 43);
 }
 
+/* A header of IPv6, and one for every hop behind it, with space for what a hop tells of itself: it says that IPv6 follows. */
+SEC("tcx/egress")
+int lwt_ioam6_encap(struct __sk_buff *skb)
+{
+	return check_tunneled(skb, 40 + 24, 0x86dd, ETH_HEADER + 40, 41);
+}
+
 /* A header of IPv4, which says that another one follows. */
 SEC("tcx/egress")
 int lwt_bpf_encap(struct __sk_buff *skb)

@@ -49,8 +49,8 @@ pub fn run<W: Write>(out: &mut Writer<W>) -> io::Result<Outcome> {
 
 fn without(session: &Session, test: &'static Test) -> io::Result<(Outcome, Vec<String>)> {
     let skipped = |why: String| Ok((Outcome::Skip(why), Vec::new()));
-    if let Some(need) = test.missing_in(session.release) {
-        return skipped(format!("needs {}: {}", need.since.mainline, need.name));
+    if let Some(reason) = session.too_old(test) {
+        return skipped(reason);
     }
     let Some(suite) = &session.suite else { return skipped("nothing can be run here".into()) };
     let verdict = isolate::run(|| {
@@ -70,6 +70,6 @@ mod tests {
     #[test]
     fn there_are_tests_of_tunnels() {
         let names: Vec<&str> = super::tests().iter().map(|(_, test)| test.name).collect();
-        assert_eq!(names, ["lwt_bpf_encap", "lwt_mpls_encap", "lwt_seg6_encap"]);
+        assert_eq!(names, ["lwt_bpf_encap", "lwt_ioam6_encap", "lwt_mpls_encap", "lwt_seg6_encap"]);
     }
 }

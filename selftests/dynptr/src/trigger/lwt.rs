@@ -35,6 +35,7 @@ const TUNNELS: &[Tunnel] = &[
     Tunnel { name: "lwt_mpls_encap", kind: 1, ipv6: false },
     Tunnel { name: "lwt_seg6_encap", kind: 5, ipv6: true },
     Tunnel { name: "lwt_bpf_encap", kind: 6, ipv6: false },
+    Tunnel { name: "lwt_ioam6_encap", kind: 9, ipv6: true },
 ];
 
 /// Do routes lead past the tunnels?
@@ -153,6 +154,7 @@ impl Addresses {
                     // One label, the last of its stack.
                     1 => it.with(1, &[0, 0x06, 0x41, 0]),
                     5 => it.with(1, &self.segments()),
+                    9 => self.with_trace(it),
                     _ => it
                         .with_nested(BPF_XMIT | libc::NLA_F_NESTED as u16, |it| {
                             it.with(BPF_PROG_FD, &descriptor.to_ne_bytes()).with(BPF_PROG_NAME, b"kvet\0")
@@ -174,6 +176,17 @@ impl Addresses {
         bytes.extend([0, 2, 4, 0, 0, 0, 0, 0]);
         bytes.extend(&self.hop);
         bytes
+    }
+
+    /// Another header in front (`IOAM6_IPTUNNEL_MODE_ENCAP`) with the next hop for a destination, and `struct ioam6_trace_hdr`:
+    /// of the default namespace, with four bytes left for the number of one node.
+    fn with_trace(&self, request: Request) -> Request {
+        const MODE: u16 = 1;
+        const DESTINATION: u16 = 2;
+        const TRACE: u16 = 3;
+        const ENCAP: u8 = 2;
+        let trace = [0, 0, 0, 1, 0x80, 0, 0, 0];
+        request.with(MODE, &[ENCAP]).with(DESTINATION, &self.hop).with(TRACE, &trace)
     }
 
     /// A datagram of UDP for the destination.
