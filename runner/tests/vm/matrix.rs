@@ -80,7 +80,10 @@ fn smoke_two_at_a_time() {
     let ended = Kvet::new(["matrix", "smoke", "-j", "2", "--junit", "j.xml"]).end().code(0);
     let cells = cells(&ended);
     assert_eq!(cells.len(), 2);
-    assert!(cells.iter().all(|cell| cell.end == CellEnd::Completed && cell.counts.passed > 100));
+    for (cell, kernel) in cells.iter().zip(["6.1", "7.2"]) {
+        assert_eq!(cell.end, CellEnd::Completed);
+        super::not_passed_as_pinned(kernel, "x86_64", &cell.cases);
+    }
     assert!(ended.path("j.xml").is_file() && ended.path("results/latest/report.html").is_file());
 }
 
