@@ -268,6 +268,30 @@ fn a_test_that_the_trees_own_selftests_do_not_have_is_refused_before_the_kernel_
 }
 
 #[test]
+fn what_llvm_lacks_is_named_with_its_packages() {
+    let world = World::new();
+    for program in ["ld.lld-19", "llvm-ar-19"] {
+        // It may not be installed anyway.
+        let _ = fs::remove_file(world.at("bin").join(program));
+    }
+    let ended = world.build().args(["--toolchain", "clang-19"]).end().code(3);
+    assert!(ended.stderr.contains("for x86_64 with clang-19 needs "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("ld.lld-19, llvm-ar-19"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("lld-19 llvm-19\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn modules_and_a_compressed_image_are_made_where_the_config_says_so() {
+    let world = World::new();
+    let fragment = "CONFIG_MODULES=y\n#@ override\n# CONFIG_PVH is not set\n";
+    let dry =
+        world.build().args(["--config", "./f.config", "--dry-run"]).file("f.config", fragment).end().code(0);
+    assert!(dry.stdout.trim_end().ends_with(" -j1 bzImage modules"), "{}", dry.stdout);
+    let dry = world.build().args(["--dry-run"]).end().code(0);
+    assert!(dry.stdout.trim_end().ends_with(" -j1 vmlinux"), "{}", dry.stdout);
+}
+
+#[test]
 fn a_dirty_tree_is_built_as_it_is_and_named_so() {
     let world = World::new();
     let git = |args: &[&str]| {

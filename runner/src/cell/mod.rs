@@ -19,7 +19,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
+use crate::event::{Accel, CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
 use crate::kernel::{self, Cache, Kernel, KernelVersion, Progress, Sources};
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
@@ -157,7 +157,8 @@ impl Running<'_> {
         }
         self.note_programs()?;
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
-        let expected = expected(&self.plan, &kernel, built.as_ref().map(|built| built.version));
+        let selftests = built.as_ref().map(|built| built.version);
+        let expected = expected(&self.plan, &kernel, selftests, chosen.accel);
         let guest = Guest { kernel: &kernel, prepared: &prepared, qemu: &qemu, expected: &expected };
         let watched = self.boots(&guest, chosen)?;
         remove_if_empty(&results);
@@ -290,11 +291,11 @@ impl Running<'_> {
 }
 
 /// The expectations that apply to a kernel.
-fn expected(plan: &CellPlan, kernel: &Kernel, selftests: Option<KernelVersion>) -> Expected {
+fn expected(plan: &CellPlan, kernel: &Kernel, selftests: Option<KernelVersion>, accel: Accel) -> Expected {
     let version = kernel.facts.version.parse().ok();
     let has = |option: &str| kernel.config.as_ref().is_some_and(|config| config.get(option).is_some());
     let config: Option<&dyn Fn(&str) -> bool> = if kernel.config.is_some() { Some(&has) } else { None };
-    let to = Subject { kernel: version, selftests: selftests.or(version), arch: plan.arch, config };
+    let to = Subject { kernel: version, selftests: selftests.or(version), arch: plan.arch, accel, config };
     Expected::new(&plan.expectations, &to)
 }
 
@@ -374,7 +375,8 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
         plan.limits.boot, plan.limits.test, plan.limits.cell
     );
     if foreseen.as_ref().is_none_or(|foreseen| foreseen.built) {
-        let expected = expected(plan, &kernel, foreseen.as_ref().map(|foreseen| foreseen.version));
+        let selftests = foreseen.as_ref().map(|foreseen| foreseen.version);
+        let expected = expected(plan, &kernel, selftests, chosen.accel);
         let command = command::command(plan, &command::left_out(plan, &expected, &[]))?;
         let command = prepare::job(plan, &prepared.told, command)?;
         text += &format!("job        {}\n", quote::command(&command.argv));

@@ -1,8 +1,8 @@
 //! Expectations: which tests of a suite cannot pass on which kernels, and why.
 //!
 //! A list of exceptions, each with its reason. An entry says when it applies (release, architecture, what the kernel's
-//! config lacks) and what then becomes of the tests it names: they are not run (`skip`), or they run and must fail
-//! (`xfail`), so that an entry that is no longer true is found out.
+//! config lacks) and what then becomes of the tests it names: they are not run (`skip`), they run and must fail
+//! (`xfail`), so that an entry that is no longer true is found out, or they run and may fail (`flaky`).
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::arch::Arch;
 use crate::error::{Error, Result};
-use crate::event::{Outcome, TestCase};
+use crate::event::{Accel, Outcome, TestCase};
 use crate::kernel::KernelVersion;
 use crate::spec;
 
@@ -27,6 +27,8 @@ pub struct Expectation {
     pub selftests: Range,
     /// Only on these architectures; none named: on all.
     pub arch: Vec<Arch>,
+    /// Only under this accelerator; none: under both.
+    pub accel: Option<Accel>,
     /// Only where the kernel has one of these options neither built in nor as a module.
     pub lacks: Vec<String>,
     /// What becomes of the tests.
@@ -71,6 +73,8 @@ pub struct Subject<'a> {
     pub selftests: Option<KernelVersion>,
     /// The architecture.
     pub arch: Arch,
+    /// How the guest's CPUs are run.
+    pub accel: Accel,
     /// Tells whether an option is built in or a module; none where the kernel's config is not known.
     pub config: Option<&'a dyn Fn(&str) -> bool>,
 }
@@ -83,6 +87,8 @@ pub enum As {
     Skip,
     /// It runs, and must fail.
     Xfail,
+    /// It runs, and may fail as the entry says.
+    Flaky,
 }
 
 /// Whether an entry applies to a kernel.
@@ -107,6 +113,8 @@ struct Entry {
     selftests: Range,
     #[serde(default)]
     arch: Vec<Arch>,
+    #[serde(default)]
+    accel: Option<Accel>,
     #[serde(default)]
     lacks: Vec<String>,
     #[serde(rename = "as")]
@@ -144,12 +152,17 @@ impl Entry {
         if self.outcome == As::Skip && self.message.is_some() {
             return wrong("`message` makes no sense with `as: skip`: the test does not run".into());
         }
+        if self.outcome == As::Flaky && self.message.is_none() {
+            return wrong(
+                "`as: flaky` needs the `message` of the failure: another one is none of these".into(),
+            );
+        }
         let matcher = match Glob::new(&self.test) {
             Ok(glob) => glob.compile_matcher(),
             Err(e) => return wrong(format!("no glob: {}", e.kind())),
         };
-        let Entry { test, kernel, selftests, arch, lacks, outcome, message, reason } = self;
-        Ok(Expectation { test, matcher, kernel, selftests, arch, lacks, outcome, message, reason })
+        let Entry { test, kernel, selftests, arch, accel, lacks, outcome, message, reason } = self;
+        Ok(Expectation { test, matcher, kernel, selftests, arch, accel, lacks, outcome, message, reason })
     }
 }
 
@@ -165,7 +178,8 @@ impl Expectation {
     }
 
     fn applies(&self, to: &Subject<'_>) -> Applies {
-        let elsewhere = !self.arch.is_empty() && !self.arch.contains(&to.arch);
+        let elsewhere = (!self.arch.is_empty() && !self.arch.contains(&to.arch))
+            || self.accel.is_some_and(|accel| accel != to.accel);
         if elsewhere || !self.kernel.has(to.kernel) || !self.selftests.has(to.selftests) {
             return Applies::No;
         }
@@ -208,7 +222,7 @@ impl Expected {
                     case.message = format!("{} (it ran, and failed: {})", entry.reason, case.message);
                     return;
                 }
-                (Outcome::Fail, As::Xfail) if entry.excuses(case) => {
+                (Outcome::Fail, As::Xfail | As::Flaky) if entry.excuses(case) => {
                     case.outcome = Outcome::Xfail;
                     case.message = format!("{} ({})", entry.reason, case.message);
                     return;
@@ -292,15 +306,21 @@ mod tests {
             (None, Arch::X86_64, Some(&some), Applies::No),
         ];
         for (number, (kernel, arch, config, expected)) in table.into_iter().enumerate() {
-            let to = Subject { kernel, selftests: None, arch, config };
+            let to = Subject { kernel, selftests: None, arch, accel: Accel::Tcg, config };
             assert_eq!(entry.applies(&to), expected, "row {number}");
         }
         let entry = parse("- {test: x, selftests: {since: 6.16}, as: skip, reason: r}").unwrap().remove(0);
         for (selftests, expected) in
             [(version("6.12"), Applies::No), (None, Applies::No), (version("7.2"), Applies::Yes)]
         {
-            let to = Subject { kernel: version("7.2"), selftests, arch: Arch::Arm64, config: None };
+            let (arch, accel) = (Arch::Arm64, Accel::Kvm);
+            let to = Subject { kernel: version("7.2"), selftests, arch, accel, config: None };
             assert_eq!(entry.applies(&to), expected, "{selftests:?}");
+        }
+        let entry = parse("- {test: x, accel: tcg, as: flaky, message: m, reason: r}").unwrap().remove(0);
+        for (accel, expected) in [(Accel::Tcg, Applies::Yes), (Accel::Kvm, Applies::No)] {
+            let to = Subject { kernel: None, selftests: None, arch: Arch::X86_64, accel, config: None };
+            assert_eq!(entry.applies(&to), expected, "{accel}");
         }
     }
 
@@ -308,7 +328,8 @@ mod tests {
     fn a_failure_that_is_expected_is_one_and_a_pass_that_is_not_is_a_failure() {
         let entries = parse(
             "- {test: a/b, lacks: [CONFIG_A], as: xfail, message: not sleepable, reason: needs A}\n\
-             - {test: 'skip/*', as: skip, reason: hangs}\n",
+             - {test: 'skip/*', as: skip, reason: hangs}\n\
+             - {test: race, as: flaky, message: too late, reason: a race}\n",
         )
         .unwrap();
         let case = |name: &str, outcome, message: &str| TestCase {
@@ -321,13 +342,17 @@ mod tests {
         let none = |_: &str| false;
         let all = |_: &str| true;
         let with = |config| {
-            Expected::new(&entries, &Subject { kernel: None, selftests: None, arch: Arch::X86_64, config })
+            let (arch, accel) = (Arch::X86_64, Accel::Tcg);
+            Expected::new(&entries, &Subject { kernel: None, selftests: None, arch, accel, config })
         };
         let (known, unknown, not) =
             (with(Some(&none as &dyn Fn(&str) -> bool)), with(None), with(Some(&all)));
         use Outcome::*;
         let table = [
             (&known, case("a/b", Fail, "x is not sleepable"), Xfail, "needs A (x is not sleepable)"),
+            (&known, case("race", Fail, "5 us too late"), Xfail, "a race (5 us too late)"),
+            (&known, case("race", Fail, "wrong"), Fail, "wrong"),
+            (&known, case("race", Pass, ""), Pass, ""),
             (&unknown, case("a/b", Fail, "x is not sleepable"), Xfail, "needs A (x is not sleepable)"),
             (&not, case("a/b", Fail, "x is not sleepable"), Fail, "x is not sleepable"),
             (&known, case("a/b", Fail, "other"), Fail, "other"),
@@ -355,7 +380,8 @@ mod tests {
     #[test]
     fn an_entry_for_several_tests_is_stale_when_none_of_them_fails() {
         let entries = parse("- {test: 'a/*', as: xfail, message: m, reason: r}").unwrap();
-        let to = Subject { kernel: None, selftests: None, arch: Arch::X86_64, config: None };
+        let (arch, accel) = (Arch::X86_64, Accel::Tcg);
+        let to = Subject { kernel: None, selftests: None, arch, accel, config: None };
         let expected = Expected::new(&entries, &to);
         let case = |name: &str, outcome, message: &str| {
             let (name, message) = (name.to_owned(), message.to_owned());

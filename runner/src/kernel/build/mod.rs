@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
-use crate::spec::arch::{ArchFacts, BuildFacts};
+use crate::spec::arch::{ArchFacts, BuildFacts, BuiltImage};
 use crate::spec::home::Home;
 
 use super::cache::{Cache, ENTRY_FILE, EntryInfo, FORMAT, Kind, unix};
@@ -51,6 +51,9 @@ pub use toolchain::Toolchain;
 
 /// What a full build leaves in its folder.
 const BUILD_BYTES: u64 = 3 << 30;
+
+/// Make's target for what the config has as modules.
+const MODULES: &str = "modules";
 
 /// What building needs to know of this machine and of kvet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -379,7 +382,7 @@ impl Work<'_> {
         let config = self.configure(&make, scratch.path())?;
         let plan = self.facts.plan(|option| config.is_builtin(option))?;
         let out = self.cache.entry_dir(Kind::Builds, &self.folder()).join("out");
-        let command = self.kbuild(&out).command(&[&plan.target]);
+        let command = self.kbuild(&out).command(&targets(plan, &config));
         let words: Vec<String> = std::iter::once(command.get_program())
             .chain(command.get_args())
             .map(|word| word.to_string_lossy().into_owned())
@@ -426,11 +429,9 @@ impl Work<'_> {
         progress(Progress::BuildLog(log));
         let config = self.configure(&make, dir)?;
         let plan = self.facts.plan(|option| config.is_builtin(option))?;
-        let modules = config.is_builtin("CONFIG_MODULES");
         let what = format!("building {} {}", self.tree.version, self.arch);
         let mut count = Count::new(what);
-        let mut targets = vec![plan.target.as_str()];
-        targets.extend(modules.then_some("modules"));
+        let targets = targets(plan, &config);
         let total = if record.objects == 0 || going_on {
             make.run(&mut make.command(&["prepare"]), &mut |line| count.preparing(line, progress))?;
             make.dry_run(&targets, &mut |n| count.tell(&format!("counting: {n}"), progress))?
@@ -444,6 +445,7 @@ impl Work<'_> {
         if objects > record.objects {
             (record.objects, record.seconds) = (objects, seconds);
         }
+        let modules = targets.contains(&MODULES);
         Ok(Made { image: out.join(&plan.image), modules, out, objects, seconds })
     }
 
@@ -482,6 +484,12 @@ impl Work<'_> {
         }
         Ok(config)
     }
+}
+
+/// What make is to make.
+fn targets<'a>(plan: &'a BuiltImage, config: &KernelConfig) -> Vec<&'a str> {
+    let modules = config.is_builtin("CONFIG_MODULES").then_some(MODULES);
+    std::iter::once(plan.target.as_str()).chain(modules).collect()
 }
 
 /// What make left.
