@@ -151,7 +151,8 @@ fn fail_alone(chosen: &BTreeMap<Wrong<'_>, &str>) {
     let ended = kvet.end().code(1);
     let cases = ended.cell().cases;
     // With --strict, so does what this kernel was not built for.
-    let expected: BTreeSet<&str> = all().map(|it| it.1).chain(std::iter::once(crate::LACKS_AN_OPTION)).collect();
+    let expected: BTreeSet<&str> =
+        all().map(|it| it.1).chain(std::iter::once(crate::LACKS_AN_OPTION)).collect();
     let failed: BTreeSet<&str> =
         cases.iter().filter(|case| case.outcome == Outcome::Fail).map(|case| case.name.as_str()).collect();
     assert_eq!(failed, expected);

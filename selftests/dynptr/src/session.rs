@@ -192,7 +192,9 @@ impl Session {
                 (verdict, Some(of))
             }
             // What the verifier has to refuse does nothing, to memory neither.
-            None if test.is_refused() => (isolate::run_in_our_memory(|| run::run(test, suite, running))?, None),
+            None if test.is_refused() => {
+                (isolate::run_in_our_memory(|| run::run(test, suite, running))?, None)
+            }
             None => (isolate::run(|| run::run(test, suite, running))?, None),
         };
         let explain = || {
