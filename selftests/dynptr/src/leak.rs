@@ -18,7 +18,7 @@ use libbpf_sys as sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
 /// So long the kernel may take to free what nobody uses any more; it takes some 50 ms.
 const GRACE: Duration = Duration::from_secs(5);
@@ -207,9 +207,7 @@ fn orphans() -> Vec<Pid> {
             // It had ended by itself.
             Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => {}
             Ok(WaitStatus::StillAlive) => {
-                let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-                let alive: Vec<Pid> =
-                    children.split_whitespace().filter_map(|it| it.parse().ok()).map(Pid::from_raw).collect();
+                let alive = children();
                 if alive.is_empty() {
                     return orphans;
                 }
@@ -222,6 +220,21 @@ fn orphans() -> Vec<Pid> {
             _ => return orphans,
         }
     }
+}
+
+/// Our children, alive or not waited for. The list that the kernel keeps of them is there only with CONFIG_PROC_CHILDREN.
+fn children() -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+    numbers.filter(|pid| parent(*pid) == Some(getpid())).collect()
+}
+
+/// The parent of a process; proc_pid_stat(5). The name before it may have any byte in it.
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.rsplit(|byte| *byte == b')').next()?;
+    let parent = std::str::from_utf8(after_name).ok()?.split_whitespace().nth(1)?;
+    parent.parse().ok().map(Pid::from_raw)
 }
 
 /// A kind of BPF object, and the call that gives the number of the next one.
@@ -347,6 +360,18 @@ mod tests {
         ] {
             assert_eq!(key(own), None, "{own}");
         }
+    }
+
+    #[test]
+    fn a_child_of_ours_is_found_and_a_process_of_others_is_not() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let found = children();
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert!(found.contains(&pid), "{pid} in {found:?}");
+        assert!(!found.contains(&getpid()) && !found.contains(&Pid::from_raw(1)), "{found:?}");
+        assert_eq!(parent(getpid()), Some(nix::unistd::getppid()));
+        assert_eq!(parent(pid), None, "it has gone");
     }
 
     #[test]
