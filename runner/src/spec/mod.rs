@@ -45,9 +45,11 @@ pub fn load_with_text<T: DeserializeOwned>(path: &Path) -> Result<(T, String)> {
 /// Reads YAML from a text.
 ///
 /// # Errors
-/// The caller's: it is not what it should be.
+/// The caller's: it is not what it should be, or a key is there twice, of which the types would take the second without a word.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_yaml::from_str(text).map_err(|e| Error::caller(e.to_string()))
+    let typed = serde_yaml::from_str(text);
+    let unique = |it| serde_yaml::from_str::<serde_yaml::Value>(text).map(|_| it);
+    typed.and_then(unique).map_err(|e| Error::caller(e.to_string()))
 }
 
 /// Writes YAML.

@@ -17,6 +17,7 @@ mod rejections;
 mod release;
 mod survivors;
 mod table;
+mod yaml;
 
 fn main() -> ExitCode {
     match build() {

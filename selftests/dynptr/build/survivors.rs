@@ -2,27 +2,23 @@
 //! `survivors.yaml` as closed types, its rules, and the Rust table made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
-use std::marker::PhantomData;
+use std::fmt::Write as _;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::release::Release;
 
-/// A map as it was written, in which no key is twice: of two values, serde would take the second without a word.
-#[derive(Debug)]
-struct Unique<T>(BTreeMap<String, T>);
-
 /// By `group/test`: what is wrong, and what is to be said about it.
-type ByTest = Unique<Unique<String>>;
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct ByTest(BTreeMap<String, BTreeMap<String, String>>);
 
 /// The file as it was written. Whether there are such tests and mutants, the harness' own tests and runs say.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Survivors {
     /// Why a mutant may not be noticed, by a name.
-    classes: Unique<String>,
+    classes: BTreeMap<String, String>,
     /// Mutants that are not noticed, and the class of each.
     survivors: ByTest,
     /// Mutants that are not noticed on some kernels.
@@ -42,55 +38,21 @@ struct RangeSpec {
     until: Option<String>,
 }
 
-impl<T> Unique<T> {
-    fn get(&self, key: &str) -> Option<&T> {
-        self.0.get(key)
-    }
-}
-
 impl ByTest {
     fn has(&self, test: &str, mutation: &str) -> bool {
-        self.get(test).is_some_and(|it| it.get(mutation).is_some())
+        self.0.get(test).is_some_and(|it| it.contains_key(mutation))
     }
 
     /// Test, mutation, and what is said about them.
     fn rows(&self) -> impl Iterator<Item = (&String, &String, &String)> {
-        self.0.iter().flat_map(|(test, of_test)| of_test.0.iter().map(move |(name, what)| (test, name, what)))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unique<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
-/// Reads a map, entry by entry.
-struct Entries<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-    type Value = Unique<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<T>, A::Error> {
-        let mut unique = BTreeMap::new();
-        while let Some((key, value)) = map.next_entry::<String, T>()? {
-            if unique.contains_key(&key) {
-                return Err(A::Error::custom(format!("{key} is there twice")));
-            }
-            unique.insert(key, value);
-        }
-        Ok(Unique(unique))
+        self.0.iter().flat_map(|(test, of_test)| of_test.iter().map(move |(name, what)| (test, name, what)))
     }
 }
 
 impl Survivors {
     /// Reads the file; the error says where it is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_yaml::from_str(text).map_err(|err| err.to_string())
+        crate::yaml::parse(text)
     }
 
     /// The Rust source of the table `SURVIVORS`.
@@ -115,7 +77,7 @@ impl Survivors {
                 format!("since: {}, until: {}, spared: false", code(release(since)?), code(release(until)?));
             add(&mut out, test, mutation, why(test, mutation, class)?, &range);
         }
-        if let Some(class) = self.classes.0.keys().find(|it| !used.contains(*it)) {
+        if let Some(class) = self.classes.keys().find(|it| !used.contains(*it)) {
             return Err(format!("class {class} has no mutant"));
         }
         for (test, mutation, why) in self.spared.rows() {
@@ -230,9 +192,24 @@ mod tests {
                 "\"now\" is no release",
             ),
             ("{ far: x }", "{ a/b: far }", "{}", "invalid type"),
-            ("{ far: x, far: y }", "{ a/b: { f.lost: far } }", "{}", "far is there twice"),
-            ("{ far: x }", "{ a/b: { f.lost: far }, a/b: { f.lost: far } }", "{}", "a/b is there twice"),
-            ("{ far: x }", "{ a/b: { f.lost: far, f.lost: far } }", "{}", "f.lost is there twice"),
+            (
+                "{ far: x, far: y }",
+                "{ a/b: { f.lost: far } }",
+                "{}",
+                "classes: duplicate entry with key \"far\"",
+            ),
+            (
+                "{ far: x }",
+                "{ a/b: { f.lost: far }, a/b: { f.lost: far } }",
+                "{}",
+                "duplicate entry with key \"a/b\"",
+            ),
+            (
+                "{ far: x }",
+                "{ a/b: { f.lost: far, f.lost: far } }",
+                "{}",
+                "duplicate entry with key \"f.lost\"",
+            ),
             ("{}", "{}", "{}\nmore: {}", "unknown field"),
         ] {
             let err = generated(classes, survivors, spared).expect_err(complaint);

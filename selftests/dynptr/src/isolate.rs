@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each test runs in a child process: its programs, links, maps and network namespace go with it, and if it takes the
-//! harness down it takes only its own copy.
+//! Each test runs in a child process: its programs, links, maps and network namespace go with it. One that runs its programs has
+//! a copy of the harness, and if it takes that down it takes nothing else. One that only has the verifier look at programs has the
+//! harness' own memory, which is faster.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::panic;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, clone};
@@ -68,6 +71,7 @@ const VERDICT_BYTES: u64 = 1 << 20;
 /// # Errors
 /// Where no process or pipe can be had.
 pub fn run(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
+    say_panics();
     let (mut reader, writer) = io::pipe()?;
     // SAFETY: the harness has one thread, so the child may do what the parent may.
     match unsafe { fork() }? {
@@ -88,32 +92,20 @@ pub fn run(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
     }
 }
 
-/// The stack of the processes that have our memory.
-static STACK: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-/// Nearly all of it is never touched.
-const STACK_BYTES: usize = 1 << 20;
-/// What they said before they panicked.
-static PANICKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
-static HOOK: Once = Once::new();
-
 /// Runs `test` in a child process that has our memory, and not a copy of it, while we stand still: under TCG a copy takes some
-/// 3 ms. Descriptors, rights and namespaces are its own, and end with it. For a test that changes nothing in memory: one that
-/// only gives programs to the verifier.
+/// 3 ms. Descriptors, rights and namespaces are its own, and end with it. For a test that only gives programs to the verifier: what
+/// it does to memory stays, so it must not keep a lock while it is in the kernel, where it may be killed, and a stray write
+/// of it hits us all. A lack of memory for which the kernel ends it ends us, too.
 ///
 /// # Errors
 /// Where no process can be had.
 pub fn run_in_our_memory(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
-    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
-    if stack.is_empty() {
-        *stack = vec![0; STACK_BYTES];
-    }
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            before(info);
-            PANICKED.lock().unwrap_or_else(PoisonError::into_inner).push(format!("harness: {info}"));
-        }));
-    });
+    say_panics();
+    let mut stack = lock(&STACK);
+    let stack = match &mut *stack {
+        Some(stack) => stack,
+        none => none.insert(new_stack()?),
+    };
     let mut test = Some(test);
     let mut verdict = None;
     let body = Box::new(|| {
@@ -123,24 +115,75 @@ pub fn run_in_our_memory(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> 
         0
     });
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    IS_IN_OUR_MEMORY.set(true);
     // SAFETY: we wait until the child has ended, so nobody else uses our memory or its stack; it returns from `body`, or dies.
-    let child = unsafe { clone(body, &mut stack, flags, Some(Signal::SIGCHLD as i32)) }?;
-    let status = wait(child)?;
-    let said = std::mem::take(&mut *PANICKED.lock().unwrap_or_else(PoisonError::into_inner));
+    let child = unsafe { clone(body, stack, flags, Some(Signal::SIGCHLD as i32)) };
+    IS_IN_OUR_MEMORY.set(false);
+    let status = wait(child?)?;
+    let said = std::mem::take(&mut *lock(&PANICKED));
     Ok(judged(status, if said.is_empty() { verdict } else { Some(Verdict::Fail(said)) }))
+}
+
+/// The stack of the processes that have our memory, made with the first.
+static STACK: Mutex<Option<&'static mut [u8]>> = Mutex::new(None);
+/// Nearly all of it is never touched.
+const STACK_BYTES: usize = 1 << 20;
+/// Below it is what nobody may touch: a stack that is too small must not grow into something else. A page, wherever we run.
+const GUARD_BYTES: usize = 1 << 16;
+
+fn new_stack() -> io::Result<&'static mut [u8]> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+    // SAFETY: new memory, which is nobody else's and is never given back.
+    unsafe {
+        let start = libc::mmap(null_mut(), GUARD_BYTES + STACK_BYTES, libc::PROT_NONE, flags, -1, 0);
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let stack = start.byte_add(GUARD_BYTES);
+        if libc::mprotect(stack, STACK_BYTES, libc::PROT_READ | libc::PROT_WRITE) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(std::slice::from_raw_parts_mut(stack.cast(), STACK_BYTES))
+    }
+}
+
+/// What processes in our memory said when they panicked.
+static PANICKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// In a test's own copy, where its verdict goes.
+static PIPE: Mutex<Option<File>> = Mutex::new(None);
+
+thread_local! {
+    /// Does a process run in our memory? It has our thread's variables.
+    static IS_IN_OUR_MEMORY: Cell<bool> = const { Cell::new(false) };
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the panic of a test's process become its verdict. That is set up here, in the harness, for all of them: after a panic in our
+/// memory we count as panicking, and a process that does may set up nothing.
+fn say_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let words = format!("harness: {info}");
+            if IS_IN_OUR_MEMORY.get() {
+                lock(&PANICKED).push(words);
+            } else if let Some(pipe) = &*lock(&PIPE) {
+                let _ = (&*pipe).write_all(&encode(&Verdict::Fail(vec![words])));
+            } else {
+                before(info);
+            }
+        }));
+    });
 }
 
 fn in_child(mut pipe: File, test: impl FnOnce() -> Verdict) -> ! {
     // A child without its parent has nobody to report to.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    // After a panic in our parent's memory we count as panicking, and may not.
-    if !std::thread::panicking()
-        && let Ok(pipe) = pipe.try_clone()
-    {
-        panic::set_hook(Box::new(move |info| {
-            let _ = (&pipe).write_all(&encode(&Verdict::Fail(vec![format!("harness: {info}")])));
-        }));
-    }
+    *lock(&PIPE) = pipe.try_clone().ok();
     IS_CHILD.store(true, Ordering::Relaxed);
     let verdict = test();
     let code = i32::from(pipe.write_all(&encode(&verdict)).is_err());

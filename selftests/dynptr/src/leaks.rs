@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::unistd::{ForkResult, fork, pause};
 
+use crate::deaths;
 use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{self, Objects, Traces};
@@ -174,14 +175,14 @@ const LEAKS: &[Leak] = &[
     },
 ];
 
-/// Leaves each, one after the other, and leads packets past tunnels. True if all were named, and nothing else, and the tests of
-/// tunnels failed.
+/// Leaves each, one after the other, leads packets past tunnels, and has tests' processes die. True if all were named, and nothing
+/// else, the tests of tunnels failed, and the deaths took nothing with them.
 ///
 /// # Errors
 /// Where the results cannot be written, or no process can be had.
 pub fn run() -> io::Result<bool> {
     prctl::set_child_subreaper(true)?;
-    let mut out = Writer::new(io::stdout(), 2)?;
+    let mut out = Writer::new(io::stdout(), 3)?;
     out.begin_group(GROUP, LEAKS.len())?;
     let mut outcomes = Vec::new();
     for leak in LEAKS {
@@ -195,8 +196,8 @@ pub fn run() -> io::Result<bool> {
     trigger::remove_attribute(Path::new("/tmp"), ATTRIBUTE).map_err(io::Error::other)?;
     let outcome = of_group(&outcomes);
     out.end_group(GROUP, &outcome, [leak::cost().as_str()])?;
-    let others = tunnels::run(&mut out)?;
-    Ok(outcome != Outcome::Fail && others != Outcome::Fail)
+    let outcomes = [outcome, tunnels::run(&mut out)?, deaths::run(&mut out)?];
+    Ok(!outcomes.contains(&Outcome::Fail))
 }
 
 /// Most can be left without anything else.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod cli;
 mod coverage;
+mod deaths;
 mod environment;
 mod isolate;
 mod kconfig;
@@ -37,6 +38,9 @@ mod survivors;
 #[cfg(test)]
 #[path = "../build/table/mod.rs"]
 mod table;
+#[cfg(test)]
+#[path = "../build/yaml.rs"]
+mod yaml;
 
 use cli::{Command, Options};
 use session::Session;

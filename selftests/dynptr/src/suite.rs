@@ -257,19 +257,28 @@ fn give(request: &Request, insns: &[sys::bpf_insn], detail: Detail) -> (io::Resu
             Err(_) => return give(request, insns, Detail::Refusal),
         }
     }
-    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    if log.len() < detail.bytes() {
-        *log = vec![0; detail.bytes()];
-    }
-    // Where the verifier is not even asked.
-    log[0] = 0;
-    let result = request.load(insns, level, &mut log[..detail.bytes()]);
-    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-    (result, String::from_utf8_lossy(&log[..end]).into_owned())
+    with_log(detail.bytes(), |log| {
+        // Where the verifier is not even asked.
+        log[0] = 0;
+        let result = request.load(insns, level, log);
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+        (result, String::from_utf8_lossy(&log[..end]).into_owned())
+    })
 }
 
-/// Where the verifier writes to. It is kept: to have the kernel give so much memory, and to give it back, takes its time.
-static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+/// Lends what the verifier writes to, of that many bytes. It is kept: to have the kernel give so much memory, and to give it back,
+/// takes its time. Not locked meanwhile: who is killed in the verifier unlocks nothing, and its memory may be that of others.
+pub fn with_log<R>(bytes: usize, work: impl FnOnce(&mut [u8]) -> R) -> R {
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let kept = || LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut log = std::mem::take(&mut *kept());
+    if log.len() < bytes {
+        log = vec![0; bytes];
+    }
+    let result = work(&mut log[..bytes]);
+    *kept() = log;
+    result
+}
 
 /// The programs of an object, by name.
 fn programs_of(object: NonNull<sys::bpf_object>) -> ByName {

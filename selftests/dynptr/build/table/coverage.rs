@@ -23,7 +23,7 @@ struct CoveredBy {
 impl Coverage {
     /// Reads the file; the error says where it is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_yaml::from_str(text).map_err(|err| err.to_string())
+        crate::yaml::parse(text)
     }
 
     /// The Rust source of the table `UPSTREAM`.

@@ -61,7 +61,7 @@ const PACKET_BYTES: usize = 96;
 
 /// Reads the file; the error says where it is wrong.
 pub fn parse(text: &str) -> Result<File, String> {
-    serde_yaml::from_str(text).map_err(|err| err.to_string())
+    crate::yaml::parse(text)
 }
 
 impl File {
