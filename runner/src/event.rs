@@ -96,6 +96,8 @@ pub enum Phase {
     Build,
     /// Preflight checks and the initramfs.
     Prepare,
+    /// Until other guests leave enough of the host, where they do not.
+    Wait,
     /// From the start of QEMU to init's Ready.
     Boot,
     /// From the job being sent to its exit status.
