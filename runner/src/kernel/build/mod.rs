@@ -15,6 +15,7 @@ mod pahole;
 mod proof;
 mod publish;
 mod recipe;
+mod settled;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Fault, IoContext, Result};
+use crate::event;
 use crate::spec::arch::{ArchFacts, BuildFacts};
 use crate::spec::home::Home;
 
@@ -39,7 +41,7 @@ use super::lock::{Lock, Mode};
 use super::source::{self, SourceSpec, SourceTree};
 use super::suites::Sources;
 use super::tree::Tree;
-use super::{Kernel, KernelSpec, Progress, space};
+use super::{Kernel, KernelSpec, Progress, space, timed};
 
 use make::{Count, Make, remove_unfinished};
 use merge::Merged;
@@ -267,8 +269,16 @@ impl Work<'_> {
         }
         let (mut record, going_on) = self.open_folder(&id, progress)?;
         let dir = self.cache.entry_dir(Kind::Builds, &id);
-        let made = self.make(&dir, &mut record, going_on, progress)?;
-        let kernel = publish::publish(self, &dir, &key, &made, progress)?;
+        let made = self.make(&dir, &mut record, going_on, progress);
+        if made.as_ref().is_err_and(|error| error.fault() == Fault::Kernel) {
+            // make came to its end, and left nothing that is half made.
+            record.complete = true;
+            self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
+        }
+        let made = made?;
+        let publish =
+            |progress: &mut dyn FnMut(Progress)| publish::publish(self, &dir, &key, &made, progress);
+        let kernel = timed(event::Work::Publish, progress, publish)?;
         record.complete = true;
         self.tree.identity.clone_into(&mut record.identity);
         self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
@@ -409,7 +419,7 @@ impl Work<'_> {
         let make = self.kbuild(&out);
         begin_log(&log, &make)?;
         progress(Progress::BuildLog(log));
-        let config = self.configure(&make, dir)?;
+        let config = timed(event::Work::Configure, progress, |_| self.configure(&make, dir))?;
         let plan = self.facts.plan(|option| config.is_builtin(option))?;
         let modules = config.is_builtin("CONFIG_MODULES");
         let what = format!("building {} {}", self.tree.version, self.arch);
@@ -423,7 +433,10 @@ impl Work<'_> {
             outdated::count(&out, self.cancel)?
         };
         count.expect(total);
-        make.run(&mut make.command(&targets), &mut |line| count.line(line, progress))?;
+        let compile = |progress: &mut dyn FnMut(Progress)| {
+            make.run(&mut make.command(&targets), &mut |line| count.line(line, progress))
+        };
+        timed(event::Work::Make, progress, compile)?;
         let (seconds, objects) = (started.elapsed().as_secs_f64(), count.done);
         count.over(progress);
         if objects > record.objects {
@@ -433,10 +446,16 @@ impl Work<'_> {
     }
 
     /// Makes the config, proves it, and puts it where make looks, if it differs from what is there: then nothing is built
-    /// again for it.
+    /// again for it. One that was proved before and would come out the same is taken as it is.
     fn configure(&self, make: &Make<'_>, dir: &Path) -> Result<KernelConfig> {
+        let asked_for = self.merged.text();
+        if let Some(config) = settled::known(dir, &self.tree.path, &self.facts.source_arch, &asked_for) {
+            return Ok(config);
+        }
+        settled::forget(dir);
+        let begun = SystemTime::now();
         let asked = dir.join("asked.config");
-        fs::write(&asked, self.merged.text()).map_err(|e| space::explain(e, &asked, "write"))?;
+        fs::write(&asked, &asked_for).map_err(|e| space::explain(e, &asked, "write"))?;
         let made = dir.join("made.config");
         let _ = fs::remove_file(&made);
         let run = |target: &str, all: bool| {
@@ -453,7 +472,7 @@ impl Work<'_> {
                 run(Base::Defconfig.target(), false)?;
                 let mut text = fs::read_to_string(&made).host(format_args!("read {}", made.display()))?;
                 // Of two lines for one option the later one counts.
-                text.push_str(&self.merged.text());
+                text.push_str(&asked_for);
                 fs::write(&made, text).map_err(|e| space::explain(e, &made, "write"))?;
             }
         }
@@ -463,8 +482,9 @@ impl Work<'_> {
         proof::prove(&self.merged, &config, &self.tree.path, &self.facts.source_arch, self.tree.version)?;
         let used = dir.join("out/.config");
         if fs::read_to_string(&used).ok().as_ref() != Some(&text) {
-            fs::write(&used, text).map_err(|e| space::explain(e, &used, "write"))?;
+            fs::write(&used, &text).map_err(|e| space::explain(e, &used, "write"))?;
         }
+        settled::remember(dir, &asked_for, &text, begun)?;
         Ok(config)
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::super::image::tests::image;
 use super::super::source::tests::tree;
 use super::*;
-use crate::error::Fault;
 use crate::spec::arch::BuiltImage;
 
 /// Says `CC` and copies each source that is newer than its object. A source that holds `error` does not compile, one that holds
@@ -21,7 +20,8 @@ case "$*" in
 *-n*) for c in "$tree"/init/*.c; do echo "set -e;  echo '  CC      init/x.o';"; done; exit 2;;
 esac
 trap 'rm -f "$o"; exit 2' TERM
-mkdir -p "$out/init" "$out/arch/arm64/boot"
+mkdir -p "$out/init" "$out/arch/arm64/boot" "$out/include/config"
+printf 'deps_config := \\\n\tKconfig \\\n\n' > "$out/include/config/auto.conf.cmd"
 for c in "$tree"/init/*.c; do
     o=$out/init/$(basename "$c" .c).o
     [ "$o" -nt "$c" ] && continue
@@ -238,6 +238,35 @@ fn an_error_is_the_kernels_fault_and_the_next_build_goes_on() {
     assert_eq!(kernel.unwrap().facts.built.unwrap().objects, 2, "a was made before");
     let said = |p: &Progress| matches!(p, Progress::Note(text) if text.contains("going on with a build"));
     assert!(seen.iter().any(said), "{seen:?}");
+}
+
+#[test]
+fn a_config_that_was_proved_is_made_again_when_what_it_is_made_of_changes() {
+    let world = World::new();
+    let configs = || fs::read_to_string(world.at("calls")).unwrap().matches("allnoconfig").count();
+    world.built();
+    world.write("b.c", "changed");
+    assert_eq!((world.built().1, configs()), (1, 1));
+    fs::write(world.at("linux/Kconfig"), "config A\n\tbool \"a\"\n").unwrap();
+    world.write("b.c", "changed again");
+    assert_eq!((world.built().1, configs()), (1, 2));
+}
+
+#[test]
+fn after_source_that_does_not_compile_a_build_is_as_short_as_after_any() {
+    let world = World::new();
+    world.built();
+    let dry_runs = || fs::read_to_string(world.at("calls")).unwrap().matches(" -n ").count();
+    world.write("b.c", "error");
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    assert_eq!(kernel.unwrap_err().fault(), Fault::Kernel);
+    let took = |part| seen.iter().any(|p| matches!(p, Progress::Worked(time) if time.work == part));
+    assert!(took(event::Work::Configure) && took(event::Work::Make) && !took(event::Work::Publish));
+    world.write("b.c", "b");
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    assert_eq!(kernel.unwrap().facts.built.unwrap().objects, 1);
+    assert!(!seen.iter().any(|p| matches!(p, Progress::Note(_))), "{seen:?}");
+    assert_eq!(dry_runs(), 1, "nothing has to be looked for that was left half made");
 }
 
 #[test]
