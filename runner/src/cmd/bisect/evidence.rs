@@ -34,16 +34,19 @@ pub fn evidence(state: &State, found: &Answer, suite: &SuiteSpec) -> Evidence {
         let case = run.cases.iter().find(|case| case.name == test);
         case.map(|case| format!("{}\n{}", case.message, case.detail)).unwrap_or_default().trim().to_owned()
     };
-    let console = |run: &CellReport| {
+    let console = |run: &CellReport, shown: &str| {
         let console = read(&run.dir.join("console.log"), MAX_LOG).unwrap_or_default();
         while_it_ran(&console, &test)
-            .ok_or_else(|| format!("on {} it does not say when the test ran", run.id.kernel))
+            .ok_or_else(|| format!("on {} it does not say when the test ran", one_line(shown)))
     };
     Evidence {
         before: case(&before),
         after: case(&after),
-        console: Compared::of(console(&before), console(&after)),
-        verifier: Compared::of(verifier(&before, &test, suite), verifier(&after, &test, suite)),
+        console: Compared::of(console(&before, &found.before.shown), console(&after, &found.first.shown)),
+        verifier: Compared::of(
+            verifier(&before, &found.before.shown, &test, suite),
+            verifier(&after, &found.first.shown, &test, suite),
+        ),
         test,
     }
 }
@@ -76,8 +79,8 @@ fn while_it_ran(console: &str, test: &str) -> Option<String> {
 }
 
 /// What the verifier said of a test's programs, or why that is not known.
-fn verifier(run: &CellReport, test: &str, suite: &SuiteSpec) -> Result<String, String> {
-    let kernel = &run.id.kernel;
+fn verifier(run: &CellReport, shown: &str, test: &str, suite: &SuiteSpec) -> Result<String, String> {
+    let kernel = one_line(shown);
     if suite.format == Format::TestProgs {
         let output = read(&run.dir.join("stdout"), MAX_OUTPUT).unwrap_or_default();
         return match verifier_said(&output, test) {

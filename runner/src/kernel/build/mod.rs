@@ -267,9 +267,9 @@ impl Work<'_> {
         {
             return Ok(kernel);
         }
-        let (mut record, going_on) = self.open_folder(&id, progress)?;
+        let mut record = self.open_folder(&id, progress)?;
         let dir = self.cache.entry_dir(Kind::Builds, &id);
-        let made = self.make(&dir, &mut record, going_on, progress);
+        let made = self.make(&dir, &mut record, progress);
         if made.as_ref().is_err_and(|error| error.fault() == Fault::Kernel) {
             // make came to its end, and left nothing that is half made.
             record.complete = true;
@@ -331,8 +331,8 @@ impl Work<'_> {
         super::debian::open(self.cache, self.spec, id, lock)
     }
 
-    /// Makes the folder or goes on in it, and says whether the last build was broken off. Its lock is held alone.
-    fn open_folder(&self, id: &str, progress: &mut dyn FnMut(Progress)) -> Result<(Record, bool)> {
+    /// Makes the folder or goes on in it. Its lock is held alone.
+    fn open_folder(&self, id: &str, progress: &mut dyn FnMut(Progress)) -> Result<Record> {
         let dir = self.cache.entry_dir(Kind::Builds, id);
         let old = self.cache.read_entry::<Record>(Kind::Builds, id).filter(|r| r.format == FORMAT);
         let Some(mut record) = old else {
@@ -351,10 +351,9 @@ impl Work<'_> {
             let out = scratch.path().join("out");
             fs::create_dir(&out).map_err(|e| space::explain(e, &out, "make"))?;
             self.cache.commit(&scratch, Kind::Builds, id, &record)?;
-            return Ok((record, false));
+            return Ok(record);
         };
-        let going_on = !std::mem::take(&mut record.complete);
-        if going_on {
+        if !std::mem::take(&mut record.complete) {
             let removed = remove_unfinished(&dir.join("out"), &dir.join("build.log"), self.cancel)?;
             let left = match removed {
                 0 => String::new(),
@@ -363,7 +362,7 @@ impl Work<'_> {
             progress(Progress::Note(format!("going on with a build that did not come to its end{left}")));
         }
         self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
-        Ok((record, going_on))
+        Ok(record)
     }
 
     fn dry_run(&self) -> Result<String> {
@@ -405,14 +404,8 @@ impl Work<'_> {
         }
     }
 
-    /// Configures and builds. Gives what there is to publish. `going_on`: the last build did not come to its end.
-    fn make(
-        &self,
-        dir: &Path,
-        record: &mut Record,
-        going_on: bool,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Made> {
+    /// Configures and builds. Gives what there is to publish.
+    fn make(&self, dir: &Path, record: &mut Record, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
         let started = Instant::now();
         let out = dir.join("out");
         let log = dir.join("build.log");
@@ -426,7 +419,8 @@ impl Work<'_> {
         let mut count = Count::new(what);
         let mut targets = vec![plan.target.as_str()];
         targets.extend(modules.then_some("modules"));
-        let total = if record.objects == 0 || going_on {
+        // Once everything was compiled here, what is outdated or gone is all that there is to do.
+        let total = if record.objects == 0 {
             make.run(&mut make.command(&["prepare"]), &mut |line| count.preparing(line, progress))?;
             make.dry_run(&targets, &mut |n| count.tell(&format!("counting: {n}"), progress))?
         } else {
