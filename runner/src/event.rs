@@ -96,6 +96,8 @@ pub enum Phase {
     Build,
     /// Preflight checks and the initramfs.
     Prepare,
+    /// Until other guests leave enough of the host, where they do not.
+    Wait,
     /// From the start of QEMU to init's Ready.
     Boot,
     /// From the job being sent to its exit status.
@@ -288,6 +290,9 @@ pub struct CellReport {
     pub provenance: std::collections::BTreeMap<String, String>,
     /// How long each phase took, in order.
     pub times: Vec<PhaseTime>,
+    /// Of the first phase what building the kernel took; empty where nothing was built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<WorkTime>,
     /// When it started, seconds since the Unix epoch.
     pub started_unix: f64,
     /// Its folder, with console.log and the rest.
@@ -324,6 +329,30 @@ fn one() -> u32 {
 pub struct PhaseTime {
     /// Which phase.
     pub phase: Phase,
+    /// Its wall time.
+    #[serde(with = "seconds")]
+    pub wall: Duration,
+}
+
+/// What building a kernel consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Checking a revision out.
+    Checkout,
+    /// Making the config and proving it.
+    Configure,
+    /// What make itself takes to compile and link what changed.
+    Make,
+    /// Taking out what a guest needs, under the name of its signature.
+    Publish,
+}
+
+/// One part of a build and its wall time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkTime {
+    /// Which part.
+    pub work: Work,
     /// Its wall time.
     #[serde(with = "seconds")]
     pub wall: Duration,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use kvet::bisect::state::{State, Verdict};
+use kvet::bisect::state::{State, Step, Verdict};
 use kvet::cancel::Cancel;
 use kvet::kernel::source::{self, SourceSpec};
 use kvet::kernel::{Cache, Sources};
@@ -97,6 +97,13 @@ fn the_commit_that_breaks_a_test_is_found_around_broken_ones_though_killed() {
             assert!(reason.contains(why), "{reason}");
         }
     }
+    // Those that an earlier run of this test has left in the cache are not built again.
+    let built = found.steps.iter().filter(|step| step.runs > 0 && step.parts.make > 0.0);
+    for Step { shown, seconds, parts, .. } in built {
+        assert!((parts.sum() - seconds).abs() < 0.1, "{shown}: {seconds} {parts:?}");
+        println!("{shown}: {:.1}s beside make's and the boot's: {parts:.1?}", parts.overhead());
+    }
+    assert!(out.contains(" verdicts in "), "{out}");
     let skipped = found.steps.iter().filter(|step| step.verdict == Verdict::Skip).count();
     assert!(
         skipped > 0,

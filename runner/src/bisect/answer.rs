@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
 use super::Subject;
-use super::state::{State, Step, Verdict};
+use super::state::{Parts, State, Step, Verdict};
 use crate::error::{Error, Result};
 use crate::parse::clean::one_line;
 
@@ -71,18 +71,47 @@ mod subjects {
 }
 
 /// What the logs of the last kernel before and of the first one say differently.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Evidence {
-    /// The failing test.
+    /// The failing test; empty where there are no two runs to compare.
     pub test: String,
     /// Its message and text on the older side.
     pub before: String,
     /// On the newer side.
     pub after: String,
-    /// The consoles, as a unified diff.
-    pub console: String,
-    /// What the verifier said of the test's programs, likewise; empty where the suite keeps no logs.
-    pub verifier: String,
+    /// The consoles while the test ran.
+    pub console: Compared,
+    /// What the verifier said of the test's programs.
+    pub verifier: Compared,
+}
+
+/// What became of comparing two logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// A unified diff.
+    Differ(String),
+    /// There is none to show, and why.
+    No(String),
+}
+
+impl Compared {
+    /// Compares what was said on both sides. What is not there has its reason.
+    pub fn of(
+        before: std::result::Result<String, String>,
+        after: std::result::Result<String, String>,
+    ) -> Self {
+        let (before, after) = match (before, after) {
+            (Ok(before), Ok(after)) => (before, after),
+            (Err(why), _) | (_, Err(why)) => return Self::No(why),
+        };
+        let diff = difference(&before, &after);
+        match (diff.is_empty(), before.trim().is_empty() && after.trim().is_empty()) {
+            (false, _) => Self::Differ(diff),
+            (true, true) => Self::No("nothing was said on either".into()),
+            (true, false) => Self::No("the same on both, but for times and addresses".into()),
+        }
+    }
 }
 
 /// Lines of context in a diff.
@@ -162,6 +191,21 @@ pub fn steps(state: &State) -> String {
     state.steps.iter().map(|step| step_line(step, width, state) + "\n").collect()
 }
 
+/// Where the time went, in one line.
+pub fn time_line(state: &State) -> String {
+    let seconds: f64 = state.steps.iter().map(|step| step.seconds).sum();
+    let mut parts = Parts::default().named();
+    for step in &state.steps {
+        for (part, (_, more)) in parts.iter_mut().zip(step.parts.named()) {
+            part.1 += more;
+        }
+    }
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, s)| *s >= 0.05).map(|(name, s)| format!("{name} {s:.1}s")).collect();
+    let known = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    format!("{} verdicts in {seconds:.1}s{known}", state.steps.len())
+}
+
 /// One verdict.
 pub fn step_line(step: &Step, width: usize, state: &State) -> String {
     let mut line = format!("{:4}  {:width$}  {:6.1}s", step.verdict, one_line(&step.shown), step.seconds);
@@ -177,7 +221,7 @@ pub fn step_line(step: &Step, width: usize, state: &State) -> String {
 
 /// The answer for people.
 pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
-    let mut text = format!("\n{}", steps(state));
+    let mut text = format!("\n{}\n{}\n", steps(state), time_line(state));
     if !answer.doubtful.is_empty() {
         let names: Vec<&str> = answer.doubtful.iter().map(|s| s.shown.as_str()).collect();
         let _ = writeln!(text, "\ncould not be judged, and may be the first as well: {}", names.join(", "));
@@ -199,11 +243,14 @@ pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let _ = writeln!(text, "\n{} on {}:\n{before}", evidence.test, answer.before.shown);
         let _ = writeln!(text, "{} on {}:\n{after}", evidence.test, answer.first.shown);
     }
-    for (what, diff) in [("the console", &evidence.console), ("the verifier", &evidence.verifier)] {
-        if !diff.is_empty() {
-            let (before, first) = (&answer.before.shown, &answer.first.shown);
-            let _ = writeln!(text, "\n{what}, {before} → {first}:\n{}", first_lines(diff, MAX_SHOWN));
-        }
+    for (what, compared) in [("the console", &evidence.console), ("the verifier", &evidence.verifier)] {
+        let (before, first) = (&answer.before.shown, &answer.first.shown);
+        let _ = match compared {
+            Compared::Differ(diff) => {
+                writeln!(text, "\n{what}, {before} → {first}:\n{}", first_lines(diff, MAX_SHOWN))
+            }
+            Compared::No(why) => writeln!(text, "{what}, {before} → {first}: no difference to show: {why}"),
+        };
     }
     text
 }
@@ -236,6 +283,7 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let (shown, reason) = (cell(&step.shown), cell(&step.reason));
         let _ = writeln!(text, "| {} | {shown} | {:.1} | {reason} |", step.verdict, step.seconds);
     }
+    let _ = writeln!(text, "\n{}", time_line(state));
     if !evidence.test.is_empty() {
         let _ = writeln!(text, "\n`{}` on {}:\n", evidence.test, answer.before.shown);
         let _ = writeln!(
@@ -246,10 +294,13 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
             indent(&evidence.after)
         );
     }
-    for (what, diff) in [("The console", &evidence.console), ("The verifier", &evidence.verifier)] {
-        if !diff.is_empty() {
-            let _ = writeln!(text, "\n{what}:\n\n```diff\n{}```", diff.replace("```", "'''"));
-        }
+    for (what, compared) in [("The console", &evidence.console), ("The verifier", &evidence.verifier)] {
+        let _ = match compared {
+            Compared::Differ(diff) => {
+                writeln!(text, "\n{what}:\n\n```diff\n{}```", diff.replace("```", "'''"))
+            }
+            Compared::No(why) => writeln!(text, "\n{what}: no difference to show: {}", one_line(why)),
+        };
     }
     text
 }
@@ -295,8 +346,8 @@ mod tests {
             test: "dynptr/a".into(),
             before: String::new(),
             after: "expected 3".into(),
-            console: difference("x\n", "y\n"),
-            verifier: difference("0: (b7) r0 = 0\n", "0: (b7) r0 = 1\n"),
+            console: Compared::of(Ok("x\n".into()), Ok("y\n".into())),
+            verifier: Compared::of(Ok("0: (b7) r0 = 0\n".into()), Ok("0: (b7) r0 = 1\n".into())),
         };
         assert_eq!(last_line(&state, &answer), "first bad: k3");
         let text = text(&state, &answer, &evidence);
@@ -318,6 +369,36 @@ mod tests {
         }
         let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
         assert_eq!(json["steps"][0]["verdict"], "bad");
-        assert_eq!(json["evidence"]["verifier"], evidence.verifier.as_str());
+        let Compared::Differ(diff) = &evidence.verifier else { panic!("{:?}", evidence.verifier) };
+        assert_eq!(json["evidence"]["verifier"]["differ"], diff.as_str());
+    }
+
+    #[test]
+    fn that_there_is_no_difference_is_said_with_the_reason() {
+        let said = |text: &str| Ok(text.to_owned());
+        let missing = || Err("it crashed before".to_owned());
+        let no = |why: &str| Compared::No(why.into());
+        assert_eq!(Compared::of(missing(), said("x")), no("it crashed before"));
+        assert_eq!(Compared::of(said("x"), missing()), no("it crashed before"));
+        assert_eq!(Compared::of(said(""), said("")), no("nothing was said on either"));
+        let same = no("the same on both, but for times and addresses");
+        assert_eq!(Compared::of(said("[ 1.0] x\n"), said("[ 2.0] x\n")), same);
+        let state = State::new(vec!["bisect".into()], Find::Bug, None, 1);
+        let subject = |name: &str| Subject { kernel: name.into(), shown: name.into() };
+        let (first, before) = (subject("k3"), subject("k1"));
+        let answer = Answer { first, before, doubtful: Vec::new(), commit: None };
+        let evidence = Evidence {
+            test: String::new(),
+            before: String::new(),
+            after: String::new(),
+            console: same,
+            verifier: no("it crashed before"),
+        };
+        let text = text(&state, &answer, &evidence);
+        assert!(text.contains("the console, k1 → k3: no difference to show: the same on both"), "{text}");
+        let mail = markdown(&state, &answer, &evidence);
+        assert!(mail.contains("The verifier: no difference to show: it crashed before"), "{mail}");
+        let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
+        assert_eq!(json["evidence"]["verifier"]["no"], "it crashed before");
     }
 }

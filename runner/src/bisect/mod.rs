@@ -14,10 +14,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::error::{Error, Fault, Result};
-use crate::event::{CellEnd, CellReport};
+use crate::event::{CellEnd, CellReport, WorkTime};
 
 use answer::Answer;
-use state::{State, Step, Verdict};
+use state::{Parts, State, Step, Verdict};
 use symptom::{Finding, Symptom};
 
 /// What is looked for.
@@ -107,6 +107,11 @@ pub trait Lab {
     /// # Errors
     /// The kernel's: it cannot be built. Anything else stops the bisection.
     fn signature(&mut self, subject: &Subject) -> Result<String>;
+
+    /// What building kernels took since this was asked last.
+    fn worked(&mut self) -> Vec<WorkTime> {
+        Vec::new()
+    }
 
     /// Runs the tests on it once.
     ///
@@ -234,6 +239,8 @@ impl Bisection<'_> {
             return Ok(step.verdict);
         }
         (self.tell)(News::Begin(subject, Some(numbers)));
+        // What was built before is none of this step's.
+        drop(self.lab.worked());
         let started = Instant::now();
         let signature = match self.lab.signature(subject) {
             Ok(signature) => signature,
@@ -249,13 +256,16 @@ impl Bisection<'_> {
         };
         if let Some(same) = self.state.of_signature(&signature) {
             let reason = format!("the same kernel as {}", same.shown);
+            let same = same.clone();
+            let (seconds, parts) = self.spent(started, &[]);
             let step = Step {
                 kernel: subject.kernel.clone(),
                 shown: subject.shown.clone(),
                 reason,
-                seconds: started.elapsed().as_secs_f64(),
+                seconds,
+                parts,
                 runs: 0,
-                ..same.clone()
+                ..same
             };
             return self.record(step);
         }
@@ -266,10 +276,18 @@ impl Bisection<'_> {
         }
         let runs = self.observe(subject, Some(symptom), Some(numbers))?;
         let judgement = Judgement::of(symptom, &runs);
-        self.keep(subject, &judgement, &runs, Some((signature, started)))
+        self.keep(subject, &judgement, &runs, Some((&signature, started)))
+    }
+
+    /// How long a step took until now, and where the time went.
+    fn spent(&mut self, started: Instant, runs: &[CellReport]) -> (f64, Parts) {
+        let work = self.lab.worked();
+        let seconds = started.elapsed().as_secs_f64();
+        (seconds, Parts::of(seconds, &work, runs))
     }
 
     fn skip(&mut self, subject: &Subject, reason: String, started: Instant) -> Result<Verdict> {
+        let (seconds, parts) = self.spent(started, &[]);
         self.record(Step {
             kernel: subject.kernel.clone(),
             shown: subject.shown.clone(),
@@ -277,7 +295,8 @@ impl Bisection<'_> {
             reason,
             release: None,
             signature: None,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds,
+            parts,
             runs: 0,
             failed_runs: 0,
             dirs: Vec::new(),
@@ -299,9 +318,12 @@ impl Bisection<'_> {
         subject: &Subject,
         judgement: &Judgement,
         runs: &[CellReport],
-        known: Option<(String, Instant)>,
+        known: Option<(&str, Instant)>,
     ) -> Result<Verdict> {
-        let taken: f64 = runs.iter().flat_map(|run| &run.times).map(|time| time.wall.as_secs_f64()).sum();
+        let (seconds, parts) = match known {
+            Some((_, started)) => self.spent(started, runs),
+            None => of_end(runs),
+        };
         let kernel = runs.iter().find_map(|run| run.kernel.as_ref());
         self.record(Step {
             kernel: subject.kernel.clone(),
@@ -309,11 +331,12 @@ impl Bisection<'_> {
             verdict: judgement.verdict,
             reason: judgement.reason.clone(),
             release: kernel.map(|kernel| kernel.release.clone()),
-            signature: match &known {
-                Some((signature, _)) => Some(signature.clone()),
+            signature: match known {
+                Some((signature, _)) => Some(signature.to_owned()),
                 None => kernel.map(|kernel| kernel.signature().to_owned()),
             },
-            seconds: known.map_or(taken, |(_, started)| started.elapsed().as_secs_f64()),
+            seconds,
+            parts,
             runs: runs.len(),
             failed_runs: judgement.failed,
             dirs: runs.iter().map(|run| run.dir.clone()).collect(),
@@ -364,6 +387,13 @@ impl Bisection<'_> {
         }
         Err(Error::host(format!("{}: no run", subject.shown)))
     }
+}
+
+/// How long an end took, and where the time went. Its kernel was had by its runs, some of which may be an earlier kvet's.
+fn of_end(runs: &[CellReport]) -> (f64, Parts) {
+    let seconds = runs.iter().flat_map(|run| &run.times).map(|time| time.wall.as_secs_f64()).sum();
+    let work: Vec<WorkTime> = runs.iter().flat_map(|run| run.work.iter().copied()).collect();
+    (seconds, Parts::of(seconds, &work, runs))
 }
 
 /// What several runs of a kernel amount to.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use super::Find;
 use super::answer::Answer;
 use super::symptom::Symptom;
 use crate::error::{Error, IoContext, Result};
+use crate::event::{CellReport, Phase, Work, WorkTime};
 use crate::parse::clean::one_line;
 use crate::report::whole::write_whole;
 
@@ -55,12 +57,83 @@ pub struct Step {
     pub signature: Option<String>,
     /// How long it took, with fetching or building.
     pub seconds: f64,
+    /// What of it went where.
+    #[serde(default)]
+    pub parts: Parts,
     /// How often it was booted.
     pub runs: usize,
     /// How often the symptom was there.
     pub failed_runs: usize,
     /// The folders of its runs.
     pub dirs: Vec<PathBuf>,
+}
+
+/// Where a step's time went, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// Checking the commit out.
+    pub checkout: f64,
+    /// Making the config and proving it.
+    pub configure: f64,
+    /// What make itself took to compile and link what changed.
+    pub make: f64,
+    /// Taking the kernel out of the build and finding its signature.
+    pub publish: f64,
+    /// From QEMU's start until init was ready, in all runs.
+    pub boot: f64,
+    /// From then until the tests were over.
+    pub tests: f64,
+    /// What is left of the step: downloads, the suite's build, the initramfs, QEMU's end, waiting for others.
+    pub rest: f64,
+}
+
+impl Parts {
+    /// Of a step that took so long: what building its kernel took, and its runs.
+    pub fn of(seconds: f64, work: &[WorkTime], runs: &[CellReport]) -> Self {
+        let worked = |part: Work| sum(work.iter().filter(|time| time.work == part).map(|time| time.wall));
+        let times = || runs.iter().flat_map(|run| &run.times);
+        let spent = |phase: Phase| sum(times().filter(|time| time.phase == phase).map(|time| time.wall));
+        let mut parts = Self {
+            checkout: worked(Work::Checkout),
+            configure: worked(Work::Configure),
+            make: worked(Work::Make),
+            publish: worked(Work::Publish),
+            boot: spent(Phase::Boot),
+            tests: spent(Phase::Tests),
+            rest: 0.0,
+        };
+        parts.rest = (seconds - parts.sum()).max(0.0);
+        parts
+    }
+
+    /// All of it.
+    pub fn sum(&self) -> f64 {
+        self.named().iter().map(|(_, seconds)| seconds).sum()
+    }
+
+    /// What a bisection costs beside make's own time and the boot.
+    pub fn overhead(&self) -> f64 {
+        self.sum() - self.make - self.boot
+    }
+
+    /// Each part with its name, in the order in which they come.
+    pub fn named(&self) -> [(&'static str, f64); 7] {
+        [
+            ("checkout", self.checkout),
+            ("configure", self.configure),
+            ("make", self.make),
+            ("publish", self.publish),
+            ("boot", self.boot),
+            ("tests", self.tests),
+            ("rest", self.rest),
+        ]
+    }
+}
+
+fn sum(times: impl Iterator<Item = Duration>) -> f64 {
+    // Of nothing it would be -0.
+    times.map(|time| time.as_secs_f64()).fold(0.0, |all, time| all + time)
 }
 
 /// Everything.
@@ -206,6 +279,7 @@ pub fn replay(text: &str, name: &str) -> Result<Vec<Step>> {
             release: None,
             signature: None,
             seconds: 0.0,
+            parts: Parts::default(),
             runs: 0,
             failed_runs: 0,
             dirs: Vec::new(),
@@ -247,6 +321,27 @@ mod tests {
         assert!(State::load(&path).unwrap_err().to_string().contains("has format 9"));
         std::fs::write(&path, "{}").unwrap();
         assert!(State::load(&path).unwrap_err().to_string().contains("no bisection of kvet's"));
+    }
+
+    #[test]
+    fn the_parts_of_a_step_are_all_of_it() {
+        use crate::event::PhaseTime;
+        let wall = Duration::from_millis;
+        let mut run = crate::report::table::sample::cell("k", "7.2", &[]);
+        run.times = vec![
+            PhaseTime { phase: Phase::Fetch, wall: wall(10) },
+            PhaseTime { phase: Phase::Boot, wall: wall(2000) },
+            PhaseTime { phase: Phase::Tests, wall: wall(500) },
+        ];
+        let work = [(Work::Checkout, 100), (Work::Configure, 1000), (Work::Make, 20_000), (Work::Make, 5000)];
+        let work = work.map(|(work, ms)| WorkTime { work, wall: wall(ms) });
+        let parts = Parts::of(33.0, &work, &[run.clone(), run]);
+        assert_eq!((parts.checkout, parts.configure, parts.make, parts.publish), (0.1, 1.0, 25.0, 0.0));
+        assert_eq!((parts.boot, parts.tests), (4.0, 1.0));
+        assert!((parts.rest - 1.9).abs() < 1e-9 && (parts.sum() - 33.0).abs() < 1e-9, "{parts:?}");
+        assert!((parts.overhead() - 4.0).abs() < 1e-9, "{parts:?}");
+        // Clocks that disagree make no negative times.
+        assert_eq!(Parts::of(1.0, &work, &[]).rest, 0.0);
     }
 
     #[test]

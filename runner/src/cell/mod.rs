@@ -57,6 +57,9 @@ pub const FILES: &str = "files";
 /// What the build of the kernel said, in the cell's folder.
 pub const BUILD_LOG: &str = "build.log";
 
+/// In a report's provenance: how the suite got into the guest. With `9p` files come back the same way, else none do.
+pub const SHARE: &str = "share";
+
 /// A cell that is being run.
 struct Running<'a> {
     index: usize,
@@ -108,6 +111,7 @@ fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
         splats: Vec::new(),
         provenance: BTreeMap::new(),
         times: Vec::new(),
+        work: Vec::new(),
         started_unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()),
         dir: dir.to_owned(),
         boots: 1,
@@ -156,6 +160,7 @@ impl Running<'_> {
             self.note(note);
         }
         self.note_programs()?;
+        self.report.provenance.insert(SHARE.to_owned(), self.plan.share.to_string());
         let chosen = accel::choose(self.plan.accel, self.plan.arch, &qemu)?;
         let selftests = built.as_ref().map(|built| built.version);
         let expected = expected(&self.plan, &kernel, selftests, chosen.accel);
@@ -238,7 +243,8 @@ impl Running<'_> {
     /// Turns the progress of something into events, and its notes into notes of the report.
     fn with_progress<T>(&mut self, work: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
         let index = self.index;
-        let (emit, notes, log) = (&mut *self.emit, &mut self.report.notes, &mut self.build_log);
+        let (emit, log) = (&mut *self.emit, &mut self.build_log);
+        let CellReport { notes, work: parts, .. } = &mut self.report;
         work(&mut |progress| match progress {
             Progress::Note(text) => {
                 emit(Event::Note { cell: index, text: text.clone() });
@@ -252,6 +258,7 @@ impl Running<'_> {
                 emit(Event::Progress { cell: index, what, done, total, unit: ProgressUnit::Items, current });
             }
             Progress::BuildLog(path) => *log = Some(path),
+            Progress::Worked(time) => parts.push(time),
         })
     }
 

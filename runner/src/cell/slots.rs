@@ -51,24 +51,36 @@ impl Slots {
     /// # Errors
     /// Interrupted: a cancel came first.
     pub fn take(&self, wanted: Share, cancel: &Cancel) -> Result<Slot<'_>> {
-        let share = Share {
-            cpus: wanted.cpus.min(self.whole.cpus),
-            memory_mib: wanted.memory_mib.min(self.whole.memory_mib),
-        };
         let mut state = self.state();
         loop {
             cancel.check()?;
-            if share.cpus <= state.left.cpus && share.memory_mib <= state.left.memory_mib {
-                state.left.cpus -= share.cpus;
-                state.left.memory_mib -= share.memory_mib;
-                state.guests += 1;
-                return Ok(Slot { slots: self, share });
+            if let Some(slot) = self.part(&mut state, wanted) {
+                return Ok(slot);
             }
             state = match self.freed.wait_timeout(state, LOOK) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+    }
+
+    /// Takes a part, if there is enough at once.
+    pub fn take_now(&self, wanted: Share) -> Option<Slot<'_>> {
+        self.part(&mut self.state(), wanted)
+    }
+
+    fn part(&self, state: &mut State, wanted: Share) -> Option<Slot<'_>> {
+        let share = Share {
+            cpus: wanted.cpus.min(self.whole.cpus),
+            memory_mib: wanted.memory_mib.min(self.whole.memory_mib),
+        };
+        if share.cpus > state.left.cpus || share.memory_mib > state.left.memory_mib {
+            return None;
+        }
+        state.left.cpus -= share.cpus;
+        state.left.memory_mib -= share.memory_mib;
+        state.guests += 1;
+        Some(Slot { slots: self, share })
     }
 
     /// How many guests have a part now.

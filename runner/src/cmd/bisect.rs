@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::bisect::answer::{self, Answer};
+use crate::bisect::answer::{self, Answer, Evidence};
 use crate::bisect::state::{State, Step, replay};
 use crate::bisect::{Bisection, Find, News, Search};
 use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
@@ -120,7 +120,8 @@ fn bisect(
         last = Some(search(args, stage, &path, command, &replayed, &mut lab)?);
     }
     let (state, found) = last.ok_or_else(|| Error::host("a bisection without a search"))?;
-    report(folder, &state, &found)
+    let suite = lab.suite(&found.first)?;
+    report(folder, &state, &found, &evidence::evidence(&state, &found, &suite))
 }
 
 /// The verdicts of `--replay`.
@@ -211,16 +212,15 @@ fn plural(steps: usize) -> String {
 }
 
 /// Everything that is written of an answer, and what is printed of it.
-fn report(folder: &Path, state: &State, found: &Answer) -> Result<u8> {
-    let evidence = evidence::evidence(state, found);
-    write_whole(&folder.join("answer.md"), answer::markdown(state, found, &evidence).as_bytes())?;
-    write_whole(&folder.join("answer.json"), &answer::json(state, &evidence)?)?;
+fn report(folder: &Path, state: &State, found: &Answer, evidence: &Evidence) -> Result<u8> {
+    write_whole(&folder.join("answer.md"), answer::markdown(state, found, evidence).as_bytes())?;
+    write_whole(&folder.join("answer.json"), &answer::json(state, evidence)?)?;
     write_whole(&folder.join("log"), state.log().as_bytes())?;
     let cells = cells(state);
     if !folder.join("report.json").exists() && !cells.is_empty() {
         store::store_report(folder, &run_report(folder, state, cells))?;
     }
-    print(&answer::text(state, found, &evidence))?;
+    print(&answer::text(state, found, evidence))?;
     print(&format!("\nthe whole in {}\n{}\n", folder.display(), answer::last_line(state, found)))?;
     Ok(exit::PASSED)
 }

@@ -178,6 +178,7 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
         crate::kernel::Progress::Steps { what, done, total, current } => {
             steps.tell(&what, done, total, &current);
         }
+        crate::kernel::Progress::Worked(_) => {}
         crate::kernel::Progress::Bytes { what, done, total } => {
             if bar.as_ref().is_none_or(|(name, _)| *name != what) {
                 if let Some((_, old)) = bar.take() {

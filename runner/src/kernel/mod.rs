@@ -41,11 +41,12 @@ mod version;
 mod vmlinux;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::event::KernelFacts;
+use crate::event::{KernelFacts, Work, WorkTime};
 
 pub use apt::{Archive, Base, Mirrors};
 pub use btf::{Btf, ensure_btf};
@@ -121,6 +122,20 @@ pub enum Progress {
     },
     /// A build begins, and everything that it says goes into this file.
     BuildLog(PathBuf),
+    /// A part of a build is over, whether it failed or not.
+    Worked(WorkTime),
+}
+
+/// Does a part of a build, and tells how long it took.
+fn timed<T>(
+    work: Work,
+    progress: &mut dyn FnMut(Progress),
+    run: impl FnOnce(&mut dyn FnMut(Progress)) -> T,
+) -> T {
+    let started = Instant::now();
+    let done = run(progress);
+    progress(Progress::Worked(WorkTime { work, wall: started.elapsed() }));
+    done
 }
 
 /// Whether a kernel can be had, as far as that shows without fetching it: it is in the cache, some suite offers it, or the

@@ -9,6 +9,7 @@
 
 mod end;
 mod line;
+mod said;
 mod talk;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -21,6 +22,7 @@ use super::names::Names;
 use super::text::shorten;
 use super::{JobEnd, OutputParser, TestEvent};
 use crate::event::{Outcome, Stream, TestCase};
+pub use said::verifier_said;
 
 /// The parser.
 #[derive(Debug)]

@@ -85,6 +85,15 @@ pub enum ShareMode {
     Initramfs,
 }
 
+impl std::fmt::Display for ShareMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            ShareMode::NineP => "9p",
+            ShareMode::Initramfs => "initramfs",
+        })
+    }
+}
+
 /// What will be done.
 #[derive(Debug, Clone)]
 pub struct Plan {

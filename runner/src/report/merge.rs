@@ -63,6 +63,7 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         splats: Vec::new(),
         provenance: std::collections::BTreeMap::new(),
         times: Vec::new(),
+        work: Vec::new(),
         started_unix: 0.0,
         dir: run.dir.clone(),
         boots: 0,

@@ -70,6 +70,7 @@ pub(crate) fn run() -> RunReport {
             test: None,
         }],
         times: vec![time(Phase::Fetch, 0), time(Phase::Boot, 3100), time(Phase::Tests, 800)],
+        work: Vec::new(),
         started_unix: 1_795_169_730.0,
         dir: "results/20261120-101530/debian-7.2-x86_64-dynptr".into(),
         boots: 1,

@@ -74,9 +74,10 @@ impl Times {
     }
 }
 
-/// Without the fetching, which the next run need not do again.
+/// Without the fetching, which the next run need not do again, and without the waiting, which is for others.
 fn seconds(cell: &CellReport) -> f64 {
-    cell.times.iter().filter(|t| t.phase != Phase::Fetch).map(|t| t.wall.as_secs_f64()).sum()
+    let own = cell.times.iter().filter(|t| !matches!(t.phase, Phase::Fetch | Phase::Wait));
+    own.map(|t| t.wall.as_secs_f64()).sum()
 }
 
 fn file(cache: &Path) -> PathBuf {
@@ -85,7 +86,10 @@ fn file(cache: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::event::PhaseTime;
     use crate::report::sample;
 
     #[test]
@@ -93,7 +97,9 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let mut times = Times::recorded(cache.path());
         assert_eq!(times, Times::default());
-        times.add(&sample::run());
+        let mut run = sample::run();
+        run.cells[0].times.push(PhaseTime { phase: Phase::Wait, wall: Duration::from_secs(60) });
+        times.add(&run);
         times.record(cache.path()).unwrap();
         let times = Times::recorded(cache.path());
         assert_eq!(times.get(&sample::id()), Some(3.9));

@@ -70,21 +70,47 @@ fn releases_are_bisected_from_their_ends_though_interrupted_and_the_verifier_say
     let mail = fs::read_to_string(folder(&results).join("answer.md")).unwrap();
     let json = fs::read_to_string(folder(&results).join("answer.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let diff = json["evidence"]["verifier"].as_str().unwrap();
+    let diff = json["evidence"]["verifier"]["differ"].as_str().unwrap();
     for said in [&resumed.stdout, &mail, diff] {
         assert!(said.contains("\n+R7 invalid mem access 'scalar'\n"), "{said}");
         assert!(said.lines().any(|line| line.starts_with('-') && line.ends_with(": safe")), "{said}");
     }
 
+    // Where the time went: nothing is built, and all that was booted was tested.
+    let parts = verdicts.steps.iter().map(|step| (step.seconds, step.parts));
+    assert!(
+        parts.clone().all(|(all, p)| p.boot > 0.0
+            && p.tests > 0.0
+            && p.make + p.checkout == 0.0
+            && p.sum() <= all + 0.1),
+        "{:?}",
+        parts.collect::<Vec<_>>()
+    );
+    assert!(resumed.stdout.contains(" verdicts in ") && mail.contains(", tests "), "{mail}");
+
     // Its log, with which another one knows everything but the ends.
     let log = Kvet::new(["bisect", "--log", folder(&results).to_str().unwrap()]).end().code(0).stdout;
     assert!(log.contains(&format!("\ngood debian:{FIXED}\n")), "{log}");
-    let replayed = of_releases(&["--replay", "log"]).file("log", &log).end().code(0);
+    let replayed = of_releases(&["--replay", "log", "--runs", "2"]).file("log", &log).end().code(0);
     assert_eq!(replayed.stdout.lines().last(), Some(format!("first fixed: {FIXED}").as_str()));
     let steps = fs::read_dir(folder(&replayed.path("results")).join("steps")).unwrap().flatten();
     let mut booted: Vec<_> = steps.map(|entry| entry.file_name()).filter(|name| name != "latest").collect();
     booted.sort();
-    assert_eq!(booted, ["6.12.107", "6.12.95"], "only the ends");
+    assert_eq!(booted, ["6.12.107", "6.12.107-2", "6.12.95", "6.12.95-2"], "only the ends, and these twice");
+    let twice = state(&replayed);
+    let end = |kernel: &str| twice.of(kernel).map(|step| (step.runs, step.failed_runs, step.dirs.len()));
+    assert_eq!((end(BAD), end(GOOD)), (Some((2, 2, 2)), Some((2, 0, 2))));
+    assert_eq!(twice.failure_rate, 0.75, "three of four: two runs that failed are no certainty");
+    for said in ["2 of 2 runs failed", "0 of 2 runs failed (94 % sure)"] {
+        assert!(replayed.stdout.contains(said), "{said} in {}", replayed.stdout);
+    }
+    // The kernels beside the answer were not run here, and that is why nothing is compared.
+    let why = "no difference to show: 6.12.101 was not run here: said by log";
+    assert!(
+        replayed.stdout.contains(&format!("the verifier, 6.12.101 → {FIXED}: {why}")),
+        "{}",
+        replayed.stdout
+    );
 }
 
 #[test]

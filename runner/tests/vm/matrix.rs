@@ -87,6 +87,45 @@ fn smoke_two_at_a_time() {
     assert!(ended.path("j.xml").is_file() && ended.path("results/latest/report.html").is_file());
 }
 
+/// A report without what differs from run to run: times, folders, and when it was.
+fn lasting(text: &str) -> String {
+    let times = regex::Regex::new(
+        r#"(?m)^time: .*\n|(time|timestamp)="[^"]*"|\d+\.\d+s|/tmp/[^ "<]*|results/[^ "<]*"#,
+    )
+    .unwrap();
+    times.replace_all(text, "").into_owned()
+}
+
+#[test]
+fn shards_that_were_run_apart_and_merged_are_the_run_of_the_whole() {
+    let suites = [GOOD, ("fails", &["one=pass", "two=fail"][..]), ("third", &["one=pass"])];
+    let whole = matrix(&suites, &["-j", "2"]).end().code(1);
+    let shards = [("1/2", 2), ("2/2", 1)].map(|(shard, cells)| {
+        let ended = matrix(&suites, &["-j", "2", "--shard", shard]).end();
+        assert_eq!(self::cells(&ended).len(), cells, "{}", ended.stderr);
+        ended
+    });
+    let latest = shards.each_ref().map(|ended| ended.path("results/latest"));
+    let merge = |format| {
+        let merge =
+            Kvet::new(["report", "--merge"]).args(&latest).args(["--into", "all", "--format", format]);
+        merge.end().code(1)
+    };
+    let of_whole = |format| {
+        let whole = whole.path("results/latest");
+        Kvet::new(["report", whole.to_str().unwrap(), "--format", format]).end().code(0).stdout
+    };
+    for format in ["table", "md", "junit"] {
+        assert_eq!(lasting(&merge(format).stdout), lasting(&of_whole(format)), "{format}");
+    }
+    let merged = merge("json");
+    let diff = Kvet::new(["report", "--diff"]).args([whole.path("results/latest"), merged.path("all")]);
+    assert_eq!(diff.end().code(0).stdout.trim(), "5 as before");
+    // Without one of them, a third of it is missing, which is the host's trouble.
+    let lost = Kvet::new(["report", "--merge"]).args(&latest[..1]).args(["--into", "all"]).end().code(3);
+    assert!(lost.stdout.contains("none of the merged runs has this cell"), "{}", lost.stdout);
+}
+
 #[test]
 fn a_crash_a_hang_and_a_failure_stop_nobody_and_are_no_flakes() {
     let suites = [("fails", &["one=pass", "two=fail"][..]), ("panics", &["one=panic"]), HANGS, GOOD];

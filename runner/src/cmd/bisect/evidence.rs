@@ -5,49 +5,101 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::bisect::answer::{self, Answer, Evidence};
+use crate::bisect::Subject;
+use crate::bisect::answer::{Answer, Compared, Evidence};
 use crate::bisect::state::{State, Verdict};
-use crate::cell::FILES;
+use crate::cell::{FILES, SHARE};
 use crate::event::CellReport;
-use crate::parse::clean::LineSplitter;
+use crate::parse::clean::{LineSplitter, one_line};
+use crate::parse::test_progs::verifier_said;
+use crate::plan::ShareMode;
 use crate::report::store::{self, safe_name};
+use crate::spec::suite::{Format, SuiteSpec};
 
 /// Of a log that a guest wrote, no more is read.
 const MAX_LOG: u64 = 4 << 20;
 
+/// What the output of a job is read of.
+const MAX_OUTPUT: u64 = 64 << 20;
+
 /// Compares the runs of the last kernel before and of the first one.
-pub fn evidence(state: &State, found: &Answer) -> Evidence {
-    let run = |kernel: &str| -> Option<CellReport> {
-        let step = state.of(kernel).filter(|step| step.verdict != Verdict::Skip)?;
-        store::load(step.dirs.last()?.parent()?).ok()?.cells.into_iter().next()
-    };
-    let (Some(before), Some(after)) = (run(&found.before.kernel), run(&found.first.kernel)) else {
-        return Evidence::default();
-    };
-    let Some(test) = state.symptom.as_ref().and_then(|s| s.names().into_iter().next()) else {
-        return Evidence::default();
+pub fn evidence(state: &State, found: &Answer, suite: &SuiteSpec) -> Evidence {
+    let test = state.symptom.as_ref().and_then(|symptom| symptom.names().into_iter().next());
+    let (test, before, after) = match (test, run_of(state, &found.before), run_of(state, &found.first)) {
+        (Some(test), Ok(before), Ok(after)) => (test, before, after),
+        (_, Err(why), _) | (_, _, Err(why)) => return nothing(why),
+        (None, ..) => return nothing("there is no symptom".into()),
     };
     let case = |run: &CellReport| {
         let case = run.cases.iter().find(|case| case.name == test);
         case.map(|case| format!("{}\n{}", case.message, case.detail)).unwrap_or_default().trim().to_owned()
     };
-    let console = |run: &CellReport| while_it_ran(&read(&run.dir.join("console.log")), &test);
-    let verifier = |run: &CellReport| read(&log_of(&run.dir, &test));
+    let console = |run: &CellReport, shown: &str| {
+        let console = read(&run.dir.join("console.log"), MAX_LOG).unwrap_or_default();
+        while_it_ran(&console, &test)
+            .ok_or_else(|| format!("on {} it does not say when the test ran", one_line(shown)))
+    };
     Evidence {
         before: case(&before),
         after: case(&after),
-        console: answer::difference(&console(&before), &console(&after)),
-        verifier: answer::difference(&verifier(&before), &verifier(&after)),
+        console: Compared::of(console(&before, &found.before.shown), console(&after, &found.first.shown)),
+        verifier: Compared::of(
+            verifier(&before, &found.before.shown, &test, suite),
+            verifier(&after, &found.first.shown, &test, suite),
+        ),
         test,
     }
 }
 
-/// Only what was said while the test ran: the boots of two kernels differ in everything.
-fn while_it_ran(console: &str, test: &str) -> String {
+fn nothing(why: String) -> Evidence {
+    let (console, verifier) = (Compared::No(why.clone()), Compared::No(why));
+    Evidence { test: String::new(), before: String::new(), after: String::new(), console, verifier }
+}
+
+/// The last run of a kernel, or why there is none.
+fn run_of(state: &State, subject: &Subject) -> Result<CellReport, String> {
+    let shown = one_line(&subject.shown);
+    let step = state.of(&subject.kernel).ok_or_else(|| format!("{shown} was not tested"))?;
+    if step.verdict == Verdict::Skip {
+        return Err(format!("{shown} could not be judged"));
+    }
+    let dir = step.dirs.last().and_then(|dir| dir.parent());
+    let dir = dir.ok_or_else(|| format!("{shown} was not run here: {}", one_line(&step.reason)))?;
+    let run = store::load(dir).map_err(|e| format!("the run of {shown} is gone: {e}"))?;
+    run.cells.into_iter().next().ok_or_else(|| format!("the run of {shown} is empty"))
+}
+
+/// Only what was said while the test ran: the boots of two kernels differ in everything. None if it is not known when it did.
+fn while_it_ran(console: &str, test: &str) -> Option<String> {
     let begin = format!("kvet-test: RUN {test}");
-    let from = console.lines().skip_while(|line| !line.ends_with(&begin)).skip(1);
+    let mut from = console.lines().skip_while(|line| !line.ends_with(&begin));
+    from.next()?;
     let is_over = |line: &str| line.contains("kvet-test: ") || line.contains("kvet-init: ");
-    from.take_while(|line| !is_over(line)).map(|line| format!("{line}\n")).collect()
+    Some(from.take_while(|line| !is_over(line)).map(|line| format!("{line}\n")).collect())
+}
+
+/// What the verifier said of a test's programs, or why that is not known.
+fn verifier(run: &CellReport, shown: &str, test: &str, suite: &SuiteSpec) -> Result<String, String> {
+    let kernel = one_line(shown);
+    if suite.format == Format::TestProgs {
+        let output = read(&run.dir.join("stdout"), MAX_OUTPUT).unwrap_or_default();
+        return match verifier_said(&output, test) {
+            Some(said) if !said.is_empty() => Ok(said),
+            Some(_) => Err(format!(
+                "on {kernel} test_progs printed none of its logs, which it does for programs that do not load and for RUN_TESTS"
+            )),
+            None => Err(format!("on {kernel} the test has no result in the output of test_progs")),
+        };
+    }
+    if suite.logs.is_none() {
+        return Err(format!("suite {} does not keep its logs (`logs` in the manifest)", suite.name));
+    }
+    if run.provenance.get(SHARE) == Some(&ShareMode::Initramfs.to_string()) {
+        return Err(format!(
+            "{kernel} was run without 9p, its modules being gone from the archive, and its logs stayed in the guest"
+        ));
+    }
+    read(&log_of(&run.dir, test), MAX_LOG).ok_or_else(|| format!("on {kernel} the test left no log of it"))
 }
 
 /// Where a suite keeps what the verifier said of a test (`logs` in its manifest). The test's name is the guest's.
@@ -55,23 +107,22 @@ fn log_of(cell: &Path, test: &str) -> PathBuf {
     cell.join(FILES).join("verifier").join(safe_name(&format!("{}.log", test.replace('/', "."))))
 }
 
-/// A file of a run, or nothing. A guest wrote it: it is bounded, cleaned, and no link is followed.
-fn read(path: &Path) -> String {
+/// The beginning of a file of a run, if it is there. A guest wrote it: it is bounded, cleaned, and no link is followed.
+fn read(path: &Path, most: u64) -> Option<String> {
     let mut bytes = Vec::new();
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    let Ok(file) = opened else { return String::new() };
-    if !file.metadata().is_ok_and(|meta| meta.is_file())
-        || file.take(MAX_LOG).read_to_end(&mut bytes).is_err()
-    {
-        return String::new();
+    let file = opened.ok()?;
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return None;
     }
+    file.take(most).read_to_end(&mut bytes).ok()?;
     let mut lines = LineSplitter::new(MAX_LINE);
     let mut text = String::new();
     for line in lines.push(&bytes).into_iter().chain(lines.finish()) {
         text += &line;
         text.push('\n');
     }
-    text
+    Some(text)
 }
 
 /// A longer line of a log is cut.
@@ -85,9 +136,9 @@ mod tests {
     fn of_the_console_only_the_tests_own_part_counts() {
         let console = "[ 1.0] kvet-test: RUN a/b2\nx\n[ 1.1] kvet-test: RUN a/b\ny\nz\n[ 1.2] kvet-test: RUN a/c\nw\n\
              [ 1.3] kvet-init: bye\n[ 1.4] reboot: Power down\n";
-        assert_eq!(while_it_ran(console, "a/b"), "y\nz\n");
-        assert_eq!(while_it_ran(console, "a/c"), "w\n");
-        assert_eq!(while_it_ran(console, "a/none"), "");
+        assert_eq!(while_it_ran(console, "a/b").unwrap(), "y\nz\n");
+        assert_eq!(while_it_ran(console, "a/c").unwrap(), "w\n");
+        assert_eq!(while_it_ran(console, "a/none"), None);
     }
 
     #[test]
@@ -96,16 +147,17 @@ mod tests {
         let place = log_of(dir.path(), "group/test");
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         assert!(place.ends_with("files/verifier/group.test.log"));
-        assert_eq!(read(&place), "");
+        assert_eq!(read(&place, MAX_LOG), None);
         std::fs::write(&place, "0: (b7) r0 = 0\x1b[31m\n1: (95) exit").unwrap();
-        let said = read(&place);
+        let said = read(&place, MAX_LOG).unwrap();
         assert!(
             said.starts_with("0: (b7) r0 = 0") && !said.contains('\x1b') && said.ends_with("exit\n"),
             "{said:?}"
         );
         let link = log_of(dir.path(), "group/link");
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-        assert_eq!(read(&link), "");
+        assert_eq!(read(&link, MAX_LOG), None);
+        assert_eq!(read(&place, 4).unwrap(), "0: (\n");
         // Whatever a test is called, it names nothing outside.
         assert_eq!(log_of(dir.path(), "../../x").parent(), place.parent());
     }

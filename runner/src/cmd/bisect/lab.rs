@@ -9,13 +9,14 @@ use crate::cell::{BUILD_LOG, SUITE_LOG};
 use crate::cmd::args::BisectArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{CellId, CellReport, Event, Phase};
+use crate::event::{CellId, CellReport, Event, Phase, WorkTime};
 use crate::kernel::{self, Kernel, KernelSpec, Progress, Sources};
 use crate::plan::{CellPlan, Plan, Request, ShareMode};
 use crate::report::Fanout;
 use crate::report::store::{self, RunDir, Store, safe_name};
 use crate::report::term::{ColorChoice, Style, Term};
 use crate::schedule::{self, Options};
+use crate::spec::suite::SuiteSpec;
 use crate::upstream::{self, Means};
 
 use super::ahead::{self, Ahead};
@@ -36,6 +37,8 @@ pub struct Kernels<'a> {
     builds_ahead: bool,
     likely: Vec<Subject>,
     ahead: Option<Ahead>,
+    /// What building took that nobody has asked for yet.
+    worked: Vec<WorkTime>,
     verbose: bool,
     color: ColorChoice,
 }
@@ -88,6 +91,7 @@ impl<'a> Kernels<'a> {
             builds_ahead: args.build.jobs.is_some_and(|jobs| jobs > 1),
             likely: Vec::new(),
             ahead: None,
+            worked: Vec::new(),
             verbose: args.verbose,
             color,
         })
@@ -141,6 +145,14 @@ impl<'a> Kernels<'a> {
         plan.cells.into_iter().next().ok_or_else(|| Error::host("a plan without a cell"))
     }
 
+    /// The suite that is run.
+    ///
+    /// # Errors
+    /// The caller's: it is not what it should be.
+    pub fn suite(&self, subject: &Subject) -> Result<SuiteSpec> {
+        Ok(self.cell(subject, None)?.suite.spec)
+    }
+
     /// Fetches or builds. The log of a build that fails is kept with the steps: the next build begins a new one.
     fn acquire(&mut self, subject: &Subject) -> Result<Kernel> {
         let spec = self.cell(subject, None)?.kernel;
@@ -149,10 +161,11 @@ impl<'a> Kernels<'a> {
         if let Some(ahead) = self.ahead.take() {
             ahead.end(&spec, cancel);
         }
-        let mut log = None;
+        let (mut log, worked) = (None, &mut self.worked);
         let mut tell = plain_progress();
         let mut progress = |progress: Progress| match progress {
             Progress::BuildLog(path) => log = Some(path),
+            Progress::Worked(time) => worked.push(time),
             other => tell(other),
         };
         let kernel = kernel::acquire(&spec, self.arch, cache, sources, &mut progress, cancel);
@@ -208,6 +221,10 @@ pub fn arch(args: &BisectArgs) -> Result<Arch> {
 impl Lab for Kernels<'_> {
     fn signature(&mut self, subject: &Subject) -> Result<String> {
         Ok(self.acquire(subject)?.facts.signature().to_owned())
+    }
+
+    fn worked(&mut self) -> Vec<WorkTime> {
+        std::mem::take(&mut self.worked)
     }
 
     fn run(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport> {

@@ -15,6 +15,7 @@ mod pahole;
 mod proof;
 mod publish;
 mod recipe;
+mod settled;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Fault, IoContext, Result};
+use crate::event;
 use crate::spec::arch::{ArchFacts, BuildFacts, BuiltImage};
 use crate::spec::home::Home;
 
@@ -40,7 +42,7 @@ use super::lock::{Lock, Mode};
 use super::source::{self, SourceSpec, SourceTree};
 use super::suites::Sources;
 use super::tree::Tree;
-use super::{Kernel, KernelSpec, Progress, space};
+use super::{Kernel, KernelSpec, Progress, space, timed};
 
 use make::{Count, Make};
 use merge::Merged;
@@ -282,10 +284,18 @@ impl Work<'_> {
         {
             return Ok(kernel);
         }
-        let (mut record, going_on) = self.open_folder(&id, progress)?;
+        let mut record = self.open_folder(&id, progress)?;
         let dir = self.cache.entry_dir(Kind::Builds, &id);
-        let made = self.make(&dir, &mut record, going_on, progress)?;
-        let kernel = publish::publish(self, &dir, &key, &made, progress)?;
+        let made = self.make(&dir, &mut record, progress);
+        if made.as_ref().is_err_and(|error| error.fault() == Fault::Kernel) {
+            // make came to its end, and left nothing that is half made.
+            record.complete = true;
+            self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
+        }
+        let made = made?;
+        let publish =
+            |progress: &mut dyn FnMut(Progress)| publish::publish(self, &dir, &key, &made, progress);
+        let kernel = timed(event::Work::Publish, progress, publish)?;
         record.complete = true;
         self.tree.identity.clone_into(&mut record.identity);
         self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
@@ -338,8 +348,8 @@ impl Work<'_> {
         super::debian::open(self.cache, self.spec, id, lock)
     }
 
-    /// Makes the folder or goes on in it, and says whether the last build was broken off. Its lock is held alone.
-    fn open_folder(&self, id: &str, progress: &mut dyn FnMut(Progress)) -> Result<(Record, bool)> {
+    /// Makes the folder or goes on in it. Its lock is held alone.
+    fn open_folder(&self, id: &str, progress: &mut dyn FnMut(Progress)) -> Result<Record> {
         let dir = self.cache.entry_dir(Kind::Builds, id);
         let old = self.cache.read_entry::<Record>(Kind::Builds, id).filter(|r| r.format == FORMAT);
         let Some(mut record) = old else {
@@ -358,10 +368,9 @@ impl Work<'_> {
             let out = scratch.path().join("out");
             fs::create_dir(&out).map_err(|e| space::explain(e, &out, "make"))?;
             self.cache.commit(&scratch, Kind::Builds, id, &record)?;
-            return Ok((record, false));
+            return Ok(record);
         };
-        let going_on = !std::mem::take(&mut record.complete);
-        if going_on {
+        if !std::mem::take(&mut record.complete) {
             let removed = unfinished::remove(&dir.join("out"), &dir.join("build.log"), self.cancel)?;
             let left = match removed {
                 0 => String::new(),
@@ -371,7 +380,7 @@ impl Work<'_> {
             progress(Progress::Note(format!("going on with a build that did not come to its end{left}")));
         }
         self.cache.replace_json(&dir.join(ENTRY_FILE), &record)?;
-        Ok((record, going_on))
+        Ok(record)
     }
 
     fn dry_run(&self) -> Result<String> {
@@ -413,33 +422,31 @@ impl Work<'_> {
         }
     }
 
-    /// Configures and builds. Gives what there is to publish. `going_on`: the last build did not come to its end.
-    fn make(
-        &self,
-        dir: &Path,
-        record: &mut Record,
-        going_on: bool,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Made> {
+    /// Configures and builds. Gives what there is to publish.
+    fn make(&self, dir: &Path, record: &mut Record, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
         let started = Instant::now();
         let out = dir.join("out");
         let log = dir.join("build.log");
         let make = self.kbuild(&out);
         begin_log(&log, &make)?;
         progress(Progress::BuildLog(log));
-        let config = self.configure(&make, dir)?;
+        let config = timed(event::Work::Configure, progress, |_| self.configure(&make, dir))?;
         let plan = self.facts.plan(|option| config.is_builtin(option))?;
         let what = format!("building {} {}", self.tree.version, self.arch);
         let mut count = Count::new(what);
         let targets = targets(plan, &config);
-        let total = if record.objects == 0 || going_on {
+        // Once everything was compiled here, what is outdated or gone is all that there is to do.
+        let total = if record.objects == 0 {
             make.run(&mut make.command(&["prepare"]), &mut |line| count.preparing(line, progress))?;
             make.dry_run(&targets, &mut |n| count.tell(&format!("counting: {n}"), progress))?
         } else {
             outdated::count(&out, self.cancel)?
         };
         count.expect(total);
-        make.run(&mut make.command(&targets), &mut |line| count.line(line, progress))?;
+        let compile = |progress: &mut dyn FnMut(Progress)| {
+            make.run(&mut make.command(&targets), &mut |line| count.line(line, progress))
+        };
+        timed(event::Work::Make, progress, compile)?;
         let (seconds, objects) = (started.elapsed().as_secs_f64(), count.done);
         count.over(progress);
         if objects > record.objects {
@@ -450,10 +457,16 @@ impl Work<'_> {
     }
 
     /// Makes the config, proves it, and puts it where make looks, if it differs from what is there: then nothing is built
-    /// again for it.
+    /// again for it. One that was proved before and would come out the same is taken as it is.
     fn configure(&self, make: &Make<'_>, dir: &Path) -> Result<KernelConfig> {
+        let asked_for = self.merged.text();
+        if let Some(config) = settled::known(dir, &self.tree.path, &self.facts.source_arch, &asked_for) {
+            return Ok(config);
+        }
+        settled::forget(dir);
+        let begun = SystemTime::now();
         let asked = dir.join("asked.config");
-        fs::write(&asked, self.merged.text()).map_err(|e| space::explain(e, &asked, "write"))?;
+        fs::write(&asked, &asked_for).map_err(|e| space::explain(e, &asked, "write"))?;
         let made = dir.join("made.config");
         let _ = fs::remove_file(&made);
         let run = |target: &str, all: bool| {
@@ -470,7 +483,7 @@ impl Work<'_> {
                 run(Base::Defconfig.target(), false)?;
                 let mut text = fs::read_to_string(&made).host(format_args!("read {}", made.display()))?;
                 // Of two lines for one option the later one counts.
-                text.push_str(&self.merged.text());
+                text.push_str(&asked_for);
                 fs::write(&made, text).map_err(|e| space::explain(e, &made, "write"))?;
             }
         }
@@ -480,8 +493,9 @@ impl Work<'_> {
         proof::prove(&self.merged, &config, &self.tree.path, &self.facts.source_arch, self.tree.version)?;
         let used = dir.join("out/.config");
         if fs::read_to_string(&used).ok().as_ref() != Some(&text) {
-            fs::write(&used, text).map_err(|e| space::explain(e, &used, "write"))?;
+            fs::write(&used, &text).map_err(|e| space::explain(e, &used, "write"))?;
         }
+        settled::remember(dir, &asked_for, &text, begun)?;
         Ok(config)
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::super::image::tests::image;
 use super::super::source::tests::tree;
 use super::*;
-use crate::error::Fault;
 use crate::spec::arch::BuiltImage;
 
 /// Says `CC` and copies each source that is newer than its object. A source that holds `error` does not compile, one that holds
@@ -21,7 +20,8 @@ case "$*" in
 *-n*) for c in "$tree"/init/*.c; do echo "set -e;  echo '  CC      init/x.o';"; done; exit 2;;
 esac
 trap 'rm -f "$o"; exit 2' TERM
-mkdir -p "$out/init" "$out/arch/arm64/boot"
+mkdir -p "$out/init" "$out/arch/arm64/boot" "$out/include/config"
+printf 'deps_config := \\\n\tKconfig \\\n\n' > "$out/include/config/auto.conf.cmd"
 for c in "$tree"/init/*.c; do
     o=$out/init/$(basename "$c" .c).o
     [ "$o" -nt "$c" ] && continue
@@ -242,18 +242,46 @@ fn an_error_is_the_kernels_fault_and_the_next_build_goes_on() {
 }
 
 #[test]
-fn a_cancelled_build_can_be_gone_on_with() {
+fn a_config_that_was_proved_is_made_again_when_what_it_is_made_of_changes() {
     let world = World::new();
-    world.write("b.c", "wait");
+    let configs = || fs::read_to_string(world.at("calls")).unwrap().matches("allnoconfig").count();
+    world.built();
+    world.write("b.c", "changed");
+    assert_eq!((world.built().1, configs()), (1, 1));
+    fs::write(world.at("linux/Kconfig"), "config A\n\tbool \"a\"\n").unwrap();
+    world.write("b.c", "changed again");
+    assert_eq!((world.built().1, configs()), (1, 2));
+}
+
+#[test]
+fn after_source_that_does_not_compile_a_build_is_as_short_as_after_any() {
+    let world = World::new();
+    world.built();
+    let dry_runs = || fs::read_to_string(world.at("calls")).unwrap().matches(" -n ").count();
+    world.write("b.c", "error");
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    assert_eq!(kernel.unwrap_err().fault(), Fault::Kernel);
+    let took = |part| seen.iter().any(|p| matches!(p, Progress::Worked(time) if time.work == part));
+    assert!(took(event::Work::Configure) && took(event::Work::Make) && !took(event::Work::Publish));
+    world.write("b.c", "b");
+    let (kernel, seen) = world.build("CONFIG_A=y\n", false, &world.cancel);
+    assert_eq!(kernel.unwrap().facts.built.unwrap().objects, 1);
+    assert!(!seen.iter().any(|p| matches!(p, Progress::Note(_))), "{seen:?}");
+    assert_eq!(dry_runs(), 1, "nothing has to be looked for that was left half made");
+}
+
+/// Builds until this object is begun, and cancels.
+fn cancelled_at(world: &World, object: &str) {
     let cancel = Cancel::new().unwrap();
-    let later = cancel.clone();
-    let object = world.at("cache/builds");
+    let (later, builds) = (cancel.clone(), world.at("cache/builds"));
+    let object = Path::new("out/init").join(object);
     std::thread::spawn(move || {
-        // As soon as something was compiled.
         for _ in 0..500 {
             std::thread::sleep(Duration::from_millis(20));
-            let built = fs::read_dir(&object).into_iter().flatten().flatten();
-            if built.into_iter().any(|d| d.path().join("out/init/b.o").exists()) {
+            let built = fs::read_dir(&builds).into_iter().flatten().flatten();
+            // The compiler has begun when there is nothing in it.
+            let begun = |dir: &Path| fs::metadata(dir.join(&object)).is_ok_and(|meta| meta.len() == 0);
+            if built.into_iter().any(|dir| begun(&dir.path())) {
                 break;
             }
         }
@@ -261,8 +289,21 @@ fn a_cancelled_build_can_be_gone_on_with() {
     });
     let error = world.build("CONFIG_A=y\n", false, &cancel).0.unwrap_err();
     assert_eq!(error.fault(), Fault::Interrupted);
+}
+
+#[test]
+fn a_cancelled_build_can_be_gone_on_with() {
+    let world = World::new();
+    let dry_runs = || fs::read_to_string(world.at("calls")).unwrap().matches(" -n ").count();
+    world.write("b.c", "wait");
+    cancelled_at(&world, "b.o");
     world.write("b.c", "b");
-    assert_eq!(world.built().1, 2, "a was made before");
+    assert_eq!((world.built().1, dry_runs()), (2, 2), "a was made before");
+    // Now that everything was compiled once, what is left to do is known without one.
+    world.write("c.c", "wait");
+    cancelled_at(&world, "c.o");
+    world.write("c.c", "c");
+    assert_eq!((world.built().1, dry_runs()), (1, 2));
 }
 
 #[test]

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
+use crate::event::Work;
 
 use super::super::cache::{Cache, ENTRY_FILE, FORMAT, Kind, unix};
 use super::super::child::{self, Output};
 use super::super::hash::Sha256Hex;
 use super::super::lock::{Lock, Mode, Wait};
-use super::super::{Progress, space};
+use super::super::{Progress, space, timed};
 use super::SourceTree;
 use super::tree::{self, State};
 
@@ -188,7 +189,8 @@ struct Slots<'a> {
 }
 
 impl Slots<'_> {
-    /// A slot with the commit in it, its lock shared. The one that has it, else one that is free, else a new one.
+    /// A slot with the commit in it, its lock shared: the first one that has it or is free. It is not worth while to look for the
+    /// commit in the later ones, because each has build folders of its own, of which the first one's are the freshest.
     fn take(
         &self,
         describe: &str,
@@ -205,14 +207,12 @@ impl Slots<'_> {
                 {
                     return Ok((id.clone(), lock));
                 }
-            }
-            for id in &ids {
                 let Some(lock) = Lock::try_take(&self.cache.lock_path(id), Mode::Exclusive)? else {
                     continue;
                 };
                 if !self.has(id) {
                     progress(Progress::Note(format!("checking out {describe}")));
-                    self.fill(id, cancel)?;
+                    timed(Work::Checkout, progress, |_| self.fill(id, cancel))?;
                 }
                 lock.share()?;
                 // Between the two locks somebody else may have had it.

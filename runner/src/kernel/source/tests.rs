@@ -143,6 +143,10 @@ fn revisions_are_checked_out_elsewhere_and_at_once() {
     world.git(&["commit", "--quiet", "--allow-empty", "-m", "three"]);
     let third = world.get(&head).unwrap();
     assert_eq!(third.path, place);
+    drop(third);
+    let again = world.get(&two).unwrap();
+    assert_eq!(again.path, place, "the second has it, but the first has the builds that are used");
+    drop((again, world.get(&head).unwrap()));
     assert_eq!(fs::read_to_string(place.join("Kconfig")).unwrap(), "");
     assert!(!place.join("left.o").exists());
     assert_eq!(world.git(&["status", "--porcelain"]), "");

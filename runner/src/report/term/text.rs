@@ -45,6 +45,7 @@ pub fn phase_name(phase: Phase) -> &'static str {
         Phase::Fetch => "fetch",
         Phase::Build => "build",
         Phase::Prepare => "prepare",
+        Phase::Wait => "wait",
         Phase::Boot => "boot",
         Phase::Tests => "tests",
         Phase::Teardown => "teardown",
@@ -56,6 +57,7 @@ pub(super) fn phase_verb(phase: Phase) -> &'static str {
         Phase::Fetch => "fetching the kernel",
         Phase::Build => "building the suite",
         Phase::Prepare => "preparing",
+        Phase::Wait => "waiting for other guests",
         Phase::Boot => "booting",
         Phase::Tests => "running tests",
         Phase::Teardown => "ending",
@@ -201,7 +203,8 @@ pub(super) fn cell_line(cell: &CellReport, paint: Paint) -> String {
     if let Some(end) = trouble(cell) {
         text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
     }
-    let seconds: f64 = cell.times.iter().map(|time| time.wall.as_secs_f64()).sum();
+    let own = cell.times.iter().filter(|time| time.phase != Phase::Wait);
+    let seconds: f64 = own.map(|time| time.wall.as_secs_f64()).sum();
     text.push_str(&paint.faint(&format!(" · {seconds:.1}s")));
     text
 }
