@@ -31,6 +31,8 @@ impl World {
             ("init/a.c", "int a;\n"),
             ("init/b.c", "int b;\n"),
             ("init/banner.c", include_str!("builds/banner.c")),
+            ("boot/header.S", include_str!("builds/header.S")),
+            ("modules/extra.c", include_str!("builds/extra.c")),
         ] {
             world.write(name, text);
         }
@@ -287,6 +289,16 @@ fn modules_and_a_compressed_image_are_made_where_the_config_says_so() {
     let dry =
         world.build().args(["--config", "./f.config", "--dry-run"]).file("f.config", fragment).end().code(0);
     assert!(dry.stdout.trim_end().ends_with(" -j1 bzImage modules"), "{}", dry.stdout);
+    let ended = world.build().args(["--config", "./f.config"]).file("f.config", fragment).end().code(0);
+    let image = PathBuf::from(ended.stdout.lines().last().unwrap().trim());
+    assert_eq!(&fs::read(&image).unwrap()[0x202..0x206], b"HdrS", "the compressed image");
+    let modules = image.with_file_name("lib/modules/7.2.1-kvet");
+    assert!(modules.join("kernel/extra.ko").is_file());
+    assert!(fs::symlink_metadata(modules.join("build")).is_err(), "a link that leads out of the cache");
+    let info = world.kvet(&["kernel", "info", &world.spec(), "-a", "x86_64"]).end().code(0).stdout;
+    assert!(info.contains(&format!("modules   {}\n", modules.display())), "{info}");
+    world.nothing_left();
+
     let dry = world.build().args(["--dry-run"]).end().code(0);
     assert!(dry.stdout.trim_end().ends_with(" -j1 vmlinux"), "{}", dry.stdout);
 }

@@ -37,7 +37,11 @@ impl Steps {
         let over = total > 0 && done >= total;
         let line = at.pace.line(what, done, total, current);
         if let Some(bar) = &at.bar {
-            draw(bar, done, total, line.clone());
+            // What is being built stands in the line above, and a terminal of 80 columns has no room for it twice.
+            let rest = line
+                .strip_prefix(what)
+                .map_or(line.as_str(), |rest| rest.trim_start_matches([':', ',', ' ']));
+            draw(bar, done, total, rest.to_owned());
         }
         if over || (at.bar.is_none() && now - at.told >= EVERY) {
             at.told = now;

@@ -11,7 +11,7 @@ CC := $(CROSS_COMPILE)gcc
 endif
 objects := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard init/*.c)))
 
-.PHONY: allnoconfig olddefconfig prepare vmlinux
+.PHONY: allnoconfig olddefconfig prepare vmlinux bzImage modules modules_install
 .DELETE_ON_ERROR:
 
 # Everything is granted but this one.
@@ -21,6 +21,22 @@ allnoconfig:
 olddefconfig prepare:
 
 vmlinux: $(O)/vmlinux
+
+bzImage: $(O)/vmlinux $(O)/arch/x86/boot/bzImage
+
+$(O)/arch/x86/boot/bzImage: boot/header.S
+	@mkdir -p $(@D); echo '  AS      boot/header.o'; $(CC) -c -o $(O)/header.o $< && \
+	$(CROSS_COMPILE)objcopy -O binary -j .text $(O)/header.o $@
+
+modules: $(O)/extra.ko
+
+$(O)/extra.ko: modules/extra.c
+	@echo '  CC [M]  extra.o'; $(CC) -c -o $@ $<
+
+modules_install: folder = $(INSTALL_MOD_PATH)/lib/modules/7.2.1-kvet
+modules_install:
+	@mkdir -p $(folder)/kernel; echo '  INSTALL $(folder)/kernel/extra.ko'; cp $(O)/extra.ko $(folder)/kernel/; \
+	ln -s $(O) $(folder)/build; $(DEPMOD)
 
 $(O)/vmlinux: $(objects)
 	@echo '  LD      vmlinux'; $(CROSS_COMPILE)ld -z noexecstack -e 0 -o $@ $^ && : > $(O)/modules.builtin

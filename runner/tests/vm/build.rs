@@ -4,6 +4,8 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use kvet::event::Outcome;
+
 use super::kvet_command::Kvet;
 
 fn dry<'a>(source: &'a str, rest: &[&'a str]) -> Kvet {
@@ -135,4 +137,38 @@ fn a_built_7_2_passes_the_dynptr_suite_on_arm64() {
 #[ignore = "builds a whole kernel"]
 fn a_built_6_12_passes_the_dynptr_suite() {
     built("6.12", "x86_64");
+}
+
+/// The failed tests of a suite on 7.2 with a `bpf_dynptr_adjust` that lets a dynptr begin behind its end. It is built in the folder of the
+/// archive's source, where one object is new; an overlay in `layers` lies over the cache, so that nothing of it stays.
+fn failed_with_a_planted_bug(suite: &str, layers: &Path) -> Vec<String> {
+    let built = Kvet::new(["kernel", "info", "debian-source:7.2", "-a", "x86_64"]).end().code(0).stdout;
+    let folder = built.lines().find_map(|line| line.strip_prefix("folder")).unwrap().trim();
+    let tree = std::fs::read_link(Path::new(folder).join("out/source")).unwrap();
+    let [tree, cache] = [tree.as_path(), Path::new(folder).ancestors().nth(2).unwrap()].map(Path::display);
+    let layers = layers.display();
+    let shell = format!(
+        "rm -rf {layers}/work; mkdir -p {layers}/upper {layers}/work
+         mount -t overlay -o lowerdir={cache},upperdir={layers}/upper,workdir={layers}/work none {cache}
+         file={tree}/kernel/bpf/helpers.c
+         sed -i '/ bpf_dynptr_adjust(/,/^}}/s/!ptr->data || start > end/!ptr->data/' $file
+         test $(sed -n '/ bpf_dynptr_adjust(/,/^}}/p' $file | grep -c 'if (!ptr->data)$') = 1"
+    );
+    let args = ["run", "-k", &format!("tree:{tree}"), "-a", "x86_64", "-s", suite];
+    let cell = Kvet::unshared(&shell, args).end().code(1).cell();
+    let failed = cell.cases.into_iter().filter(|case| case.outcome == Outcome::Fail);
+    assert!(cell.counts.passed > 200, "{:?}", cell.counts);
+    failed.map(|case| case.name).collect()
+}
+
+#[test]
+#[ignore = "builds a whole kernel, or one object and the rest of it anew"]
+fn a_planted_bug_fails_the_tests_that_should_see_it_and_no_others() {
+    Kvet::new(["kernel", "build", "debian-source:7.2", "-a", "x86_64"]).end().code(0);
+    let layers = tempfile::tempdir().unwrap();
+    assert_eq!(
+        failed_with_a_planted_bug("dynptr", layers.path()),
+        ["dynptr_success/test_adjust_err", "dynptr_success/test_wide_adjust"]
+    );
+    assert_eq!(failed_with_a_planted_bug("upstream", layers.path()), ["dynptr/test_adjust_err"]);
 }
