@@ -10,16 +10,29 @@ use crate::kvet_command::{Ended, Kvet};
 /// What is wrong with the calls of a function: `bpf_dynptr_read.wrong_offset`.
 type Wrong<'a> = &'a str;
 
-#[test]
-fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about_and_each_mutant_fails_its_own_test_alone() {
+/// All mutants on a kernel. One that is not noticed, and has no reason for it, fails; and so does a reason that is not true.
+fn mutants(kernel: &str) -> Vec<TestCase> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/mutants.yaml");
     let manifest = manifest.canonicalize().unwrap();
-    // A mutant that is not noticed, and has no reason for it, fails; and so does a reason that is not true.
-    let ended = Kvet::run_on("7.2", "x86_64").args(["--suite", manifest.to_str().unwrap()]).end().code(0);
-    let cases = ended.cell().cases;
+    let kvet = Kvet::run_on(kernel, "x86_64").args(["--suite", manifest.to_str().unwrap()]);
+    kvet.end().code(0).cell().cases
+}
+
+#[test]
+#[ignore = "some two minutes"]
+fn no_test_of_the_dynptr_suite_passes_on_7_3_without_what_it_is_about() {
+    let cases = mutants("7.3");
+    // There the programs without CAP_PERFMON can be repaired; whatever is new with 7.3 has to be noticed, too.
+    let more: Vec<_> = vacuous(&cases).difference(&unrepaired()).copied().collect();
+    assert!(more.is_empty(), "tests of which no mutant is noticed: {more:#?}");
+    assert_eq!(refused(&cases), REFUSED + 1, "mutants that the verifier refuses of something else");
+}
+
+#[test]
+fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about_and_each_mutant_fails_its_own_test_alone() {
+    let cases = mutants("7.2");
     let noticed = noticed(&cases);
-    let count: usize = noticed.values().map(BTreeSet::len).sum();
-    assert!(count >= 1500, "{count} mutants were noticed");
+    assert_eq!(refused(&cases), REFUSED, "mutants that the verifier refuses of something else");
     assert_eq!(
         vacuous(&cases),
         unrepaired(),
@@ -69,6 +82,14 @@ fn vacuous(cases: &[TestCase]) -> BTreeSet<&str> {
         *tests.entry(name).or_default() |= case.outcome == Outcome::Pass;
     }
     tests.into_iter().filter(|(_, is_noticed)| !is_noticed).map(|(name, _)| name).collect()
+}
+
+/// So many mutants of 7.2 show nothing, for want of a program that the verifier takes.
+const REFUSED: usize = 145;
+
+/// How many mutants show nothing.
+fn refused(cases: &[TestCase]) -> usize {
+    cases.iter().filter(|case| case.message.starts_with("refused by the verifier: ")).count()
 }
 
 /// Those of which that is known, each with its reason in the file.

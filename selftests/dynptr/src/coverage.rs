@@ -136,7 +136,8 @@ mod tests {
         }
     }
 
-    /// So that no reason stays that a new test has made untrue.
+    /// By one of those that it calls, and by each that the verifier's words name: such a function has no reason left why nothing is
+    /// refused.
     #[test]
     fn every_refused_program_is_named_by_the_functions_that_it_is_refused_for() {
         for (group, test) in all() {

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process;
 
-use crate::isolate::Verdict;
+use crate::isolate::{Missing, Verdict};
 use crate::kconfig;
 use crate::kernel_types;
 use crate::model::{self, Expectation, Run, Test, Trigger};
@@ -140,7 +140,9 @@ pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
             None => Verdict::Pass,
         },
         // Some kernels take what others refuse.
-        Ok(Loaded::Accepted { .. }) => Verdict::Pass,
+        Ok(Loaded::Accepted { .. }) => {
+            Verdict::Missing(Missing::Mutant("this kernel takes the program".into()))
+        }
         Err(message) => Verdict::Fail(vec![message]),
     }
 }
