@@ -59,12 +59,13 @@ pub(super) fn open_payload(bzimage: &Path) -> io::Result<Option<Box<dyn Read>>> 
     // setup_sects is 4 where it says 0; the protected-mode code follows the boot sector and the setup code.
     let setup_sectors = u64::from(if header[0x1f1] == 0 { 4 } else { header[0x1f1] });
     let start = (setup_sectors + 1) * 512 + u64::from(word(0x248));
-    // The payload ends with the uncompressed length, which is no part of its format.
-    let length = u64::from(word(0x24c)).saturating_sub(4);
     file.seek(SeekFrom::Start(start))?;
     let mut magic = [0; 6];
     file.read_exact(&mut magic)?;
     file.seek(SeekFrom::Start(start))?;
+    // The payload ends with the uncompressed length, which is no part of its format: but of gzip's (RFC 1952) it is.
+    let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
+    let length = u64::from(word(0x24c)).saturating_sub(if is_gzip { 0 } else { 4 });
     let raw = BufReader::with_capacity(1 << 20, file.take(length));
     let plain: Box<dyn Read> = match magic {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(raw)?.single_frame()),
@@ -105,10 +106,13 @@ mod tests {
         let mut bytes = vec![0; 1024];
         bytes[0x1f1] = 1;
         bytes[0x248..0x24c].copy_from_slice(&8u32.to_le_bytes());
-        bytes[0x24c..0x250].copy_from_slice(&(payload.len() as u32 + 4).to_le_bytes());
+        // What kbuild appends to all but gzip, which has it already (scripts/Makefile.lib).
+        let length: &[u8] = if payload.starts_with(&[0x1f, 0x8b]) { &[] } else { &[1, 2, 3, 4] };
+        bytes[0x24c..0x250].copy_from_slice(&((payload.len() + length.len()) as u32).to_le_bytes());
         bytes.extend_from_slice(&[0x90; 8]);
         bytes.extend_from_slice(payload);
-        bytes.extend_from_slice(&[1, 2, 3, 4]);
+        bytes.extend_from_slice(length);
+        bytes.extend_from_slice(&[0xcc; 16]);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();
         file
