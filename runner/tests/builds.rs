@@ -64,7 +64,7 @@ impl World {
     }
 
     fn set(&self, kvet: Kvet) -> Kvet {
-        kvet.env("KVET_CACHE", &self.at("cache")).env("PATH", &self.at("bin"))
+        kvet.without_guest().env("KVET_CACHE", &self.at("cache")).env("PATH", &self.at("bin"))
     }
 
     fn kvet(&self, args: &[&str]) -> Kvet {
@@ -115,13 +115,7 @@ impl World {
     /// The make processes for this tree.
     fn makes(&self) -> Vec<i32> {
         let tree = self.at("linux").display().to_string();
-        let is_ours = |pid: &i32| {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command);
-            command.starts_with("make\0") && command.contains(&tree)
-        };
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        processes.filter_map(|p| p.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+        processes(|command| command.starts_with("make\0") && command.contains(&tree))
     }
 
     /// The next build comes to its end, and says that it goes on where the last one stopped.
@@ -134,12 +128,20 @@ impl World {
         ended
     }
 
-    /// No half unpacked folder in the cache, no make.
+    /// No half unpacked folder in the cache, no make, no compiler.
     #[track_caller]
     fn nothing_left(&self) {
         assert_eq!(fs::read_dir(self.at("cache/tmp")).unwrap().count(), 0);
-        assert_eq!(self.makes(), Vec::<i32>::new());
+        let world = self.dir.path().display().to_string();
+        assert_eq!(processes(|command| command.contains(&world)), Vec::<i32>::new());
     }
+}
+
+/// Those whose command line, with its NULs, is like that.
+fn processes(is_meant: impl Fn(&str) -> bool) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|p| p.file_name().to_str()?.parse().ok());
+    let command = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    pids.filter(|pid| is_meant(&String::from_utf8_lossy(&command(pid)))).collect()
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -395,13 +397,11 @@ fn what_a_kill_left_half_written_is_made_again() {
 fn two_at_once_on_one_tree_take_turns() {
     let world = World::new();
     let first = world.build_held_at("b");
-    let second = world.build().start();
-    // Both wait: the second one for the first, that one for us.
-    std::thread::sleep(Duration::from_secs(1));
+    let mut second = world.build().start();
+    second.says("waiting for another kvet to finish the same build");
     assert_eq!(world.makes().len(), 1);
     world.release("b");
     let (first, second) = (first.end().code(0), second.end().code(0));
-    assert!(second.stderr.contains("waiting for another kvet to finish the same build"), "{}", second.stderr);
     assert_eq!(world.compiled(), "a b banner", "each once");
     let entry = |ended: &Ended| ended.stdout.lines().last().map(str::to_owned);
     assert!(entry(&first).is_some() && entry(&first) == entry(&second), "{} {}", first.stdout, second.stdout);
@@ -412,8 +412,8 @@ fn two_at_once_on_one_tree_take_turns() {
 fn the_second_goes_on_where_the_first_one_was_stopped() {
     let world = World::new();
     let first = world.build_held_at("b");
-    let second = world.build().start();
-    std::thread::sleep(Duration::from_secs(1));
+    let mut second = world.build().start();
+    second.says("waiting for another kvet to finish the same build");
     first.signal(Signal::SIGINT);
     first.end().code(130);
     world.release("b");
@@ -468,7 +468,8 @@ fn no_space_left_in_the_middle_is_the_hosts_trouble_and_the_next_build_goes_on()
     for name in ["full", "again"] {
         let said = file(name);
         assert!(said.contains("no space left on the disk (") && said.contains(" MiB free)"), "{said}");
-        assert!(said.contains("hint: `kvet kernel prune` makes room; the next build goes on"), "{said}");
+        assert!(said.contains("hint: `kvet kernel prune` makes room, KVET_CACHE"), "{said}");
+        assert!(said.contains("; the next build goes on from there"), "{said}");
         assert!(said.contains("\n3\n"), "{said}");
     }
     assert!(file("full").contains("b.o': No such file"), "make has removed what was half made");

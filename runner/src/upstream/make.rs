@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -13,8 +14,8 @@ use nix::unistd::Pid;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::Progress;
 use crate::kernel::child::Group;
+use crate::kernel::{Progress, Trouble, trouble};
 use crate::parse::clean;
 
 /// How often a cancel is looked for.
@@ -120,14 +121,20 @@ impl Make<'_> {
         for reader in readers {
             let _ = reader.join();
         }
-        made.succeeded = group.wait(cancel)?.success();
+        let status = group.wait(cancel)?;
+        made.succeeded = status.success();
         if made.succeeded && made.steps > 0 {
             let (what, done) = (self.what.to_owned(), made.steps);
             progress(Progress::Steps { what, done, total: done, current: String::new() });
         }
-        match made.lines.iter().find(|line| line.contains("No space left on device")) {
-            Some(line) if !made.succeeded => Err(Error::host(format!("{}: {line}", self.what))
-                .hint("`kvet kernel prune` makes room; KVET_CACHE moves the cache to another disk")),
+        // Of a make that was killed, nothing says whose fault it is.
+        let killed = status.signal().map(|signal| format!("make was ended by signal {signal}"));
+        let ended = killed.map(|why| Trouble { why, remedy: "" });
+        match ended.or_else(|| made.lines.iter().find_map(|line| trouble(line))) {
+            Some(Trouble { why, remedy }) if !made.succeeded => {
+                Err(Error::host(format!("{}: {why}", self.what))
+                    .hint(format!("{remedy}make's log is {}", self.log.display())))
+            }
             _ => Ok(made),
         }
     }

@@ -399,8 +399,11 @@ impl<'a> Build<'a> {
         }
         fs::write(&under_way, "").host(format!("write {}", under_way.display()))?;
         let outcome = self.rounds(shop, &mut selection, progress);
-        // After an error or a cancel, make has removed what was half made.
-        fs::remove_file(&under_way).host(format!("remove {}", under_way.display()))?;
+        // Make has removed what was half made, but where something was killed or could not be written.
+        let is_sound = !matches!(&outcome, Err(error) if error.fault() == Fault::Host);
+        if is_sound {
+            fs::remove_file(&under_way).host(format!("remove {}", under_way.display()))?;
+        }
         outcome.map(|(steps, mut broken)| {
             broken.extend(selection.lost.clone());
             Finished { steps, broken, selection }

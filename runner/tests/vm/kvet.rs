@@ -1,6 +1,7 @@
 //! Runs the kvet command in a folder of its own and reads what it leaves there.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Condvar, LazyLock, Mutex};
@@ -40,13 +41,14 @@ impl Drop for Slot {
 pub struct Kvet {
     command: Command,
     dir: tempfile::TempDir,
+    starts_guest: bool,
 }
 
 /// A kvet that runs. Dropping it kills it.
 pub struct Running {
     child: Child,
     dir: tempfile::TempDir,
-    _slot: Slot,
+    _slot: Option<Slot>,
 }
 
 /// A kvet that has ended.
@@ -65,7 +67,7 @@ impl Kvet {
         let mut command = Command::new(binary());
         command.args(args).current_dir(dir.path()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, dir }
+        Self { command, dir, starts_guest: true }
     }
 
     /// The same, by a shell that first does something that kvet is then under.
@@ -92,6 +94,17 @@ impl Kvet {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         kvet.command = command;
         kvet
+    }
+
+    /// It starts no guest, and needs not wait for other tests' guests.
+    #[allow(dead_code, reason = "for builds.rs")]
+    pub fn without_guest(mut self) -> Self {
+        self.starts_guest = false;
+        self
+    }
+
+    fn slot(&self) -> Option<Slot> {
+        self.starts_guest.then(Slot::take)
     }
 
     /// `kvet run -k KERNEL -a ARCH`; both are in the cache afterwards.
@@ -153,14 +166,14 @@ impl Kvet {
     }
 
     pub fn start(mut self) -> Running {
-        let slot = Slot::take();
+        let slot = self.slot();
         let child = self.command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", binary().display()));
         Running { child, dir: self.dir, _slot: slot }
     }
 
     /// Runs it to its end and makes sure that no QEMU is left.
     pub fn end(mut self) -> Ended {
-        let slot = Slot::take();
+        let slot = self.slot();
         let started = Instant::now();
         let output = self.command.output().unwrap();
         drop(slot);
@@ -187,6 +200,17 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits until it says something on standard error. What it said up to there is not kept for its end.
+    #[allow(dead_code, reason = "for builds.rs")]
+    pub fn says(&mut self, text: &str) {
+        let mut said = String::new();
+        let mut stderr = BufReader::new(self.child.stderr.as_mut().unwrap());
+        while !said.contains(text) {
+            let read = stderr.read_line(&mut said).unwrap();
+            assert!(read > 0, "{text} in {said}");
+        }
     }
 
     /// The only QEMU of it.

@@ -11,25 +11,52 @@ pub(super) enum Failure {
     /// The source does not compile or link.
     Source(Vec<String>),
     /// The machine gave up: the disk is full, memory ran out.
-    Host(String),
+    Host(Trouble),
+}
+
+/// What a build could not go on for, though its source may be good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub why: String,
+    /// What helps, with a `; ` behind it.
+    pub remedy: &'static str,
+}
+
+const ROOM: &str = "`kvet kernel prune` makes room, KVET_CACHE moves the cache to another disk; ";
+const MEMORY: &str = "a smaller `--jobs` needs less memory; ";
+
+/// What tools say of it; why; and what helps.
+const TROUBLES: &[(&str, &str, &str)] = &[
+    ("No space left on device", "no space left on the disk", ROOM),
+    ("Disk quota exceeded", "the disk quota is exceeded", ROOM),
+    ("error: unable to make temporary file", "no temporary file can be made", ROOM),
+    ("Killed signal terminated program", "a compiler was killed: memory ran out", MEMORY),
+    ("unable to execute command: Killed", "a compiler was killed: memory ran out", MEMORY),
+    ("terminated with signal 9 [Killed]", "the linker was killed: memory ran out", MEMORY),
+    // What a shell says of a program that was ended by SIGKILL, and make of one that it started itself.
+    ("] Error 137", "a program was killed: memory ran out", MEMORY),
+    ("] Killed", "a program was killed: memory ran out", MEMORY),
+    ("virtual memory exhausted", "memory ran out", MEMORY),
+    ("Cannot allocate memory", "memory ran out", MEMORY),
+    ("] Terminated", "a program was ended by a signal", ""),
+    ("] Error 143", "a program was ended by a signal", ""),
+];
+
+/// The trouble that a line of make's or of its compilers' tells.
+pub(crate) fn trouble(line: &str) -> Option<Trouble> {
+    // `   53 |   { "No space left on device", …`: a compiler shows source, which may say anything.
+    let behind_number = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+    if behind_number.trim_start().starts_with('|') {
+        return None;
+    }
+    let (_, why, remedy) = TROUBLES.iter().find(|(needle, ..)| line.contains(needle))?;
+    Some(Trouble { why: (*why).to_owned(), remedy })
 }
 
 /// Finds the reason in the lines of a log.
 pub(super) fn diagnose<'a>(log: impl Iterator<Item = &'a str> + Clone) -> Failure {
-    let trouble = [
-        ("No space left on device", "no space left on the disk"),
-        ("Disk quota exceeded", "the disk quota is exceeded"),
-        ("Killed signal terminated program", "a compiler was killed: memory ran out"),
-        ("unable to execute command: Killed", "a compiler was killed: memory ran out"),
-        ("terminated with signal 9 [Killed]", "the linker was killed: memory ran out"),
-        // What a shell says of a program that was ended by SIGKILL.
-        ("] Error 137", "a program was killed: memory ran out"),
-        ("virtual memory exhausted", "memory ran out"),
-        ("Cannot allocate memory", "memory ran out"),
-        ("error: unable to make temporary file", "no temporary file can be made"),
-    ];
-    if let Some((_, why)) = trouble.iter().find(|(needle, _)| log.clone().any(|line| line.contains(needle))) {
-        return Failure::Host((*why).to_string());
+    if let Some(trouble) = log.clone().find_map(trouble) {
+        return Failure::Host(trouble);
     }
     let lines: Vec<&str> = log.collect();
     let Some(first) = lines.iter().position(|line| is_error(line)) else {
@@ -141,10 +168,26 @@ mod tests {
             ("/tmp/ccX.s: fatal error: error writing to x: No space left on device", "no space"),
             ("x86_64-linux-gnu-gcc: fatal error: Killed signal terminated program cc1", "memory"),
             ("make[2]: *** [scripts/Makefile.vmlinux:36: vmlinux] Error 137", "memory"),
+            ("make[2]: *** [scripts/Makefile.build:287: a.o] Killed", "memory"),
+            ("make[2]: *** [scripts/Makefile.build:287: a.o] Terminated", "signal"),
+            ("clang-19: error: unable to execute command: Killed", "memory"),
+            ("collect2: fatal error: ld terminated with signal 9 [Killed]", "memory"),
         ] {
             let text = format!("  CC      a.o\n{line}\nmake[1]: *** [x] Error 1\n");
-            assert!(matches!(diagnose(text.lines()), Failure::Host(why) if why.contains(said)), "{line}");
+            assert!(
+                matches!(diagnose(text.lines()), Failure::Host(trouble) if trouble.why.contains(said)),
+                "{line}"
+            );
         }
+    }
+
+    #[test]
+    fn what_a_compiler_quotes_is_no_trouble_of_the_host() {
+        let text = "  CC      net/9p/error.o\nnet/9p/error.c:53:9: error: 'ENOMEMM' undeclared here\n   \
+                    53 |         {\"Cannot allocate memory\", ENOMEMM},\n      |         ^~~~\n   \
+                    68 |\t{\"No space left on device\", ENOSPC},\nmake: *** [net/9p/error.o] Error 1\n";
+        let Failure::Source(lines) = diagnose(text.lines()) else { panic!("it is the source's") };
+        assert!(headline(&lines).contains("'ENOMEMM' undeclared"), "{lines:?}");
     }
 
     #[test]

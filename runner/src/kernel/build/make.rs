@@ -14,7 +14,7 @@ use crate::error::{Error, IoContext, Result};
 
 use super::super::child::Group;
 use super::super::{Progress, space};
-use super::failure::{Failure, diagnose, headline, is_step};
+use super::failure::{Failure, Trouble, diagnose, headline, is_step};
 
 /// How long a cancel may go unnoticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -177,16 +177,17 @@ impl Make<'_> {
         let place = format!("the whole log is {}", self.log.display());
         let failure = match status.signal() {
             // By somebody else: it says nothing about the source.
-            Some(signal) => Failure::Host(format!("make was ended by signal {signal}")),
+            Some(signal) => {
+                Failure::Host(Trouble { why: format!("make was ended by signal {signal}"), remedy: "" })
+            }
             None => diagnose(log.kept.iter().map(String::as_str)),
         };
         match failure {
-            Failure::Host(why) => {
+            Failure::Host(Trouble { why, remedy }) => {
                 let free =
                     space::free(self.out).map_or(String::new(), |free| format!(" ({} MiB free)", free >> 20));
-                Error::host(format!("the build in {} was broken off: {why}{free}", self.out.display())).hint(
-                    format!("`kvet kernel prune` makes room; the next build goes on from there; {place}"),
-                )
+                Error::host(format!("the build in {} was broken off: {why}{free}", self.out.display()))
+                    .hint(format!("{remedy}the next build goes on from there; {place}"))
             }
             Failure::Source(lines) => {
                 let first = headline(&lines).to_string();

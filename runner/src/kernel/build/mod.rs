@@ -48,6 +48,7 @@ use make::{Count, Make};
 use merge::Merged;
 use toolchain::Found;
 
+pub(crate) use failure::{Trouble, trouble};
 pub use recipe::{Base, Recipe};
 pub use toolchain::Toolchain;
 
