@@ -17,7 +17,7 @@ pub struct Answer {
     /// The first kernel on the newer side.
     #[serde(with = "subject")]
     pub first: Subject,
-    /// The last one on the older side.
+    /// The nearest one that was judged to be on the older side.
     #[serde(with = "subject")]
     pub before: Subject,
     /// Kernels between the two that could not be judged: any of them may be the first.

@@ -155,14 +155,27 @@ impl Commits {
         self.answer_of(certain, &doubtful).map(Some)
     }
 
+    /// Of the commits that were judged to be of the older side the one that the fewest commits tell from this one. Its parent
+    /// need not have been judged: it may have been skipped, be on another branch, or not touch the paths.
+    fn before(&self, hash: &str) -> Result<&str> {
+        let judged = self.told.iter().rev().filter(|(word, _)| *word == OLDER).map(|(_, told)| told);
+        let mut nearest: Option<(usize, &str)> = None;
+        for older in judged.chain(std::iter::once(&self.older)) {
+            let between = format!("{older}...{hash}");
+            let count =
+                output(git(&self.scratch).args(["rev-list", "--count", &between]), "look at the commits")?;
+            let count = count.trim().parse().map_err(|e| Error::host("git counts no commits").because(e))?;
+            if nearest.is_none_or(|(least, _)| count < least) {
+                nearest = Some((count, older));
+            }
+        }
+        Ok(nearest.map_or(&self.older, |(_, older)| older))
+    }
+
     fn answer_of(&self, hash: &str, doubtful: &[&str]) -> Result<Answer> {
-        // The parent that is on the older side; for a first commit of all there is none.
-        let parents =
-            output(git(&self.scratch).args(["rev-list", "--parents", "-1", hash]), "look at a commit")?;
-        let before = parents.split_whitespace().nth(1).unwrap_or(&self.older).to_owned();
         Ok(Answer {
             first: self.subject(hash)?,
-            before: self.subject(&before)?,
+            before: self.subject(self.before(hash)?)?,
             doubtful: doubtful.iter().map(|hash| self.subject(hash)).collect::<Result<_>>()?,
             commit: Some(self.commit(hash)?),
         })
@@ -215,7 +228,11 @@ impl Search for Commits {
                 copy.said = copy.bisect(&[word, hash])?;
                 copy.told.push((word, hash.clone()));
             }
-            copy.tell(subject, Some(newer))?;
+            // A verdict that would end the bisection, as "newer" does for the merge base of two branches, has nothing after it.
+            // If it is given, git says so again.
+            if copy.tell(subject, Some(newer)).is_err() {
+                continue;
+            }
             if let Next::Test { subject, .. } = copy.next()?
                 && !likely.contains(&subject)
             {
@@ -348,7 +365,7 @@ fn output(command: &mut Command, action: &str) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::state::State;
     use super::super::{Bisection, Find, Lab};
     use super::*;
@@ -356,23 +373,33 @@ mod tests {
     use crate::event::{CellReport, Outcome};
     use crate::report::table::sample::cell;
 
-    /// A repository with that many commits on one line; `file` holds the number of the commit.
-    pub(crate) fn repository(commits: usize) -> tempfile::TempDir {
+    /// Runs git in a repository of a test's.
+    fn run(folder: &Path, arguments: &[&str]) {
+        let mut command = git(folder);
+        for (name, value) in [("NAME", "T"), ("EMAIL", "t@example")] {
+            command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+        }
+        output(command.args(arguments), "set up").unwrap();
+    }
+
+    fn commit(folder: &Path, file: &str, number: usize) {
+        std::fs::write(folder.join(file), format!("{number}\n")).unwrap();
+        run(folder, &["add", file]);
+        run(folder, &["commit", "--quiet", "-m", &format!("commit {number}")]);
+    }
+
+    /// A repository with a commit on one line for each of these files, into which it writes its number.
+    pub(crate) fn history(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let run = |arguments: &[&str]| {
-            let mut command = git(dir.path());
-            for (name, value) in [("NAME", "T"), ("EMAIL", "t@example")] {
-                command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
-            }
-            output(command.args(arguments), "set up").unwrap();
-        };
-        run(&["init", "--quiet", "--initial-branch=main"]);
-        for i in 0..commits {
-            std::fs::write(dir.path().join("file"), format!("{i}\n")).unwrap();
-            run(&["add", "file"]);
-            run(&["commit", "--quiet", "-m", &format!("commit {i}")]);
+        run(dir.path(), &["init", "--quiet", "--initial-branch=main"]);
+        for (number, file) in files.iter().enumerate() {
+            commit(dir.path(), file, number);
         }
         dir
+    }
+
+    fn repository(commits: usize) -> tempfile::TempDir {
+        history(&vec!["file"; commits])
     }
 
     fn find(commits: usize, first: usize, skip: &[usize]) -> (Answer, usize) {
@@ -414,6 +441,7 @@ mod tests {
         let doubtful: Vec<&str> =
             answer.doubtful.iter().map(|s| s.shown.rsplit(' ').next().unwrap()).collect();
         assert_eq!(doubtful.len(), 2, "{doubtful:?}");
+        assert!(answer.before.shown.ends_with(" commit 1"), "the last that was judged: {answer:?}");
     }
 
     #[test]
@@ -489,6 +517,43 @@ mod tests {
         };
         assert!(bisection.run().unwrap().first.shown.ends_with(" commit 7"));
         assert!(lab.met.len() >= 2 && lab.met.iter().all(|met| *met), "{:?}", lab.met);
+    }
+
+    /// Commits 0 to 2, and from there 3 to 9 on one branch and another 0 on the other.
+    fn branches() -> tempfile::TempDir {
+        let repository = repository(3);
+        run(repository.path(), &["switch", "--quiet", "-c", "side"]);
+        commit(repository.path(), "other", 0);
+        run(repository.path(), &["switch", "--quiet", "main"]);
+        (3..10).for_each(|number| commit(repository.path(), "file", number));
+        repository
+    }
+
+    #[test]
+    fn on_two_branches_one_verdict_on_their_merge_base_has_nothing_after_it() {
+        let repository = branches();
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("bisect");
+        let mut search = Commits::begin(repository.path(), &at, "side", "main", &[]).unwrap();
+        let Next::Test { subject: base, .. } = search.next().unwrap() else { panic!() };
+        assert!(base.shown.ends_with(" commit 2"), "git asks for the merge base first: {base:?}");
+        let likely = search.after(&base).unwrap();
+        search.tell(&base, Some(false)).unwrap();
+        let Next::Test { subject, .. } = search.next().unwrap() else { panic!() };
+        assert_eq!(likely, [subject]);
+
+        let mut search = Commits::begin(repository.path(), &at, "side", "main", &[]).unwrap();
+        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
+        let mut bisection = Bisection {
+            state: State::new(vec!["bisect".into()], Find::Bug, None, 1),
+            search: &mut search,
+            lab: &mut lab,
+            save: &mut |_| Ok(()),
+            tell: &mut |_| {},
+        };
+        let answer = bisection.run().unwrap();
+        assert!(answer.first.shown.ends_with(" commit 7"), "{answer:?}");
+        assert!(answer.before.shown.ends_with(" commit 6"), "{answer:?}");
     }
 
     #[test]
