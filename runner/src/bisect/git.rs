@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::answer::{Answer, Commit};
-use super::{Next, Search, Subject};
+use super::{Find, Next, Search, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::parse::clean::one_line;
 use crate::report::whole::write_whole;
@@ -289,6 +289,32 @@ pub fn check(repository: &Path, paths: &[String]) -> Result<()> {
     check_paths(&common, &["--all"], paths)
 }
 
+/// Whether two revisions can be the ends of a search for this.
+///
+/// # Errors
+/// The caller's: one is no commit, they are the same one, or the one that should be older is the newer one.
+pub fn check_ends(repository: &Path, find: Find, good: &str, bad: &str) -> Result<()> {
+    let (good_hash, bad_hash) = (resolve(repository, good)?, resolve(repository, bad)?);
+    if good_hash == bad_hash {
+        let same = short(&good_hash);
+        return Err(Error::caller(format!("--good {good} and --bad {bad} are the same commit, {same}")));
+    }
+    let (older, newer, said, hint) = match find {
+        Find::Bug => {
+            (good_hash, bad_hash, format!("--good {good} is newer than --bad {bad}"), "`--find fix`")
+        }
+        Find::Fix => {
+            (bad_hash, good_hash, format!("--bad {bad} is newer than --good {good}"), "`--find bug`")
+        }
+    };
+    let of_older = ["merge-base", "--is-ancestor", newer.as_str(), older.as_str()];
+    if succeeds(git(repository).args(of_older))? {
+        return Err(Error::caller(format!("{said}: the first {} commit is not between them", find.word()))
+            .hint(format!("swap them, or {hint}")));
+    }
+    Ok(())
+}
+
 /// A mistyped path would leave every commit out that was meant by it. Paths are those of a whole tree.
 fn check_paths(repository: &Path, revisions: &[&str], paths: &[String]) -> Result<()> {
     for path in paths {
@@ -367,7 +393,7 @@ fn output(command: &mut Command, action: &str) -> Result<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::super::state::State;
-    use super::super::{Bisection, Find, Lab};
+    use super::super::{Bisection, Lab};
     use super::*;
     use crate::error::Fault;
     use crate::event::{CellReport, Outcome};
@@ -579,6 +605,29 @@ pub(crate) mod tests {
         assert_eq!(e.fault(), Fault::Caller);
         assert!(e.to_string().contains("'v6.12' is no commit of"), "{e}");
         assert!(begin("HEAD", "--help").to_string().contains("'--help' is no commit"));
+    }
+
+    #[test]
+    fn ends_that_are_the_same_or_the_wrong_way_round() {
+        let repository = repository(3);
+        let refused = |find, good, bad| {
+            let e = check_ends(repository.path(), find, good, bad).unwrap_err();
+            assert_eq!(e.fault(), Fault::Caller, "{e}");
+            format!("{e} {}", e.hint_text().unwrap_or_default())
+        };
+        let said = refused(Find::Bug, "HEAD", "main");
+        assert!(said.contains("--good HEAD and --bad main are the same commit, "), "{said}");
+        let said = refused(Find::Bug, "HEAD", "HEAD~1");
+        assert!(said.contains("--good HEAD is newer than --bad HEAD~1"), "{said}");
+        assert!(said.contains("swap them, or `--find fix`"), "{said}");
+        let said = refused(Find::Fix, "HEAD~2", "HEAD");
+        assert!(said.contains("--bad HEAD is newer than --good HEAD~2"), "{said}");
+        assert!(said.contains("swap them, or `--find bug`"), "{said}");
+        check_ends(repository.path(), Find::Fix, "HEAD", "HEAD~2").unwrap();
+        let branches = branches();
+        for find in [Find::Bug, Find::Fix] {
+            check_ends(branches.path(), find, "side", "main").unwrap();
+        }
     }
 
     #[test]

@@ -122,7 +122,9 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
         assert!(Command::new("git").arg("-C").arg(tree).args(who).args(args).status().unwrap().success());
     };
     git(&["init", "--quiet"]);
-    git(&["commit", "--quiet", "--allow-empty", "-m", "nothing"]);
+    for subject in ["nothing", "nothing more"] {
+        git(&["commit", "--quiet", "--allow-empty", "-m", subject]);
+    }
     for (args, said) in [
         (&["-t", "dynptr_success/nothing"][..], "dynptr_success/nothing"),
         (&["-t", "["], "'['"),
@@ -145,8 +147,15 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
         let left = fs::read_dir(ended.path("results")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{args:?} leaves nothing");
     }
-    let ends = ["bisect", "--tree", tree, "--good", "v6.12", "--bad", "HEAD"];
-    let ended = Kvet::new(ends).end().code(2);
-    ended.refused("'v6.12' is no commit of");
-    assert_eq!(fs::read_dir(ended.path("results")).unwrap().count(), 0);
+    for (ends, said) in [
+        (&["--good", "v6.12", "--bad", "HEAD"][..], "'v6.12' is no commit of"),
+        (&["--good", "HEAD", "--bad", "HEAD"], "--good HEAD and --bad HEAD are the same commit"),
+        (&["--good", "HEAD", "--bad", "HEAD~1"], "--good HEAD is newer than --bad HEAD~1"),
+        (&["--good", "HEAD", "--bad", "HEAD~1"], "hint: swap them, or `--find fix`"),
+        (&["--find", "fix", "--good", "HEAD~1", "--bad", "HEAD"], "--bad HEAD is newer than --good HEAD~1"),
+    ] {
+        let ended = Kvet::new(["bisect", "--tree", tree]).args(ends).end().code(2);
+        ended.refused(said);
+        assert_eq!(fs::read_dir(ended.path("results")).unwrap().count(), 0, "{ends:?} leaves nothing");
+    }
 }

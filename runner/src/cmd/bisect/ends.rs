@@ -38,7 +38,7 @@ impl CommitStage {
     /// on, which may be other commits than their names say by now.
     ///
     /// # Errors
-    /// As [`Commits::begin`].
+    /// As [`git::check_ends`] and [`Commits::begin`].
     pub fn stage(self, between: Option<(&str, &str)>, pinned: Option<&Ends>) -> Result<Stage> {
         let (tree, older, newer) = match (pinned, self.ends, between) {
             (Some((older, newer)), ..) => {
@@ -57,6 +57,13 @@ impl CommitStage {
             }
             (None, None, None) => return Err(Error::host("a bisection of commits without ends")),
         };
+        if pinned.is_none() {
+            let (good, bad) = match self.find {
+                Find::Bug => (&older, &newer),
+                Find::Fix => (&newer, &older),
+            };
+            git::check_ends(&tree, self.find, good, bad)?;
+        }
         let search = Commits::begin(&tree, &self.scratch, &older, &newer, &self.paths)?;
         Ok(Stage { search: Box::new(search), find: self.find })
     }
