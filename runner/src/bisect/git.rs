@@ -315,6 +315,14 @@ pub fn check_ends(repository: &Path, find: Find, good: &str, bad: &str) -> Resul
     Ok(())
 }
 
+/// Whether a file is in a commit.
+///
+/// # Errors
+/// The host's: git cannot be run.
+pub fn has_file(repository: &Path, revision: &str, file: &str) -> Result<bool> {
+    succeeds(git(repository).args(["cat-file", "-e", "--end-of-options", &format!("{revision}:{file}")]))
+}
+
 /// A mistyped path would leave every commit out that was meant by it. Paths are those of a whole tree.
 fn check_paths(repository: &Path, revisions: &[&str], paths: &[String]) -> Result<()> {
     for path in paths {

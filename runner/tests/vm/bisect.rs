@@ -137,6 +137,8 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
         (&["--replay", "nosuch.log"], "nosuch.log"),
         (&["--replay", "wrong.log"], "wrong.log:1: 'bad' should be"),
         (&["--tree", tree, "--paths", "no/such/path"], "--paths no/such/path: no commit touches"),
+        (&["--tree", tree, "--config", "nosuch"], "nosuch"),
+        (&["-s", "upstream", "--selftests", "tree:no/such/tree"], "no/such/tree"),
         (&["--tree", "/"], "/ is no git repository"),
         (&["--tree", tree, "--find", "fix"], "--find is for commits"),
     ] {
@@ -149,6 +151,8 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
     }
     for (ends, said) in [
         (&["--good", "v6.12", "--bad", "HEAD"][..], "'v6.12' is no commit of"),
+        (&["--good", "HEAD~1", "--bad", "HEAD"], "--good HEAD~1: no kernel"),
+        (&["--good", "HEAD~1", "--bad", "HEAD", "--config", "nosuch"], "nosuch"),
         (&["--good", "HEAD", "--bad", "HEAD"], "--good HEAD and --bad HEAD are the same commit"),
         (&["--good", "HEAD", "--bad", "HEAD~1"], "--good HEAD is newer than --bad HEAD~1"),
         (&["--good", "HEAD", "--bad", "HEAD~1"], "hint: swap them, or `--find fix`"),
@@ -156,6 +160,7 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
     ] {
         let ended = Kvet::new(["bisect", "--tree", tree]).args(ends).end().code(2);
         ended.refused(said);
-        assert_eq!(fs::read_dir(ended.path("results")).unwrap().count(), 0, "{ends:?} leaves nothing");
+        let left = fs::read_dir(ended.path("results")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{ends:?} leaves nothing");
     }
 }
