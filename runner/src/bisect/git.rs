@@ -119,6 +119,14 @@ impl Commits {
         })
     }
 
+    /// The same where it has to be named, whatever git says.
+    fn named(&self, hash: &str) -> Subject {
+        self.subject(hash).unwrap_or_else(|_| Subject {
+            kernel: format!("git:{}@{hash}", self.repository.display()),
+            shown: short(hash),
+        })
+    }
+
     fn commit(&self, hash: &str) -> Result<Commit> {
         let format = "--format=%H%n%an <%ae>%n%ad%n%s";
         let text = output(git(&self.scratch).args(["log", "-1", format, hash]), "look at a commit")?;
@@ -184,13 +192,13 @@ impl Commits {
 
 impl Search for Commits {
     fn ends(&self) -> (Subject, Subject) {
-        let name = |hash: &str| {
-            self.subject(hash).unwrap_or_else(|_| Subject {
-                kernel: format!("git:{}@{hash}", self.repository.display()),
-                shown: short(hash),
-            })
-        };
-        (name(&self.older), name(&self.newer))
+        (self.named(&self.older), self.named(&self.newer))
+    }
+
+    fn between(&self) -> (Subject, Subject) {
+        let last = |side: &str| self.told.iter().rev().find(|(word, _)| *word == side).map(|(_, told)| told);
+        let (older, newer) = (last(OLDER).unwrap_or(&self.older), last(NEWER).unwrap_or(&self.newer));
+        (self.named(older), self.named(newer))
     }
 
     fn next(&mut self) -> Result<Next> {
@@ -573,6 +581,8 @@ pub(crate) mod tests {
         assert!(base.shown.ends_with(" commit 2"), "git asks for the merge base first: {base:?}");
         let likely = search.after(&base).unwrap();
         search.tell(&base, Some(false)).unwrap();
+        let (older, newer) = search.between();
+        assert_eq!((older, newer), (base, search.ends().1), "what was judged last");
         let Next::Test { subject, .. } = search.next().unwrap() else { panic!() };
         assert_eq!(likely, [subject]);
 

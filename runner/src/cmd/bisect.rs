@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::bisect::answer::{self, Answer, Evidence};
 use crate::bisect::state::{State, Step, replay};
-use crate::bisect::{Bisection, Find, News, Search};
+use crate::bisect::{Bisection, Find, News, Progress, Search};
 use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
 use crate::cmd::{Setup, print};
 use crate::error::{Error, Fault, IoContext, Result, exit};
@@ -163,13 +163,12 @@ fn search(
     }
     let search: &mut dyn Search = &mut *stage.search;
     let mut seconds: Vec<f64> = state.steps.iter().map(|s| s.seconds).filter(|s| *s > 0.0).collect();
-    let shown = state.clone();
     let mut bisection = Bisection {
         state,
         search,
         lab,
         save: &mut |state| state.save(path),
-        tell: &mut |news| tell(news, &shown, &mut seconds),
+        tell: &mut |news| tell(news, &mut seconds),
     };
     let answer = bisection.run().map_err(|e| match e.fault() {
         Fault::Interrupted => e.hint("`kvet bisect --resume` goes on"),
@@ -179,20 +178,22 @@ fn search(
 }
 
 /// What goes on, on standard error.
-fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
+fn tell(news: News, seconds: &mut Vec<f64>) {
     match news {
-        News::Begin(subject, Some((left, steps))) => {
+        News::Begin(subject, Some(Progress { left, steps, between: (older, newer) })) => {
             let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
             let eta = Duration::from_secs_f64((mean * (steps + 1) as f64).round());
             let eta = if seconds.is_empty() { String::new() } else { format!(", about {eta:?}") };
             eprintln!(
-                "testing {} ({left} left after it, {} to go{eta})",
+                "testing {} between {} and {} ({left} left after it, {} to go{eta})",
                 one_line(&subject.shown),
+                first_word(&older.shown),
+                first_word(&newer.shown),
                 plural(steps + 1)
             );
         }
         News::Begin(subject, None) => eprintln!("testing the end {}", one_line(&subject.shown)),
-        News::Judged(step) => {
+        News::Judged(step, state) => {
             if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
@@ -205,6 +206,11 @@ fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
         }
         News::Note(text) => eprintln!("note: {}", one_line(&text)),
     }
+}
+
+/// The version, or the short hash of a commit.
+fn first_word(shown: &str) -> String {
+    one_line(shown.split(' ').next().unwrap_or_default())
 }
 
 fn plural(steps: usize) -> String {

@@ -63,6 +63,8 @@ fn releases_are_bisected_from_their_ends_though_interrupted_and_the_verifier_say
     let resumed = Kvet::new(["bisect", "--resume", folder(&results).to_str().unwrap()]).end().code(0);
     assert_eq!(resumed.stdout.lines().last(), Some(format!("first fixed: {FIXED}").as_str()));
     assert!(!resumed.stderr.contains("testing the end 6.12.95"), "it was run before: {}", resumed.stderr);
+    assert!(resumed.stderr.contains(" between 6.12.95 and 6.12.107 ("), "{}", resumed.stderr);
+    assert!(resumed.stdout.contains(&format!("  steps/{FIXED}")), "{}", resumed.stdout);
     let verdicts = state(&ended);
     assert!(verdicts.steps.iter().all(|step| step.verdict != Verdict::Skip), "{:?}", verdicts.steps);
 
@@ -103,6 +105,7 @@ fn releases_are_bisected_from_their_ends_though_interrupted_and_the_verifier_say
     assert_eq!(twice.failure_rate, 0.75, "three of four: two runs that failed are no certainty");
     for said in ["2 of 2 runs failed", "0 of 2 runs failed (94 % sure)"] {
         assert!(replayed.stdout.contains(said), "{said} in {}", replayed.stdout);
+        assert!(replayed.stderr.contains(said), "{said} in {}", replayed.stderr);
     }
     // The kernels beside the answer were not run here, and that is why nothing is compared.
     let why = "no difference to show: 6.12.101 was not run here: said by log";

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
+use crate::bisect::state::STEPS;
 use crate::bisect::{Lab, Subject, symptom};
 use crate::cell::{self, BUILD_LOG, Resources, SUITE_LOG};
 use crate::cmd::args::BisectArgs;
@@ -197,7 +198,7 @@ impl<'a> Kernels<'a> {
     }
 
     fn run_dir(&self, subject: &Subject, cells: &[CellId]) -> Result<RunDir> {
-        RunDir::create_at(&self.folder.join("steps"), &safe_name(&subject.shown), cells)
+        RunDir::create_at(&self.folder.join(STEPS), &safe_name(&subject.shown), cells)
     }
 
     /// Where the archive has lost a kernel's modules the suite travels in the initramfs.
