@@ -52,7 +52,10 @@ pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
         Error::caller(format!("{}: its command line is not understood", folder.display())).because(e)
     })?;
     match cli.command {
-        Command::Bisect(args) => bisect(&args, &setup(&args)?, &folder, &command, color),
+        Command::Bisect(begun) => {
+            let args = BisectArgs { verbose: begun.verbose || args.verbose, ..*begun };
+            bisect(&args, &setup(&args)?, &folder, &command, color)
+        }
         _ => Err(Error::caller(format!("{} is no bisection", folder.display()))),
     }
 }
@@ -231,17 +234,16 @@ fn report(folder: &Path, state: &State, found: &Answer, evidence: &Evidence) -> 
     Ok(exit::PASSED)
 }
 
-/// The last run of each step, as it was stored.
+/// The telling run of each step, as it was stored.
 fn cells(state: &State) -> Vec<CellReport> {
     let mut cells: Vec<CellReport> = Vec::new();
     for step in state.steps.iter().filter(|step| step.runs > 0) {
-        let run = step.dirs.last().and_then(|dir| dir.parent()).and_then(|run| store::load(run).ok());
-        cells.extend(
-            run.into_iter()
-                .flat_map(|run| run.cells)
-                .filter(|c| !cells.iter().any(|o| o.id == c.id))
-                .collect::<Vec<_>>(),
-        );
+        let run = evidence::telling(state, step).ok().flatten();
+        for cell in run.into_iter().flat_map(|run| run.cells) {
+            if !cells.iter().any(|known| known.id == cell.id) {
+                cells.push(cell);
+            }
+        }
     }
     cells
 }
