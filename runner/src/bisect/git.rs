@@ -642,6 +642,8 @@ pub(crate) mod tests {
         assert!(said.contains("--bad HEAD is newer than --good HEAD~2"), "{said}");
         assert!(said.contains("swap them, or `--find bug`"), "{said}");
         check_ends(repository.path(), Find::Fix, "HEAD", "HEAD~2").unwrap();
+        assert!(has_file(repository.path(), "HEAD~1", "file").unwrap());
+        assert!(!has_file(repository.path(), "HEAD", "Kconfig").unwrap());
         let branches = branches();
         for find in [Find::Bug, Find::Fix] {
             check_ends(branches.path(), find, "side", "main").unwrap();
