@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
-use super::Subject;
 use super::state::{Parts, State, Step, Verdict};
+use super::{Find, Subject};
 use crate::error::{Error, Result};
 use crate::parse::clean::one_line;
 
@@ -17,7 +17,7 @@ pub struct Answer {
     /// The first kernel on the newer side.
     #[serde(with = "subject")]
     pub first: Subject,
-    /// The last one on the older side.
+    /// The nearest one that was judged to be on the older side.
     #[serde(with = "subject")]
     pub before: Subject,
     /// Kernels between the two that could not be judged: any of them may be the first.
@@ -215,8 +215,12 @@ pub fn step_line(step: &Step, width: usize, state: &State) -> String {
             let _ = write!(line, " ({:.0} % sure)", 100.0 * state.confidence(step.runs));
         }
     }
-    let reason = one_line(&step.reason);
-    if reason.is_empty() { line } else { format!("{line}  {reason}") }
+    for more in [step.folder(), Some(one_line(&step.reason))].into_iter().flatten() {
+        if !more.is_empty() {
+            let _ = write!(line, "  {more}");
+        }
+    }
+    line
 }
 
 /// The answer for people.
@@ -260,6 +264,14 @@ fn indent(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
+/// `Fixes:` names the commit that broke something (the kernel's submitting-patches), and is no line for one that mends it.
+fn tag(find: Find) -> &'static str {
+    match find {
+        Find::Bug => "Fixes",
+        Find::Fix => "Fixed-by",
+    }
+}
+
 /// The answer as Markdown, ready for a mail to a list.
 pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     let what = state.find.word();
@@ -273,15 +285,17 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     if let Some(commit) = &answer.commit {
         let short: String = commit.hash.chars().take(12).collect();
         let _ = writeln!(text, "{}, {}\n", one_line(&commit.author), one_line(&commit.date));
-        let _ = writeln!(text, "    Fixes: {short} (\"{}\")\n", one_line(&commit.subject));
+        let tag = tag(state.find);
+        let _ = writeln!(text, "    {tag}: {short} (\"{}\")\n", one_line(&commit.subject));
         let _ = writeln!(text, "```\n{}\n```\n", commit.stat.trim_end());
     }
     let _ = writeln!(text, "To reproduce:\n\n    kvet {}\n", crate::quote::command(&state.command));
-    let _ = writeln!(text, "| verdict | kernel | seconds | |\n|---|---|--:|---|");
+    let _ = writeln!(text, "| verdict | kernel | seconds | run | |\n|---|---|--:|---|---|");
     for step in &state.steps {
         let cell = |text: &str| one_line(text).replace('|', "\\|");
         let (shown, reason) = (cell(&step.shown), cell(&step.reason));
-        let _ = writeln!(text, "| {} | {shown} | {:.1} | {reason} |", step.verdict, step.seconds);
+        let (verdict, run) = (step.verdict, cell(&step.folder().unwrap_or_default()));
+        let _ = writeln!(text, "| {verdict} | {shown} | {:.1} | {run} | {reason} |", step.seconds);
     }
     let _ = writeln!(text, "\n{}", time_line(state));
     if !evidence.test.is_empty() {
@@ -307,7 +321,6 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Find;
     use super::super::state::replay;
     use super::*;
 
@@ -329,6 +342,7 @@ mod tests {
     fn everything_is_told() {
         let mut state = State::new(["bisect", "-t", "a"].map(String::from).to_vec(), Find::Bug, None, 1);
         state.steps = replay("bad k3\ngood k1\nskip k2 # did not boot\n", "log").unwrap();
+        state.steps[0].dirs = vec!["results/bisect-1/steps/k3/k3-x86_64-dynptr".into()];
         let subject = |name: &str| Subject { kernel: name.into(), shown: name.into() };
         let answer = Answer {
             first: subject("k3"),
@@ -353,6 +367,7 @@ mod tests {
         let text = text(&state, &answer, &evidence);
         for part in [
             "bad   k3",
+            "  steps/k3  said by log",
             "may be the first as well: k2",
             "bpf: break it",
             "dynptr/a on k1:\n    passes",
@@ -364,9 +379,16 @@ mod tests {
         }
         let mail = markdown(&state, &answer, &evidence);
         let fixes = "Fixes: 0123456789ab (\"bpf: break it\")";
-        for part in [fixes, "kvet bisect -t a", "| bad | k3 |", "The verifier:\n\n```diff"] {
+        for part in [
+            fixes,
+            "kvet bisect -t a",
+            "| bad | k3 | 0.0 | steps/k3 | said by log |",
+            "The verifier:\n\n```diff",
+        ] {
             assert!(mail.contains(part), "{part} in {mail}");
         }
+        let fixed = markdown(&State { find: Find::Fix, ..state.clone() }, &answer, &evidence);
+        assert!(fixed.contains("    Fixed-by: 0123456789ab (\"bpf") && !fixed.contains("Fixes:"), "{fixed}");
         let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
         assert_eq!(json["steps"][0]["verdict"], "bad");
         let Compared::Differ(diff) = &evidence.verifier else { panic!("{:?}", evidence.verifier) };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::answer::{Answer, Commit};
-use super::{Next, Search, Subject};
+use super::{Find, Next, Search, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::parse::clean::one_line;
 use crate::report::whole::write_whole;
@@ -119,6 +119,14 @@ impl Commits {
         })
     }
 
+    /// The same where it has to be named, whatever git says.
+    fn named(&self, hash: &str) -> Subject {
+        self.subject(hash).unwrap_or_else(|_| Subject {
+            kernel: format!("git:{}@{hash}", self.repository.display()),
+            shown: short(hash),
+        })
+    }
+
     fn commit(&self, hash: &str) -> Result<Commit> {
         let format = "--format=%H%n%an <%ae>%n%ad%n%s";
         let text = output(git(&self.scratch).args(["log", "-1", format, hash]), "look at a commit")?;
@@ -155,14 +163,27 @@ impl Commits {
         self.answer_of(certain, &doubtful).map(Some)
     }
 
+    /// Of the commits that were judged to be of the older side the one that the fewest commits tell from this one. Its parent
+    /// need not have been judged: it may have been skipped, be on another branch, or not touch the paths.
+    fn before(&self, hash: &str) -> Result<&str> {
+        let judged = self.told.iter().rev().filter(|(word, _)| *word == OLDER).map(|(_, told)| told);
+        let mut nearest: Option<(usize, &str)> = None;
+        for older in judged.chain(std::iter::once(&self.older)) {
+            let between = format!("{older}...{hash}");
+            let count =
+                output(git(&self.scratch).args(["rev-list", "--count", &between]), "look at the commits")?;
+            let count = count.trim().parse().map_err(|e| Error::host("git counts no commits").because(e))?;
+            if nearest.is_none_or(|(least, _)| count < least) {
+                nearest = Some((count, older));
+            }
+        }
+        Ok(nearest.map_or(&self.older, |(_, older)| older))
+    }
+
     fn answer_of(&self, hash: &str, doubtful: &[&str]) -> Result<Answer> {
-        // The parent that is on the older side; for a first commit of all there is none.
-        let parents =
-            output(git(&self.scratch).args(["rev-list", "--parents", "-1", hash]), "look at a commit")?;
-        let before = parents.split_whitespace().nth(1).unwrap_or(&self.older).to_owned();
         Ok(Answer {
             first: self.subject(hash)?,
-            before: self.subject(&before)?,
+            before: self.subject(self.before(hash)?)?,
             doubtful: doubtful.iter().map(|hash| self.subject(hash)).collect::<Result<_>>()?,
             commit: Some(self.commit(hash)?),
         })
@@ -171,13 +192,13 @@ impl Commits {
 
 impl Search for Commits {
     fn ends(&self) -> (Subject, Subject) {
-        let name = |hash: &str| {
-            self.subject(hash).unwrap_or_else(|_| Subject {
-                kernel: format!("git:{}@{hash}", self.repository.display()),
-                shown: short(hash),
-            })
-        };
-        (name(&self.older), name(&self.newer))
+        (self.named(&self.older), self.named(&self.newer))
+    }
+
+    fn between(&self) -> (Subject, Subject) {
+        let last = |side: &str| self.told.iter().rev().find(|(word, _)| *word == side).map(|(_, told)| told);
+        let (older, newer) = (last(OLDER).unwrap_or(&self.older), last(NEWER).unwrap_or(&self.newer));
+        (self.named(older), self.named(newer))
     }
 
     fn next(&mut self) -> Result<Next> {
@@ -215,7 +236,11 @@ impl Search for Commits {
                 copy.said = copy.bisect(&[word, hash])?;
                 copy.told.push((word, hash.clone()));
             }
-            copy.tell(subject, Some(newer))?;
+            // A verdict that would end the bisection, as "newer" does for the merge base of two branches, has nothing after it.
+            // If it is given, git says so again.
+            if copy.tell(subject, Some(newer)).is_err() {
+                continue;
+            }
             if let Next::Test { subject, .. } = copy.next()?
                 && !likely.contains(&subject)
             {
@@ -270,6 +295,40 @@ pub fn check(repository: &Path, paths: &[String]) -> Result<()> {
     let repository = repository.canonicalize().given(format!("find {}", repository.display()))?;
     let common = common_dir(&repository)?;
     check_paths(&common, &["--all"], paths)
+}
+
+/// Whether two revisions can be the ends of a search for this.
+///
+/// # Errors
+/// The caller's: one is no commit, they are the same one, or the one that should be older is the newer one.
+pub fn check_ends(repository: &Path, find: Find, good: &str, bad: &str) -> Result<()> {
+    let (good_hash, bad_hash) = (resolve(repository, good)?, resolve(repository, bad)?);
+    if good_hash == bad_hash {
+        let same = short(&good_hash);
+        return Err(Error::caller(format!("--good {good} and --bad {bad} are the same commit, {same}")));
+    }
+    let (older, newer, said, hint) = match find {
+        Find::Bug => {
+            (good_hash, bad_hash, format!("--good {good} is newer than --bad {bad}"), "`--find fix`")
+        }
+        Find::Fix => {
+            (bad_hash, good_hash, format!("--bad {bad} is newer than --good {good}"), "`--find bug`")
+        }
+    };
+    let of_older = ["merge-base", "--is-ancestor", newer.as_str(), older.as_str()];
+    if succeeds(git(repository).args(of_older))? {
+        return Err(Error::caller(format!("{said}: the first {} commit is not between them", find.word()))
+            .hint(format!("swap them, or {hint}")));
+    }
+    Ok(())
+}
+
+/// Whether a file is in a commit.
+///
+/// # Errors
+/// The host's: git cannot be run.
+pub fn has_file(repository: &Path, revision: &str, file: &str) -> Result<bool> {
+    succeeds(git(repository).args(["cat-file", "-e", "--end-of-options", &format!("{revision}:{file}")]))
 }
 
 /// A mistyped path would leave every commit out that was meant by it. Paths are those of a whole tree.
@@ -348,31 +407,41 @@ fn output(command: &mut Command, action: &str) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::state::State;
-    use super::super::{Bisection, Find, Lab};
+    use super::super::{Bisection, Lab};
     use super::*;
     use crate::error::Fault;
     use crate::event::{CellReport, Outcome};
     use crate::report::table::sample::cell;
 
-    /// A repository with that many commits on one line; `file` holds the number of the commit.
-    pub(crate) fn repository(commits: usize) -> tempfile::TempDir {
+    /// Runs git in a repository of a test's.
+    fn run(folder: &Path, arguments: &[&str]) {
+        let mut command = git(folder);
+        for (name, value) in [("NAME", "T"), ("EMAIL", "t@example")] {
+            command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+        }
+        output(command.args(arguments), "set up").unwrap();
+    }
+
+    fn commit(folder: &Path, file: &str, number: usize) {
+        std::fs::write(folder.join(file), format!("{number}\n")).unwrap();
+        run(folder, &["add", file]);
+        run(folder, &["commit", "--quiet", "-m", &format!("commit {number}")]);
+    }
+
+    /// A repository with a commit on one line for each of these files, into which it writes its number.
+    pub(crate) fn history(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let run = |arguments: &[&str]| {
-            let mut command = git(dir.path());
-            for (name, value) in [("NAME", "T"), ("EMAIL", "t@example")] {
-                command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
-            }
-            output(command.args(arguments), "set up").unwrap();
-        };
-        run(&["init", "--quiet", "--initial-branch=main"]);
-        for i in 0..commits {
-            std::fs::write(dir.path().join("file"), format!("{i}\n")).unwrap();
-            run(&["add", "file"]);
-            run(&["commit", "--quiet", "-m", &format!("commit {i}")]);
+        run(dir.path(), &["init", "--quiet", "--initial-branch=main"]);
+        for (number, file) in files.iter().enumerate() {
+            commit(dir.path(), file, number);
         }
         dir
+    }
+
+    fn repository(commits: usize) -> tempfile::TempDir {
+        history(&vec!["file"; commits])
     }
 
     fn find(commits: usize, first: usize, skip: &[usize]) -> (Answer, usize) {
@@ -414,6 +483,7 @@ mod tests {
         let doubtful: Vec<&str> =
             answer.doubtful.iter().map(|s| s.shown.rsplit(' ').next().unwrap()).collect();
         assert_eq!(doubtful.len(), 2, "{doubtful:?}");
+        assert!(answer.before.shown.ends_with(" commit 1"), "the last that was judged: {answer:?}");
     }
 
     #[test]
@@ -491,6 +561,45 @@ mod tests {
         assert!(lab.met.len() >= 2 && lab.met.iter().all(|met| *met), "{:?}", lab.met);
     }
 
+    /// Commits 0 to 2, and from there 3 to 9 on one branch and another 0 on the other.
+    fn branches() -> tempfile::TempDir {
+        let repository = repository(3);
+        run(repository.path(), &["switch", "--quiet", "-c", "side"]);
+        commit(repository.path(), "other", 0);
+        run(repository.path(), &["switch", "--quiet", "main"]);
+        (3..10).for_each(|number| commit(repository.path(), "file", number));
+        repository
+    }
+
+    #[test]
+    fn on_two_branches_one_verdict_on_their_merge_base_has_nothing_after_it() {
+        let repository = branches();
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("bisect");
+        let mut search = Commits::begin(repository.path(), &at, "side", "main", &[]).unwrap();
+        let Next::Test { subject: base, .. } = search.next().unwrap() else { panic!() };
+        assert!(base.shown.ends_with(" commit 2"), "git asks for the merge base first: {base:?}");
+        let likely = search.after(&base).unwrap();
+        search.tell(&base, Some(false)).unwrap();
+        let (older, newer) = search.between();
+        assert_eq!((older, newer), (base, search.ends().1), "what was judged last");
+        let Next::Test { subject, .. } = search.next().unwrap() else { panic!() };
+        assert_eq!(likely, [subject]);
+
+        let mut search = Commits::begin(repository.path(), &at, "side", "main", &[]).unwrap();
+        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
+        let mut bisection = Bisection {
+            state: State::new(vec!["bisect".into()], Find::Bug, None, 1),
+            search: &mut search,
+            lab: &mut lab,
+            save: &mut |_| Ok(()),
+            tell: &mut |_| {},
+        };
+        let answer = bisection.run().unwrap();
+        assert!(answer.first.shown.ends_with(" commit 7"), "{answer:?}");
+        assert!(answer.before.shown.ends_with(" commit 6"), "{answer:?}");
+    }
+
     #[test]
     fn begun_again_it_asks_the_same() {
         let repository = repository(8);
@@ -514,6 +623,31 @@ mod tests {
         assert_eq!(e.fault(), Fault::Caller);
         assert!(e.to_string().contains("'v6.12' is no commit of"), "{e}");
         assert!(begin("HEAD", "--help").to_string().contains("'--help' is no commit"));
+    }
+
+    #[test]
+    fn ends_that_are_the_same_or_the_wrong_way_round() {
+        let repository = repository(3);
+        let refused = |find, good, bad| {
+            let e = check_ends(repository.path(), find, good, bad).unwrap_err();
+            assert_eq!(e.fault(), Fault::Caller, "{e}");
+            format!("{e} {}", e.hint_text().unwrap_or_default())
+        };
+        let said = refused(Find::Bug, "HEAD", "main");
+        assert!(said.contains("--good HEAD and --bad main are the same commit, "), "{said}");
+        let said = refused(Find::Bug, "HEAD", "HEAD~1");
+        assert!(said.contains("--good HEAD is newer than --bad HEAD~1"), "{said}");
+        assert!(said.contains("swap them, or `--find fix`"), "{said}");
+        let said = refused(Find::Fix, "HEAD~2", "HEAD");
+        assert!(said.contains("--bad HEAD is newer than --good HEAD~2"), "{said}");
+        assert!(said.contains("swap them, or `--find bug`"), "{said}");
+        check_ends(repository.path(), Find::Fix, "HEAD", "HEAD~2").unwrap();
+        assert!(has_file(repository.path(), "HEAD~1", "file").unwrap());
+        assert!(!has_file(repository.path(), "HEAD", "Kconfig").unwrap());
+        let branches = branches();
+        for find in [Find::Bug, Find::Fix] {
+            check_ends(branches.path(), find, "side", "main").unwrap();
+        }
     }
 
     #[test]

@@ -73,10 +73,24 @@ pub enum Next {
     Done(Answer),
 }
 
+/// Where a search is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Kernels that are left to be told apart after the next one.
+    pub left: usize,
+    /// About how many more verdicts that takes.
+    pub steps: usize,
+    /// What is known to be older and what is known to be newer, as near as that is known.
+    pub between: (Subject, Subject),
+}
+
 /// Says where to look.
 pub trait Search {
     /// The older end and the newer end.
     fn ends(&self) -> (Subject, Subject);
+
+    /// What was judged last on each side; the ends where nothing was.
+    fn between(&self) -> (Subject, Subject);
 
     /// The next kernel, after the verdict on the last one.
     ///
@@ -134,10 +148,10 @@ pub trait Lab {
 /// What is told while a bisection goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News<'a> {
-    /// A kernel is going to be looked at. The numbers are those of [`Next::Test`]; none for the ends.
-    Begin(&'a Subject, Option<(usize, usize)>),
-    /// A verdict.
-    Judged(&'a Step),
+    /// A kernel is going to be looked at; nothing of the search for the ends.
+    Begin(&'a Subject, Option<&'a Progress>),
+    /// A verdict, and all that was known before it.
+    Judged(&'a Step, &'a State),
     /// Both ends are what they were said to be, and these tests tell them apart.
     Confirmed(&'a Symptom),
     /// Something to know.
@@ -184,7 +198,8 @@ impl Bisection<'_> {
                     return Ok(answer);
                 }
                 Next::Test { subject, left, steps } => {
-                    let verdict = self.verdict(&subject, &symptom, (left, steps))?;
+                    let progress = Progress { left, steps, between: self.search.between() };
+                    let verdict = self.verdict(&subject, &symptom, &progress)?;
                     let newer = match verdict {
                         Verdict::Skip => None,
                         verdict => Some(verdict == self.state.find.newer()),
@@ -227,18 +242,19 @@ impl Bisection<'_> {
         {
             return Ok(runs);
         }
-        let runs = self.observe(subject, None, None)?;
+        (self.tell)(News::Begin(subject, None));
+        let runs = self.observe(subject, None)?;
         self.state.observed.retain(|(kernel, _)| *kernel != subject.kernel);
         self.state.observed.push((subject.kernel.clone(), runs.iter().map(|run| run.dir.clone()).collect()));
         (self.save)(&self.state)?;
         Ok(runs)
     }
 
-    fn verdict(&mut self, subject: &Subject, symptom: &Symptom, numbers: (usize, usize)) -> Result<Verdict> {
+    fn verdict(&mut self, subject: &Subject, symptom: &Symptom, progress: &Progress) -> Result<Verdict> {
         if let Some(step) = self.state.of(&subject.kernel) {
             return Ok(step.verdict);
         }
-        (self.tell)(News::Begin(subject, Some(numbers)));
+        (self.tell)(News::Begin(subject, Some(progress)));
         // What was built before is none of this step's.
         drop(self.lab.worked());
         let started = Instant::now();
@@ -274,7 +290,7 @@ impl Bisection<'_> {
             likely.retain(|next| self.state.of(&next.kernel).is_none());
             self.lab.foresee(likely);
         }
-        let runs = self.observe(subject, Some(symptom), Some(numbers))?;
+        let runs = self.observe(subject, Some(symptom))?;
         let judgement = Judgement::of(symptom, &runs);
         self.keep(subject, &judgement, &runs, Some((&signature, started)))
     }
@@ -305,9 +321,9 @@ impl Bisection<'_> {
 
     fn record(&mut self, step: Step) -> Result<Verdict> {
         let verdict = step.verdict;
-        (self.tell)(News::Judged(&step));
         // What was said of an end is replaced by what was seen.
         self.state.steps.retain(|known| known.kernel != step.kernel);
+        (self.tell)(News::Judged(&step, &self.state));
         self.state.steps.push(step);
         (self.save)(&self.state)?;
         Ok(verdict)
@@ -344,15 +360,7 @@ impl Bisection<'_> {
     }
 
     /// Runs the tests, as often as it takes: until the symptom is seen, or often enough without it.
-    fn observe(
-        &mut self,
-        subject: &Subject,
-        symptom: Option<&Symptom>,
-        numbers: Option<(usize, usize)>,
-    ) -> Result<Vec<CellReport>> {
-        if symptom.is_none() {
-            (self.tell)(News::Begin(subject, numbers));
-        }
+    fn observe(&mut self, subject: &Subject, symptom: Option<&Symptom>) -> Result<Vec<CellReport>> {
         let tests = symptom.map(Symptom::names);
         let mut runs = Vec::new();
         while runs.len() < self.state.runs.max(1) {

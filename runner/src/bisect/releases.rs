@@ -47,6 +47,11 @@ impl Search for Row {
         (self.subjects[0].clone(), self.subjects[self.subjects.len() - 1].clone())
     }
 
+    fn between(&self) -> (Subject, Subject) {
+        let (older, newer) = self.bounds();
+        (self.subjects[older].clone(), self.subjects[newer].clone())
+    }
+
     fn next(&mut self) -> Result<Next> {
         let (older, newer) = self.bounds();
         let open: Vec<usize> = (older + 1..newer).filter(|i| self.known[*i] == Known::No).collect();

@@ -17,6 +17,9 @@ use crate::report::whole::write_whole;
 /// The format of the file.
 const FORMAT: u32 = 1;
 
+/// The folder of a bisection that has its runs.
+pub const STEPS: &str = "steps";
+
 /// What a kernel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,6 +69,14 @@ pub struct Step {
     pub failed_runs: usize,
     /// The folders of its runs.
     pub dirs: Vec<PathBuf>,
+}
+
+impl Step {
+    /// The folder of its last run, below the bisection's; none if it was not run here.
+    pub fn folder(&self) -> Option<String> {
+        let run = self.dirs.last()?.parent()?.file_name()?;
+        Some(format!("{STEPS}/{}", one_line(&run.to_string_lossy())))
+    }
 }
 
 /// Where a step's time went, in seconds.

@@ -100,7 +100,7 @@ fn bisect_from(state: State, kernels: &[Is], trouble: usize) -> Outcomes {
         },
         tell: &mut |news| {
             told.push(match news {
-                News::Judged(step) => format!("{} {} {}", step.shown, step.verdict, step.reason),
+                News::Judged(step, _) => format!("{} {} {}", step.shown, step.verdict, step.reason),
                 News::Note(text) => text,
                 News::Begin(..) | News::Confirmed(_) => return,
             });

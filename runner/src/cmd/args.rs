@@ -280,6 +280,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_bisection_that_goes_on_stays_what_it_was() {
+        let parse = |go_on: &str, more: &[&str]| {
+            Cli::try_parse_from(["kvet", "bisect", go_on, "results/bisect-1"].iter().chain(more))
+        };
+        for go_on in ["--resume", "--log"] {
+            for more in [
+                &["-t", "x"][..],
+                &["--tree", "x"],
+                &["--tree", "x", "--paths", "y"],
+                &["--tree", "x", "--find", "fix"],
+                &["--tree", "x", "--config", "y"],
+                &["--match", "x"],
+                &["--runs", "1"],
+                &["-a", "arm64"],
+                &["-s", "upstream"],
+                &["--slice", "x"],
+                &["--selftests", "own"],
+                &["--replay", "x"],
+                &["--toolchain", "clang"],
+                &["--base", "tiny"],
+                &["--jobs", "2"],
+                &["--accel", "tcg"],
+                &["--memory", "2G"],
+                &["--cpus", "2"],
+                &["--timeout", "5s"],
+                &["--deadline", "5s"],
+            ] {
+                let e = parse(go_on, more).unwrap_err();
+                assert_eq!(e.kind(), clap::error::ErrorKind::ArgumentConflict, "{go_on} {more:?}: {e}");
+            }
+            parse(go_on, &["--output", "other"]).unwrap();
+        }
+        parse("--resume", &["--verbose"]).unwrap();
+    }
+
     /// The words of a command as a shell would have them; a comment ends it, or the wide gap before an explanation.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];

@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::bisect::answer::{self, Answer, Evidence};
 use crate::bisect::state::{State, Step, replay};
-use crate::bisect::{Bisection, Find, News, Search};
+use crate::bisect::{Bisection, Find, News, Progress, Search};
 use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
 use crate::cmd::{Setup, print};
 use crate::error::{Error, Fault, IoContext, Result, exit};
@@ -52,7 +52,10 @@ pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
         Error::caller(format!("{}: its command line is not understood", folder.display())).because(e)
     })?;
     match cli.command {
-        Command::Bisect(args) => bisect(&args, &setup(&args)?, &folder, &command, color),
+        Command::Bisect(begun) => {
+            let args = BisectArgs { verbose: begun.verbose || args.verbose, ..*begun };
+            bisect(&args, &setup(&args)?, &folder, &command, color)
+        }
         _ => Err(Error::caller(format!("{} is no bisection", folder.display()))),
     }
 }
@@ -163,13 +166,12 @@ fn search(
     }
     let search: &mut dyn Search = &mut *stage.search;
     let mut seconds: Vec<f64> = state.steps.iter().map(|s| s.seconds).filter(|s| *s > 0.0).collect();
-    let shown = state.clone();
     let mut bisection = Bisection {
         state,
         search,
         lab,
         save: &mut |state| state.save(path),
-        tell: &mut |news| tell(news, &shown, &mut seconds),
+        tell: &mut |news| tell(news, &mut seconds),
     };
     let answer = bisection.run().map_err(|e| match e.fault() {
         Fault::Interrupted => e.hint("`kvet bisect --resume` goes on"),
@@ -179,20 +181,22 @@ fn search(
 }
 
 /// What goes on, on standard error.
-fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
+fn tell(news: News, seconds: &mut Vec<f64>) {
     match news {
-        News::Begin(subject, Some((left, steps))) => {
+        News::Begin(subject, Some(Progress { left, steps, between: (older, newer) })) => {
             let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
             let eta = Duration::from_secs_f64((mean * (steps + 1) as f64).round());
             let eta = if seconds.is_empty() { String::new() } else { format!(", about {eta:?}") };
             eprintln!(
-                "testing {} ({left} left after it, {} to go{eta})",
+                "testing {} between {} and {} ({left} left after it, {} to go{eta})",
                 one_line(&subject.shown),
+                first_word(&older.shown),
+                first_word(&newer.shown),
                 plural(steps + 1)
             );
         }
         News::Begin(subject, None) => eprintln!("testing the end {}", one_line(&subject.shown)),
-        News::Judged(step) => {
+        News::Judged(step, state) => {
             if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
@@ -205,6 +209,11 @@ fn tell(news: News, state: &State, seconds: &mut Vec<f64>) {
         }
         News::Note(text) => eprintln!("note: {}", one_line(&text)),
     }
+}
+
+/// The version, or the short hash of a commit.
+fn first_word(shown: &str) -> String {
+    one_line(shown.split(' ').next().unwrap_or_default())
 }
 
 fn plural(steps: usize) -> String {
@@ -225,17 +234,16 @@ fn report(folder: &Path, state: &State, found: &Answer, evidence: &Evidence) -> 
     Ok(exit::PASSED)
 }
 
-/// The last run of each step, as it was stored.
+/// The telling run of each step, as it was stored.
 fn cells(state: &State) -> Vec<CellReport> {
     let mut cells: Vec<CellReport> = Vec::new();
     for step in state.steps.iter().filter(|step| step.runs > 0) {
-        let run = step.dirs.last().and_then(|dir| dir.parent()).and_then(|run| store::load(run).ok());
-        cells.extend(
-            run.into_iter()
-                .flat_map(|run| run.cells)
-                .filter(|c| !cells.iter().any(|o| o.id == c.id))
-                .collect::<Vec<_>>(),
-        );
+        let run = evidence::telling(state, step).ok().flatten();
+        for cell in run.into_iter().flat_map(|run| run.cells) {
+            if !cells.iter().any(|known| known.id == cell.id) {
+                cells.push(cell);
+            }
+        }
     }
     cells
 }

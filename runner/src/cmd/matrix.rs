@@ -177,7 +177,7 @@ fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<Strin
     if of > planned.len() {
         return Err(Error::caller(format!("--shards {of}: the matrix has only {} cells", planned.len())));
     }
-    let numbers = shards(planned, of, None)?;
+    let numbers = shards(planned, of, args.times.as_deref())?;
     let jobs = (1..=of).map(|number| {
         let cells = planned.iter().zip(&numbers).filter(|(_, n)| **n == number).map(|(id, _)| id.to_string());
         (Shard { number, of }.to_string(), cells.collect::<Vec<_>>().join(", "))
@@ -261,7 +261,14 @@ fn memory_for_guests() -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
     use super::*;
+    use crate::cmd::args::{Cli, Command};
+    use crate::event::{CellEnd, Phase, PhaseTime, RunReport};
+    use crate::report::table::sample::{self, cell};
 
     #[test]
     fn a_job_runs_the_matrix_as_it_was_asked_for() {
@@ -269,6 +276,31 @@ mod tests {
         let typed = "bin/kvet --color never matrix full --emit gitlab -t a/* --shards=4 --retries 2 --junit x.xml --strict";
         assert_eq!(again(words(typed).into_iter()), words("full -t a/* --retries 2 --strict"));
         assert_eq!(again(words("kvet matrix --emit=gitlab --shards 2").into_iter()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn jobs_are_shared_out_by_the_times_that_are_given() {
+        let run = tempfile::tempdir().unwrap();
+        let cells = ["a", "b", "c"].map(|kernel| {
+            let mut cell = cell(kernel, "7.2", &[]);
+            let wall = Duration::from_secs(if kernel == "a" { 100 } else { 10 });
+            cell.end = CellEnd::Completed;
+            cell.times = vec![PhaseTime { phase: Phase::Tests, wall }];
+            cell
+        });
+        let planned = cells.each_ref().map(|cell| cell.id.clone());
+        crate::report::store::store_report(run.path(), &RunReport { cells: cells.to_vec(), ..sample::run() })
+            .unwrap();
+        let emitted = |more: &[&str]| {
+            let words = ["kvet", "matrix", "m.yaml", "--emit", "github", "--shards", "2"];
+            let cli = Cli::try_parse_from(words.iter().chain(more)).unwrap();
+            let Command::Matrix(args) = cli.command else { panic!() };
+            emit(&args, args.emit.unwrap(), &planned).unwrap()
+        };
+        let alone = format!("{{\"cells\":\"{}\",", planned[0]);
+        assert!(!emitted(&[]).contains(&alone));
+        let said = emitted(&["--times", run.path().to_str().unwrap()]);
+        assert!(said.contains(&alone), "the slow one has a job to itself: {said}");
     }
 
     #[test]

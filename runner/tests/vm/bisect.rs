@@ -63,6 +63,8 @@ fn releases_are_bisected_from_their_ends_though_interrupted_and_the_verifier_say
     let resumed = Kvet::new(["bisect", "--resume", folder(&results).to_str().unwrap()]).end().code(0);
     assert_eq!(resumed.stdout.lines().last(), Some(format!("first fixed: {FIXED}").as_str()));
     assert!(!resumed.stderr.contains("testing the end 6.12.95"), "it was run before: {}", resumed.stderr);
+    assert!(resumed.stderr.contains(" between 6.12.95 and 6.12.107 ("), "{}", resumed.stderr);
+    assert!(resumed.stdout.contains(&format!("  steps/{FIXED}")), "{}", resumed.stdout);
     let verdicts = state(&ended);
     assert!(verdicts.steps.iter().all(|step| step.verdict != Verdict::Skip), "{:?}", verdicts.steps);
 
@@ -103,6 +105,7 @@ fn releases_are_bisected_from_their_ends_though_interrupted_and_the_verifier_say
     assert_eq!(twice.failure_rate, 0.75, "three of four: two runs that failed are no certainty");
     for said in ["2 of 2 runs failed", "0 of 2 runs failed (94 % sure)"] {
         assert!(replayed.stdout.contains(said), "{said} in {}", replayed.stdout);
+        assert!(replayed.stderr.contains(said), "{said} in {}", replayed.stderr);
     }
     // The kernels beside the answer were not run here, and that is why nothing is compared.
     let why = "no difference to show: 6.12.101 was not run here: said by log";
@@ -122,7 +125,9 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
         assert!(Command::new("git").arg("-C").arg(tree).args(who).args(args).status().unwrap().success());
     };
     git(&["init", "--quiet"]);
-    git(&["commit", "--quiet", "--allow-empty", "-m", "nothing"]);
+    for subject in ["nothing", "nothing more"] {
+        git(&["commit", "--quiet", "--allow-empty", "-m", subject]);
+    }
     for (args, said) in [
         (&["-t", "dynptr_success/nothing"][..], "dynptr_success/nothing"),
         (&["-t", "["], "'['"),
@@ -135,6 +140,8 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
         (&["--replay", "nosuch.log"], "nosuch.log"),
         (&["--replay", "wrong.log"], "wrong.log:1: 'bad' should be"),
         (&["--tree", tree, "--paths", "no/such/path"], "--paths no/such/path: no commit touches"),
+        (&["--tree", tree, "--config", "nosuch"], "nosuch"),
+        (&["-s", "upstream", "--selftests", "tree:no/such/tree"], "no/such/tree"),
         (&["--tree", "/"], "/ is no git repository"),
         (&["--tree", tree, "--find", "fix"], "--find is for commits"),
     ] {
@@ -145,8 +152,18 @@ fn what_is_wrong_in_a_bisections_arguments_is_said_before_anything_is_begun() {
         let left = fs::read_dir(ended.path("results")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{args:?} leaves nothing");
     }
-    let ends = ["bisect", "--tree", tree, "--good", "v6.12", "--bad", "HEAD"];
-    let ended = Kvet::new(ends).end().code(2);
-    ended.refused("'v6.12' is no commit of");
-    assert_eq!(fs::read_dir(ended.path("results")).unwrap().count(), 0);
+    for (ends, said) in [
+        (&["--good", "v6.12", "--bad", "HEAD"][..], "'v6.12' is no commit of"),
+        (&["--good", "HEAD~1", "--bad", "HEAD"], "--good HEAD~1: no kernel"),
+        (&["--good", "HEAD~1", "--bad", "HEAD", "--config", "nosuch"], "nosuch"),
+        (&["--good", "HEAD", "--bad", "HEAD"], "--good HEAD and --bad HEAD are the same commit"),
+        (&["--good", "HEAD", "--bad", "HEAD~1"], "--good HEAD is newer than --bad HEAD~1"),
+        (&["--good", "HEAD", "--bad", "HEAD~1"], "hint: swap them, or `--find fix`"),
+        (&["--find", "fix", "--good", "HEAD~1", "--bad", "HEAD"], "--bad HEAD is newer than --good HEAD~1"),
+    ] {
+        let ended = Kvet::new(["bisect", "--tree", tree]).args(ends).end().code(2);
+        ended.refused(said);
+        let left = fs::read_dir(ended.path("results")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{ends:?} leaves nothing");
+    }
 }

@@ -10,6 +10,31 @@ use crate::arch::Arch;
 /// What `--resume` and `--log` mean where no folder is named.
 pub const NEWEST: &str = "newest";
 
+/// What a search is: one that was begun goes on with what it was begun with, and would not heed these.
+const SEARCH: [&str; 21] = [
+    "good",
+    "bad",
+    "tests",
+    "tree",
+    "paths",
+    "find",
+    "matching",
+    "runs",
+    "arch",
+    "suite",
+    "slices",
+    "selftests",
+    "config",
+    "toolchain",
+    "base",
+    "jobs",
+    "accel",
+    "memory",
+    "cpus",
+    "timeout",
+    "deadline",
+];
+
 /// `kvet bisect`.
 #[derive(Debug, Args)]
 pub struct BisectArgs {
@@ -66,13 +91,13 @@ pub struct BisectArgs {
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
     /// Go on with a bisection that was stopped: its folder, or the newest one in results
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = ["good", "bad", "log"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = SEARCH, conflicts_with = "log")]
     pub resume: Option<PathBuf>,
     /// Print the verdicts of a bisection, for --replay: its folder, or the newest one in results
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = ["good", "bad"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = SEARCH)]
     pub log: Option<PathBuf>,
     /// Take the verdicts of this log for given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "log"])]
     pub replay: Option<PathBuf>,
     /// Show consoles and the jobs' output as they come
     #[arg(short, long)]

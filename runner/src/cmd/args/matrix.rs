@@ -47,7 +47,7 @@ pub struct MatrixArgs {
     /// Run one part of the matrix: 2/4 is the second of four
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Balance the shards by the times of this run (every shard has to be given the same)
+    /// With --shard or --emit: balance the shards by the times of this run (every shard has to be given the same)
     #[arg(long, value_name = "RUN", requires = "shard")]
     pub times: Option<PathBuf>,
     #[command(flatten)]

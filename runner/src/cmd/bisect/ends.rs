@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::kernel::source::SourceSpec;
 use crate::kernel::{self, KernelSpec, KernelVersion, Release, VersionPattern};
 
+/// What every kernel's source has at its top.
+const KCONFIG: &str = "Kconfig";
+
 /// The kernel specs of both ends, the older one first.
 pub type Ends = (String, String);
 
@@ -38,7 +41,7 @@ impl CommitStage {
     /// on, which may be other commits than their names say by now.
     ///
     /// # Errors
-    /// As [`Commits::begin`].
+    /// As [`git::check_ends`] and [`Commits::begin`]; the caller's: an end is no kernel's source.
     pub fn stage(self, between: Option<(&str, &str)>, pinned: Option<&Ends>) -> Result<Stage> {
         let (tree, older, newer) = match (pinned, self.ends, between) {
             (Some((older, newer)), ..) => {
@@ -57,6 +60,21 @@ impl CommitStage {
             }
             (None, None, None) => return Err(Error::host("a bisection of commits without ends")),
         };
+        if pinned.is_none() {
+            let (good, bad) = match self.find {
+                Find::Bug => (&older, &newer),
+                Find::Fix => (&newer, &older),
+            };
+            git::check_ends(&tree, self.find, good, bad)?;
+            for (flag, end) in [("--good", good), ("--bad", bad)] {
+                if !git::has_file(&tree, end, KCONFIG)? {
+                    let tree = tree.display();
+                    return Err(Error::caller(format!(
+                        "{flag} {end}: no kernel: {tree} has no {KCONFIG} there"
+                    )));
+                }
+            }
+        }
         let search = Commits::begin(&tree, &self.scratch, &older, &newer, &self.paths)?;
         Ok(Stage { search: Box::new(search), find: self.find })
     }

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use crate::bisect::Subject;
 use crate::bisect::answer::{Answer, Compared, Evidence};
-use crate::bisect::state::{State, Verdict};
+use crate::bisect::state::{State, Step, Verdict};
+use crate::bisect::symptom::Finding;
 use crate::cell::{FILES, SHARE};
-use crate::event::CellReport;
+use crate::error::Result;
+use crate::event::{CellReport, RunReport};
 use crate::parse::clean::{LineSplitter, one_line};
 use crate::parse::test_progs::verifier_said;
 use crate::plan::ShareMode;
@@ -56,16 +58,37 @@ fn nothing(why: String) -> Evidence {
     Evidence { test: String::new(), before: String::new(), after: String::new(), console, verifier }
 }
 
-/// The last run of a kernel, or why there is none.
-fn run_of(state: &State, subject: &Subject) -> Result<CellReport, String> {
+/// The run that shows what a kernel is: of a bad one the last in which the symptom was found, of others the last. None if
+/// there was no run.
+///
+/// # Errors
+/// The caller's: it is gone.
+pub fn telling(state: &State, step: &Step) -> Result<Option<RunReport>> {
+    let mut runs = step.dirs.iter().rev().filter_map(|dir| dir.parent()).map(store::load);
+    let symptom = state.symptom.as_ref().filter(|_| step.verdict == Verdict::Bad);
+    let Some(symptom) = symptom else { return runs.next().transpose() };
+    let mut missing = None;
+    for run in runs {
+        match run {
+            Ok(run) if run.cells.iter().any(|c| matches!(symptom.find_in(c), Finding::Bad(_))) => {
+                return Ok(Some(run));
+            }
+            Ok(_) => {}
+            Err(error) => missing = Some(error),
+        }
+    }
+    missing.map_or(Ok(None), Err)
+}
+
+/// The telling run of a kernel, or why there is none.
+fn run_of(state: &State, subject: &Subject) -> std::result::Result<CellReport, String> {
     let shown = one_line(&subject.shown);
     let step = state.of(&subject.kernel).ok_or_else(|| format!("{shown} was not tested"))?;
     if step.verdict == Verdict::Skip {
         return Err(format!("{shown} could not be judged"));
     }
-    let dir = step.dirs.last().and_then(|dir| dir.parent());
-    let dir = dir.ok_or_else(|| format!("{shown} was not run here: {}", one_line(&step.reason)))?;
-    let run = store::load(dir).map_err(|e| format!("the run of {shown} is gone: {e}"))?;
+    let run = telling(state, step).map_err(|e| format!("the run of {shown} is gone: {e}"))?;
+    let run = run.ok_or_else(|| format!("{shown} was not run here: {}", one_line(&step.reason)))?;
     run.cells.into_iter().next().ok_or_else(|| format!("the run of {shown} is empty"))
 }
 
@@ -79,7 +102,12 @@ fn while_it_ran(console: &str, test: &str) -> Option<String> {
 }
 
 /// What the verifier said of a test's programs, or why that is not known.
-fn verifier(run: &CellReport, shown: &str, test: &str, suite: &SuiteSpec) -> Result<String, String> {
+fn verifier(
+    run: &CellReport,
+    shown: &str,
+    test: &str,
+    suite: &SuiteSpec,
+) -> std::result::Result<String, String> {
     let kernel = one_line(shown);
     if suite.format == Format::TestProgs {
         let output = read(&run.dir.join("stdout"), MAX_OUTPUT).unwrap_or_default();
@@ -131,6 +159,67 @@ const MAX_LINE: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bisect::git::{Commits, tests::history};
+    use crate::bisect::{Bisection, Find, Lab};
+    use crate::event::{CellEnd, Outcome};
+    use crate::report::store::store_report;
+    use crate::report::table::sample::{self, cell};
+
+    /// Runs that are kept as those of guests are. From commit 6 on the test fails every other time.
+    struct Kept {
+        steps: PathBuf,
+        runs: usize,
+    }
+
+    impl Lab for Kept {
+        fn signature(&mut self, subject: &Subject) -> Result<String> {
+            Ok(subject.kernel.clone())
+        }
+
+        fn run(&mut self, subject: &Subject, _: Option<&[String]>) -> Result<CellReport> {
+            let fails = subject.shown.ends_with(" commit 6") && self.runs.is_multiple_of(2);
+            let outcome = if fails { ("t", Outcome::Fail, "expected 3") } else { ("t", Outcome::Pass, "") };
+            let dir = self.steps.join(self.runs.to_string());
+            self.runs += 1;
+            let cell = CellReport {
+                dir: dir.join("cell"),
+                end: CellEnd::Completed,
+                ..cell(&subject.kernel, "7.2", &[outcome])
+            };
+            store_report(&dir, &RunReport { cells: vec![cell.clone()], ..sample::run() })?;
+            Ok(cell)
+        }
+
+        fn recall(&mut self, _: &Path) -> Option<CellReport> {
+            None
+        }
+    }
+
+    #[test]
+    fn of_paths_and_a_flaky_symptom_the_judged_neighbour_and_the_failing_run_are_compared() {
+        let repository = history(&["file", "other", "file", "other", "file", "other", "file"]);
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["file".to_owned()];
+        let at = dir.path().join("git");
+        let mut search = Commits::begin(repository.path(), &at, "HEAD~6", "HEAD", &paths).unwrap();
+        let mut bisection = Bisection {
+            state: State::new(vec!["bisect".into()], Find::Bug, None, 2),
+            search: &mut search,
+            lab: &mut Kept { steps: dir.path().join("steps"), runs: 0 },
+            save: &mut |_| Ok(()),
+            tell: &mut |_| {},
+        };
+        let answer = bisection.run().unwrap();
+        let state = bisection.state;
+        assert!(answer.first.shown.ends_with(" commit 6"), "{answer:?}");
+        assert!(answer.before.shown.ends_with(" commit 4"), "5 does not touch the path: {answer:?}");
+        assert_eq!(state.of(&answer.first.kernel).map(|step| (step.runs, step.failed_runs)), Some((2, 1)));
+        let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/suite.yaml");
+        let suite = SuiteSpec::load(&suite).unwrap();
+        let evidence = evidence(&state, &answer, &suite);
+        assert_eq!((evidence.test.as_str(), evidence.before.as_str()), ("t", ""));
+        assert_eq!(evidence.after, "expected 3", "the last run of that commit passed");
+    }
 
     #[test]
     fn of_the_console_only_the_tests_own_part_counts() {

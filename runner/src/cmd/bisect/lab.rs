@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
+use crate::bisect::state::STEPS;
 use crate::bisect::{Lab, Subject, symptom};
-use crate::cell::{BUILD_LOG, SUITE_LOG};
+use crate::cell::{self, BUILD_LOG, Resources, SUITE_LOG};
 use crate::cmd::args::BisectArgs;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
@@ -46,17 +47,31 @@ pub struct Kernels<'a> {
 /// What can be told of a command line before anything is fetched, built or booted.
 ///
 /// # Errors
-/// The caller's: the suite, its tests, slices, a pattern or a log are not what they should be.
+/// The caller's: the suite, its tests, slices, a pattern, a config fragment or a log are not what they should be.
 pub fn check(args: &BisectArgs, setup: &Setup) -> Result<()> {
     symptom::check_pattern(args.matching.as_deref())?;
     let own_selftests = args.selftests.as_deref() == Some(OWN);
-    // On some kernel: of the ends nothing is known yet.
-    let request = Request { config: Vec::new(), ..request(args)? };
+    // On some kernel: of the ends nothing is known yet. What is built of a tree is asked for in one way, whatever the commit.
+    let kernels = args.tree.iter().map(|tree| format!("git:{}@HEAD", tree.display())).collect();
+    let request = Request { kernels, ..request(args)? };
     let plan = Plan::new(&request, &setup.home, &setup.config)?;
     if own_selftests && plan.cells.iter().any(|cell| cell.upstream.is_none()) {
         return Err(Error::caller("--selftests goes with a suite that is built, such as -s upstream"));
     }
+    for cell in &plan.cells {
+        if args.tree.is_some() {
+            let Resources { cache, sources, cancel, .. } = &setup.resources;
+            let mut progress = plain_progress();
+            mistake(kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel))?;
+        }
+        mistake(cell::check_tests(cell, &setup.resources))?;
+    }
     Ok(())
+}
+
+/// Only what the caller did wrong: trouble of the host is told when it is in the way.
+fn mistake(checked: Result<()>) -> Result<()> {
+    checked.or_else(|error| if error.fault() == Fault::Caller { Err(error) } else { Ok(()) })
 }
 
 fn request(args: &BisectArgs) -> Result<Request> {
@@ -183,7 +198,7 @@ impl<'a> Kernels<'a> {
     }
 
     fn run_dir(&self, subject: &Subject, cells: &[CellId]) -> Result<RunDir> {
-        RunDir::create_at(&self.folder.join("steps"), &safe_name(&subject.shown), cells)
+        RunDir::create_at(&self.folder.join(STEPS), &safe_name(&subject.shown), cells)
     }
 
     /// Where the archive has lost a kernel's modules the suite travels in the initramfs.
