@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kvet_command::{Ended, Kvet, Running};
+use kvet_command::{Ended, Kvet, Running, processes};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -135,13 +135,6 @@ impl World {
         let world = self.dir.path().display().to_string();
         assert_eq!(processes(|command| command.contains(&world)), Vec::<i32>::new());
     }
-}
-
-/// Those whose command line, with its NULs, is like that.
-fn processes(is_meant: impl Fn(&str) -> bool) -> Vec<i32> {
-    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|p| p.file_name().to_str()?.parse().ok());
-    let command = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    pids.filter(|pid| is_meant(&String::from_utf8_lossy(&command(pid)))).collect()
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {

@@ -409,7 +409,7 @@ fn output(command: &mut Command, action: &str) -> Result<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::super::state::State;
-    use super::super::{Bisection, Lab};
+    use super::super::{Bisection, Lab, News};
     use super::*;
     use crate::error::Fault;
     use crate::event::{CellReport, Outcome};
@@ -543,6 +543,12 @@ pub(crate) mod tests {
         }
     }
 
+    fn searched(search: &mut Commits, lab: &mut Expecting) -> Answer {
+        let state = State::new(vec!["bisect".into()], Find::Bug, None, 1);
+        let (save, tell) = (&mut |_: &State| Ok(()), &mut |_: News| {});
+        Bisection { state, search, lab, save, tell }.run().unwrap()
+    }
+
     #[test]
     fn a_lab_that_looks_ahead_is_told_what_it_will_be_asked_for() {
         let repository = repository(20);
@@ -550,14 +556,7 @@ pub(crate) mod tests {
         let at = scratch.path().join("bisect");
         let mut search = Commits::begin(repository.path(), &at, "HEAD~19", "HEAD", &[]).unwrap();
         let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
-        let mut bisection = Bisection {
-            state: State::new(vec!["bisect".into()], Find::Bug, None, 1),
-            search: &mut search,
-            lab: &mut lab,
-            save: &mut |_| Ok(()),
-            tell: &mut |_| {},
-        };
-        assert!(bisection.run().unwrap().first.shown.ends_with(" commit 7"));
+        assert!(searched(&mut search, &mut lab).first.shown.ends_with(" commit 7"));
         assert!(lab.met.len() >= 2 && lab.met.iter().all(|met| *met), "{:?}", lab.met);
     }
 
@@ -588,14 +587,7 @@ pub(crate) mod tests {
 
         let mut search = Commits::begin(repository.path(), &at, "side", "main", &[]).unwrap();
         let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
-        let mut bisection = Bisection {
-            state: State::new(vec!["bisect".into()], Find::Bug, None, 1),
-            search: &mut search,
-            lab: &mut lab,
-            save: &mut |_| Ok(()),
-            tell: &mut |_| {},
-        };
-        let answer = bisection.run().unwrap();
+        let answer = searched(&mut search, &mut lab);
         assert!(answer.first.shown.ends_with(" commit 7"), "{answer:?}");
         assert!(answer.before.shown.ends_with(" commit 6"), "{answer:?}");
     }

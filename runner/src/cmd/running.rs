@@ -71,16 +71,15 @@ fn check_kernels(plan: &Plan, setup: &Setup) -> Result<()> {
     let Resources { cache, sources, cancel, .. } = &setup.resources;
     let mut progress = plain_progress();
     for cell in &plan.cells {
-        match kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel) {
-            Err(error) if error.fault() == Fault::Caller => return Err(error),
-            _ => {}
-        }
-        match cell::check_tests(cell, &setup.resources) {
-            Err(error) if error.fault() == Fault::Caller => return Err(error),
-            _ => {}
-        }
+        mistake(kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel))?;
+        mistake(cell::check_tests(cell, &setup.resources))?;
     }
     Ok(())
+}
+
+/// Only what the caller did wrong: trouble of the host is told when it is in the way.
+pub fn mistake(checked: Result<()>) -> Result<()> {
+    checked.or_else(|error| if error.fault() == Fault::Caller { Err(error) } else { Ok(()) })
 }
 
 /// The exit code of a run. A caller's mistake that only showed once a cell ran is told like every other.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -127,10 +126,7 @@ impl Make<'_> {
             let (what, done) = (self.what.to_owned(), made.steps);
             progress(Progress::Steps { what, done, total: done, current: String::new() });
         }
-        // Of a make that was killed, nothing says whose fault it is.
-        let killed = status.signal().map(|signal| format!("make was ended by signal {signal}"));
-        let ended = killed.map(|why| Trouble { why, remedy: "" });
-        match ended.or_else(|| made.lines.iter().find_map(|line| trouble(line))) {
+        match Trouble::of(status).or_else(|| made.lines.iter().find_map(|line| trouble(line))) {
             Some(Trouble { why, remedy }) if !made.succeeded => {
                 Err(Error::host(format!("{}: {why}", self.what))
                     .hint(format!("{remedy}make's log is {}", self.log.display())))

@@ -418,14 +418,16 @@ pub fn cache_with(kernel: &str, arch: &str) -> tempfile::TempDir {
 /// The QEMUs that share a folder below `dir` with their guests.
 fn qemus(dir: &Path) -> Vec<i32> {
     let dir = dir.to_str().unwrap();
-    let is_ours = |pid: &i32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command);
-        let program = command.split('\0').next().unwrap_or_default();
-        program.contains("qemu-system-") && command.contains(dir)
-    };
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes.filter_map(|p| p.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    processes(|command| {
+        command.split('\0').next().unwrap_or_default().contains("qemu-system-") && command.contains(dir)
+    })
+}
+
+/// Those whose command line, with its NULs, is like that.
+pub fn processes(is_meant: impl Fn(&str) -> bool) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|p| p.file_name().to_str()?.parse().ok());
+    let command = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    pids.filter(|pid| is_meant(&String::from_utf8_lossy(&command(pid)))).collect()
 }
 
 fn first_cell(run: &Path) -> Option<PathBuf> {

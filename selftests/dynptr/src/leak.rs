@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
+
+use crate::isolate::lock;
 
 /// So long the kernel may take to free what nobody uses any more; it takes some 50 ms.
 const GRACE: Duration = Duration::from_secs(5);
@@ -102,7 +104,7 @@ fn collect(folder: &Path, depth: usize, names: &mut BTreeSet<String>) {
 /// Where something is mounted. The kernel tells when that has changed; until then the list is not read again.
 fn mounts() -> Vec<String> {
     static LAST: Mutex<Option<(File, Vec<String>)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = lock(&LAST);
     let is_same = |file: &File| {
         let mut news = [PollFd::new(file.as_fd(), PollFlags::POLLPRI)];
         poll(&mut news, PollTimeout::ZERO) == Ok(0)

@@ -12,10 +12,11 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use libbpf_sys as sys;
 
+use crate::isolate::lock;
 use crate::types;
 
 /// A program as libbpf would have it loaded. What it refers to belongs to the object, which is never closed.
@@ -76,10 +77,6 @@ struct Keeping {
 
 /// While the object is loaded.
 static KEEPING: Mutex<Option<Keeping>> = Mutex::new(None);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Loads a prepared object without giving the kernel any program: instead, what was asked for is returned, by program. Those
 /// in `together` are loaded along with others, and get a place of their own.

@@ -12,13 +12,14 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{NonNull, null};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use libbpf_rs::{
     AsRawLibbpf, Link, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, Program, ProgramMut, set_print,
 };
 use libbpf_sys as sys;
 
+use crate::isolate::lock;
 use crate::loader::{self, Request};
 use crate::model::{self, Test};
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
@@ -270,13 +271,12 @@ fn give(request: &Request, insns: &[sys::bpf_insn], detail: Detail) -> (io::Resu
 /// takes its time. Not locked meanwhile: who is killed in the verifier unlocks nothing, and its memory may be that of others.
 pub fn with_log<R>(bytes: usize, work: impl FnOnce(&mut [u8]) -> R) -> R {
     static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    let kept = || LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut log = std::mem::take(&mut *kept());
+    let mut log = std::mem::take(&mut *lock(&LOG));
     if log.len() < bytes {
         log = vec![0; bytes];
     }
     let result = work(&mut log[..bytes]);
-    *kept() = log;
+    *lock(&LOG) = log;
     result
 }
 

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use libbpf_sys as sys;
 
 use crate::environment::VMLINUX_BTF;
+use crate::isolate::lock;
 
 /// Types and functions whose names begin so are found all at once: the functions that programs call, those that they are
 /// attached to as security modules are, and what the kernel has for kinds of programs.
@@ -27,7 +28,7 @@ struct Types {
 static TYPES: Mutex<Option<Types>> = Mutex::new(None);
 
 fn types() -> MutexGuard<'static, Option<Types>> {
-    TYPES.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&TYPES)
 }
 
 /// Reads them.

@@ -8,6 +8,7 @@ use crate::bisect::state::STEPS;
 use crate::bisect::{Lab, Subject, symptom};
 use crate::cell::{self, BUILD_LOG, Resources, SUITE_LOG};
 use crate::cmd::args::BisectArgs;
+use crate::cmd::running::mistake;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::event::{CellId, CellReport, Event, Phase, WorkTime};
@@ -67,11 +68,6 @@ pub fn check(args: &BisectArgs, setup: &Setup) -> Result<()> {
         mistake(cell::check_tests(cell, &setup.resources))?;
     }
     Ok(())
-}
-
-/// Only what the caller did wrong: trouble of the host is told when it is in the way.
-fn mistake(checked: Result<()>) -> Result<()> {
-    checked.or_else(|error| if error.fault() == Fault::Caller { Err(error) } else { Ok(()) })
 }
 
 fn request(args: &BisectArgs) -> Result<Request> {

@@ -1,5 +1,8 @@
 //! What went wrong in a build: the first error and its lines, out of a log that may go on for thousands more.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
 /// Most lines of an error that are shown.
 const MAX_LINES: usize = 25;
 /// Longest line that is shown, in characters.
@@ -20,6 +23,13 @@ pub(crate) struct Trouble {
     pub why: String,
     /// What helps, with a `; ` behind it.
     pub remedy: &'static str,
+}
+
+impl Trouble {
+    /// Of a make that was ended by a signal, nothing says whose fault it is: none, if it ended by itself.
+    pub(crate) fn of(status: ExitStatus) -> Option<Self> {
+        status.signal().map(|signal| Self { why: format!("make was ended by signal {signal}"), remedy: "" })
+    }
 }
 
 const ROOM: &str = "`kvet kernel prune` makes room, KVET_CACHE moves the cache to another disk; ";

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -175,11 +174,8 @@ impl Make<'_> {
 
     fn failed(&self, log: &Log, status: ExitStatus) -> Error {
         let place = format!("the whole log is {}", self.log.display());
-        let failure = match status.signal() {
-            // By somebody else: it says nothing about the source.
-            Some(signal) => {
-                Failure::Host(Trouble { why: format!("make was ended by signal {signal}"), remedy: "" })
-            }
+        let failure = match Trouble::of(status) {
+            Some(trouble) => Failure::Host(trouble),
             None => diagnose(log.kept.iter().map(String::as_str)),
         };
         match failure {

@@ -1,12 +1,42 @@
 //! What a build folder has to compile again, out of kbuild's notes: kbuild's own dry run takes as long as a small build.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::cancel::Cancel;
 use crate::error::{IoContext, Result};
+
+/// Has every file below a folder looked at: its own folder, its name, its entry. Links are not followed.
+///
+/// # Errors
+/// The host's: the folder cannot be read. Interrupted. What `each` says.
+pub(super) fn each_file(
+    top: &Path,
+    cancel: &Cancel,
+    each: &mut dyn FnMut(&Path, &str, &DirEntry) -> Result<()>,
+) -> Result<()> {
+    let mut open = vec![top.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        cancel.check()?;
+        let action = || format!("read {}", dir.display());
+        for entry in fs::read_dir(&dir).host(action())? {
+            let entry = entry.host(action())?;
+            if entry.file_type().host(action())?.is_dir() {
+                open.push(entry.path());
+            } else {
+                each(&dir, &entry.file_name().to_string_lossy(), &entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The file whose making a note of kbuild's is about: `x.o` of `.x.o.cmd`.
+pub(super) fn noted(name: &str) -> Option<&str> {
+    name.strip_prefix('.')?.strip_suffix(".cmd")
+}
 
 /// How many of the kernel's objects in a folder are older than something that they were made of, or are gone. What was never
 /// compiled there is not counted, nor what only another compiler flag makes anew.
@@ -16,25 +46,14 @@ use crate::error::{IoContext, Result};
 pub(super) fn count(out: &Path, cancel: &Cancel) -> Result<u64> {
     let mut times = Times { out, known: HashMap::new() };
     let mut outdated = 0;
-    let mut open = vec![out.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        cancel.check()?;
-        let action = || format!("read {}", dir.display());
-        for entry in fs::read_dir(&dir).host(action())? {
-            let entry = entry.host(action())?;
-            if entry.file_type().host(action())?.is_dir() {
-                open.push(entry.path());
-                continue;
-            }
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(object) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".cmd")) else { continue };
-            if object.ends_with(".o") {
-                let note = fs::read(entry.path()).host(action())?;
-                let made = modified(&dir.join(object));
-                outdated += u64::from(is_outdated(&String::from_utf8_lossy(&note), made, &mut times));
-            }
+    each_file(out, cancel, &mut |dir, name, entry| {
+        if let Some(object) = noted(name).filter(|object| object.ends_with(".o")) {
+            let note = fs::read(entry.path()).host(format_args!("read {}", dir.display()))?;
+            let made = modified(&dir.join(object));
+            outdated += u64::from(is_outdated(&String::from_utf8_lossy(&note), made, &mut times));
         }
-    }
+        Ok(())
+    })?;
     Ok(outdated)
 }
 
@@ -73,7 +92,7 @@ impl Times<'_> {
     }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
+pub(super) fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().and_then(|meta| meta.modified()).ok()
 }
 

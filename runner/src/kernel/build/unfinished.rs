@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::cancel::Cancel;
 use crate::error::{IoContext, Result};
 
+use super::outdated::{each_file, modified, noted};
+
 /// How long before a build's last sign of life something may have been begun that was not finished.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
@@ -21,29 +23,21 @@ const LAST_MOMENTS: Duration = Duration::from_secs(10);
 pub(super) fn remove(out: &Path, log: &Path, cancel: &Cancel) -> Result<u64> {
     let last = modified(log).and_then(|time| time.checked_sub(LAST_MOMENTS));
     let mut removed = 0;
-    let mut open = vec![out.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        cancel.check()?;
-        let action = || format!("read {}", dir.display());
-        for entry in fs::read_dir(&dir).host(action())? {
-            let entry = entry.host(action())?;
-            let kind = entry.file_type().host(action())?;
-            if kind.is_dir() {
-                open.push(entry.path());
-            } else if kind.is_file() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let doubtful = match name.strip_prefix('.').and_then(|name| name.strip_suffix(".cmd")) {
-                    Some(file) if is_torn(&entry.path())? => vec![entry.path(), dir.join(file)],
-                    Some(_) => Vec::new(),
-                    None if is_doubtful(&dir, &name, &out.join("tools"), last) => vec![entry.path()],
-                    None => Vec::new(),
-                };
-                for path in doubtful {
-                    removed += u64::from(remove_file(&path)?);
-                }
-            }
+    let tools = out.join("tools");
+    each_file(out, cancel, &mut |dir, name, entry| {
+        if !entry.file_type().host(format_args!("read {}", dir.display()))?.is_file() {
+            return Ok(());
         }
-    }
+        let doubtful = match noted(name) {
+            Some(file) if is_torn(&entry.path())? => vec![entry.path(), dir.join(file)],
+            None if is_doubtful(dir, name, &tools, last) => vec![entry.path()],
+            _ => Vec::new(),
+        };
+        for path in doubtful {
+            removed += u64::from(remove_file(&path)?);
+        }
+        Ok(())
+    })?;
     Ok(removed)
 }
 
@@ -79,10 +73,6 @@ fn remove_file(path: &PathBuf) -> Result<bool> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         done => done.host(format_args!("remove {}", path.display())).map(|()| true),
     }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    path.metadata().and_then(|meta| meta.modified()).ok()
 }
 
 #[cfg(test)]
