@@ -5,6 +5,7 @@ mod repository;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kvet::bisect::state::{State, Step, Verdict};
@@ -17,8 +18,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use repository::{BREAKS, MENDS, MENDS_SLICES};
 
+/// Two bisections at a time would build in two checkouts, each of them all of the kernel.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// The repository, made of the archive's 7.2. It stays where it is, so that another run of these tests builds only what changed.
-fn repository() -> PathBuf {
+fn repository() -> (PathBuf, MutexGuard<'static, ()>) {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let home = Home::find(Some(top.into()), Path::new("/")).unwrap();
     let cache = Cache::open(Cache::locate(&|name| std::env::var_os(name)).unwrap()).unwrap();
@@ -27,7 +32,7 @@ fn repository() -> PathBuf {
     let tree = source::ensure(&spec, &cache, &sources, &mut |_| {}, &Cancel::new().unwrap()).unwrap();
     let repository = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bisect-{}.git", tree.version));
     repository::make(&tree.path, &repository);
-    repository
+    (repository, alone)
 }
 
 fn kvet(dir: &Path, args: &[&str]) -> Command {
@@ -72,7 +77,7 @@ fn verdict_on<'a>(state: &'a State, subject: &str) -> Option<(Verdict, &'a str)>
 #[test]
 #[ignore = "builds a kernel and eight of its neighbours: a quarter of an hour on a quiet machine with two CPUs"]
 fn the_commit_that_breaks_a_test_is_found_around_broken_ones_though_killed() {
-    let repository = repository();
+    let (repository, _alone) = repository();
     let dir = tempfile::tempdir().unwrap();
     let tree = repository.to_str().unwrap();
     let test = "dynptr_success/test_adjust";
@@ -115,7 +120,7 @@ fn the_commit_that_breaks_a_test_is_found_around_broken_ones_though_killed() {
 #[test]
 #[ignore = "builds kernels; run after the other one it needs two minutes on a quiet machine"]
 fn the_commit_that_mends_a_test_is_found() {
-    let repository = repository();
+    let (repository, _alone) = repository();
     let dir = tempfile::tempdir().unwrap();
     let tree = repository.to_str().unwrap();
     let args = ["-t", "dynptr_success/test_adjust", "--tree", tree, "--find", "fix", "--bad", "broken"];
@@ -129,7 +134,7 @@ fn the_commit_that_mends_a_test_is_found() {
 #[test]
 #[ignore = "builds kernels; run after the first one it needs two minutes on a quiet machine"]
 fn releases_are_narrowed_down_to_two_neighbours_and_then_their_commits_are_bisected() {
-    let repository = repository();
+    let (repository, _alone) = repository();
     let dir = tempfile::tempdir().unwrap();
     let tree = repository.to_str().unwrap();
     let ends = ["--bad", "debian:7.2.6", "--good", "debian:7.2.12"];
@@ -157,7 +162,7 @@ fn releases_are_narrowed_down_to_two_neighbours_and_then_their_commits_are_bisec
 #[test]
 #[ignore = "unpacks the source of a kernel"]
 fn the_repository_holds_what_it_should() {
-    let repository = repository();
+    let (repository, _alone) = repository();
     let git = |args: &[&str]| {
         succeed({
             let mut command = Command::new("git");
