@@ -89,7 +89,7 @@ pub struct Evidence {
     pub verifier: Compared,
 }
 
-/// Lines of a diff that are put into a mail.
+/// Lines of a diff, or of what a test said, that are put into a mail.
 const MAX_MAILED: usize = 80;
 /// Lines of a diff, or of what a test said, that are shown on a terminal.
 const MAX_SHOWN: usize = 30;
@@ -278,9 +278,9 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let _ = writeln!(
             text,
             "{}\non {}:\n\n{}",
-            indent(&evidence.before),
+            first_lines(&indent(&evidence.before), MAX_MAILED),
             answer.first.shown,
-            indent(&evidence.after)
+            first_lines(&indent(&evidence.after), MAX_MAILED)
         );
     }
     for (what, compared) in [("The console", &evidence.console), ("The verifier", &evidence.verifier)] {
@@ -415,14 +415,16 @@ mod tests {
             reproduce: Vec::new(),
             test: "t".into(),
             before: String::new(),
-            after: "x".into(),
+            after: lines("said"),
             console: Compared::of(Ok(lines("a")), Ok(lines("b"))),
             verifier: Compared::No("there is none".into()),
         };
         let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
         let whole = json["evidence"]["console"]["differ"].as_str().unwrap();
         assert!(whole.ends_with("+b 299\n") && whole.lines().count() == 603, "{whole}");
+        assert_eq!(json["evidence"]["after"], lines("said"));
         let mail = markdown(&state, &answer, &evidence);
+        assert!(mail.contains("\n    said 79\n… 220 lines more\n"), "{mail}");
         assert!(mail.contains("\n-a 76\n… 523 lines more\n```\n"), "{mail}");
         assert!(text(&state, &answer, &evidence).contains("\n-a 26\n… 573 lines more\n"));
     }
