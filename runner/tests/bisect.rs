@@ -13,6 +13,7 @@ use kvet::cancel::Cancel;
 use kvet::kernel::source::{self, SourceSpec};
 use kvet::kernel::{Cache, Sources};
 use kvet::plan::config::KernelsConfig;
+use kvet::report::store;
 use kvet::spec::home::Home;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -147,6 +148,21 @@ fn releases_are_narrowed_down_to_two_neighbours_and_then_their_commits_are_bisec
     let releases = state(dir.path()).unwrap();
     let first = &releases.answer.as_ref().unwrap().first;
     assert_eq!((first.shown.as_str(), releases.steps.len()), ("7.2.9", 3));
+    // What is written has both levels.
+    let folder = releases.steps[0].dirs[0].ancestors().nth(3).unwrap();
+    let commits = State::load(&folder.join("commits.json")).unwrap();
+    let mail = std::fs::read_to_string(folder.join("answer.md")).unwrap();
+    for part in [
+        "## Releases, first fixed: 7.2.9\n",
+        "## Commits, first fixed: ",
+        "| good | 7.2.9 |",
+        "To reproduce:\n\n    kvet run -k git:",
+    ] {
+        assert!(mail.contains(part) && mail.contains(MENDS_SLICES), "{part} in {mail}");
+    }
+    let booted = releases.steps.iter().chain(&commits.steps).filter(|step| step.runs > 0).count();
+    assert_eq!(store::load(folder).unwrap().cells.len(), booted);
+    assert_eq!(std::fs::read_to_string(folder.join("log")).unwrap(), succeed(kvet(dir.path(), &["--log"])));
     // The log has the verdicts of both levels, which is all that another bisection has to be told.
     let log = succeed(kvet(dir.path(), &["--log"]));
     assert!(log.contains("good debian:7.2.9\n") && log.contains("bad git:"), "{log}");

@@ -1,14 +1,16 @@
 //! What a bisection found, and how it is told.
 
+mod compared;
+
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
-use similar::TextDiff;
 
 use super::state::{Parts, State, Step, Verdict};
 use super::{Find, Subject};
 use crate::error::{Error, Result};
 use crate::parse::clean::one_line;
+pub use compared::Compared;
 
 /// Where it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ mod subjects {
 /// What the logs of the last kernel before and of the first one say differently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Evidence {
+    /// The command line that shows the failure on the bad one of the two, without the program's name.
+    pub reproduce: Vec<String>,
     /// The failing test; empty where there are no two runs to compare.
     pub test: String,
     /// Its message and text on the older side.
@@ -85,50 +89,10 @@ pub struct Evidence {
     pub verifier: Compared,
 }
 
-/// What became of comparing two logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compared {
-    /// A unified diff.
-    Differ(String),
-    /// There is none to show, and why.
-    No(String),
-}
-
-impl Compared {
-    /// Compares what was said on both sides. What is not there has its reason.
-    pub fn of(
-        before: std::result::Result<String, String>,
-        after: std::result::Result<String, String>,
-    ) -> Self {
-        let (before, after) = match (before, after) {
-            (Ok(before), Ok(after)) => (before, after),
-            (Err(why), _) | (_, Err(why)) => return Self::No(why),
-        };
-        let diff = difference(&before, &after);
-        match (diff.is_empty(), before.trim().is_empty() && after.trim().is_empty()) {
-            (false, _) => Self::Differ(diff),
-            (true, true) => Self::No("nothing was said on either".into()),
-            (true, false) => Self::No("the same on both, but for times and addresses".into()),
-        }
-    }
-}
-
-/// Lines of context in a diff.
-const CONTEXT: usize = 2;
-/// Lines of a diff that are shown.
-const MAX_DIFF: usize = 80;
-
+/// Lines of a diff, or of what a test said, that are put into a mail.
+const MAX_MAILED: usize = 80;
 /// Lines of a diff, or of what a test said, that are shown on a terminal.
 const MAX_SHOWN: usize = 30;
-
-/// A unified diff of two texts, cut to what a person reads. Times and addresses are taken out first: they always differ.
-pub fn difference(before: &str, after: &str) -> String {
-    let (before, after) = (comparable(before), comparable(after));
-    let diff = TextDiff::from_lines(&before, &after);
-    let text = diff.unified_diff().context_radius(CONTEXT).header("before", "after").to_string();
-    first_lines(&text, MAX_DIFF)
-}
 
 /// The beginning of a text, and how much more there is.
 fn first_lines(text: &str, most: usize) -> String {
@@ -137,35 +101,6 @@ fn first_lines(text: &str, most: usize) -> String {
         Some(more) if more > 0 => format!("{}\n… {more} lines more\n", lines[..most].join("\n")),
         _ => text.to_owned(),
     }
-}
-
-/// Without printk's times (`[    1.234567] `), what the verifier took, and the kernel's addresses.
-fn comparable(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.starts_with("verification time "));
-    lines.map(|line| without_addresses(without_time(line)) + "\n").collect()
-}
-
-fn without_time(line: &str) -> &str {
-    let rest = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("] "));
-    match rest {
-        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
-        _ => line,
-    }
-}
-
-/// An address of the kernel's: sixteen digits that begin with this.
-const ADDRESS: &str = "0xffff";
-
-fn without_addresses(line: &str) -> String {
-    let mut parts = line.split(ADDRESS);
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
-        text += ADDRESS;
-        text += if digits == 12 { "…" } else { &part[..digits] };
-        text += &part[digits..];
-    }
-    text
 }
 
 /// The state and what the runs say differently, for tools.
@@ -185,25 +120,42 @@ pub fn last_line(state: &State, answer: &Answer) -> String {
     format!("first {}: {}", state.find.word(), answer.first.shown)
 }
 
-/// The verdicts, a line each.
+/// The verdicts, a line each; those of releases and those of commits under a heading each, where both were searched.
 pub fn steps(state: &State) -> String {
-    let width = state.steps.iter().map(|step| step.shown.chars().count()).max().unwrap_or(0).min(60);
-    state.steps.iter().map(|step| step_line(step, width, state) + "\n").collect()
+    let table = |level: &State| -> String {
+        let width = level.steps.iter().map(|step| step.shown.chars().count()).max().unwrap_or(0).min(60);
+        level.steps.iter().map(|step| step_line(step, width, level) + "\n").collect()
+    };
+    let parts: Vec<String> = headed(state).map(|(heading, level)| heading + ":\n" + &table(level)).collect();
+    if parts.is_empty() { table(state) } else { parts.join("\n") }
+}
+
+/// Both searches of a bisection with what they found, in words; nothing where there is one only.
+fn headed(state: &State) -> impl Iterator<Item = (String, &State)> {
+    let levels = state.releases.iter().flat_map(move |_| state.levels());
+    levels.zip(["Releases", "Commits"]).map(|(level, name)| {
+        let found = level.answer.as_ref().map(|answer| format!(", {}", last_line(level, answer)));
+        (format!("{name}{}", found.unwrap_or_default()), level)
+    })
 }
 
 /// Where the time went, in one line.
 pub fn time_line(state: &State) -> String {
-    let seconds: f64 = state.steps.iter().map(|step| step.seconds).sum();
-    let mut parts = Parts::default().named();
-    for step in &state.steps {
-        for (part, (_, more)) in parts.iter_mut().zip(step.parts.named()) {
-            part.1 += more;
-        }
+    let (before, steps) = state.time();
+    let named = |parts: Parts| {
+        let long = parts.named().into_iter().filter(|(_, seconds)| *seconds >= 0.05);
+        long.map(|(name, seconds)| format!("{name} {seconds:.1}s")).collect::<Vec<_>>().join(", ")
+    };
+    let line = |what: String, parts: Parts| match named(parts) {
+        known if known.is_empty() => format!("{what} {:.1}s", parts.sum()),
+        known => format!("{what} {:.1}s: {known}", parts.sum()),
+    };
+    let count = state.levels().map(|level| level.steps.len()).sum::<usize>();
+    let mut text = line(format!("{count} verdicts in"), steps);
+    if before.sum() >= 0.05 {
+        text += &line("; before the first step".to_owned(), before);
     }
-    let parts: Vec<String> =
-        parts.iter().filter(|(_, s)| *s >= 0.05).map(|(name, s)| format!("{name} {s:.1}s")).collect();
-    let known = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-    format!("{} verdicts in {seconds:.1}s{known}", state.steps.len())
+    text
 }
 
 /// One verdict.
@@ -223,12 +175,15 @@ pub fn step_line(step: &Step, width: usize, state: &State) -> String {
     line
 }
 
+/// What is said of [`Answer::doubtful`].
+const DOUBTFUL: &str = "could not be judged, and may be the first as well";
+
 /// The answer for people.
 pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     let mut text = format!("\n{}\n{}\n", steps(state), time_line(state));
     if !answer.doubtful.is_empty() {
-        let names: Vec<&str> = answer.doubtful.iter().map(|s| s.shown.as_str()).collect();
-        let _ = writeln!(text, "\ncould not be judged, and may be the first as well: {}", names.join(", "));
+        let names: Vec<String> = answer.doubtful.iter().map(|s| one_line(&s.shown)).collect();
+        let _ = writeln!(text, "\n{DOUBTFUL}: {}", names.join(", "));
     }
     if let Some(commit) = &answer.commit {
         let _ = writeln!(
@@ -256,7 +211,14 @@ pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
             Compared::No(why) => writeln!(text, "{what}, {before} → {first}: no difference to show: {why}"),
         };
     }
+    if !evidence.reproduce.is_empty() {
+        let _ = writeln!(text, "\nto reproduce: {}", command_line(&evidence.reproduce));
+    }
     text
+}
+
+fn command_line(words: &[String]) -> String {
+    format!("kvet {}", crate::quote::command(words))
 }
 
 fn indent(text: &str) -> String {
@@ -289,29 +251,43 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let _ = writeln!(text, "    {tag}: {short} (\"{}\")\n", one_line(&commit.subject));
         let _ = writeln!(text, "```\n{}\n```\n", commit.stat.trim_end());
     }
-    let _ = writeln!(text, "To reproduce:\n\n    kvet {}\n", crate::quote::command(&state.command));
-    let _ = writeln!(text, "| verdict | kernel | seconds | run | |\n|---|---|--:|---|---|");
-    for step in &state.steps {
-        let cell = |text: &str| one_line(text).replace('|', "\\|");
-        let (shown, reason) = (cell(&step.shown), cell(&step.reason));
-        let (verdict, run) = (step.verdict, cell(&step.folder().unwrap_or_default()));
-        let _ = writeln!(text, "| {verdict} | {shown} | {:.1} | {run} | {reason} |", step.seconds);
+    if !answer.doubtful.is_empty() {
+        let _ = writeln!(text, "These {DOUBTFUL}:\n");
+        for subject in &answer.doubtful {
+            let _ = writeln!(text, "- {}", one_line(&subject.shown));
+        }
+        text.push('\n');
     }
-    let _ = writeln!(text, "\n{}", time_line(state));
+    if !evidence.reproduce.is_empty() {
+        let _ = writeln!(text, "To reproduce:\n\n    {}\n", command_line(&evidence.reproduce));
+    }
+    let _ = writeln!(text, "Found by:\n\n    {}\n", command_line(&state.command));
+    let mut levels: Vec<(String, &State)> = headed(state).collect();
+    if levels.is_empty() {
+        levels.push((String::new(), state));
+    }
+    for (heading, level) in levels {
+        if !heading.is_empty() {
+            let _ = writeln!(text, "## {}\n", one_line(&heading));
+        }
+        text += &step_table(level);
+    }
+    let _ = writeln!(text, "{}", time_line(state));
     if !evidence.test.is_empty() {
         let _ = writeln!(text, "\n`{}` on {}:\n", evidence.test, answer.before.shown);
         let _ = writeln!(
             text,
             "{}\non {}:\n\n{}",
-            indent(&evidence.before),
+            first_lines(&indent(&evidence.before), MAX_MAILED),
             answer.first.shown,
-            indent(&evidence.after)
+            first_lines(&indent(&evidence.after), MAX_MAILED)
         );
     }
     for (what, compared) in [("The console", &evidence.console), ("The verifier", &evidence.verifier)] {
         let _ = match compared {
             Compared::Differ(diff) => {
-                writeln!(text, "\n{what}:\n\n```diff\n{}```", diff.replace("```", "'''"))
+                let diff = first_lines(diff, MAX_MAILED).replace("```", "'''");
+                writeln!(text, "\n{what}:\n\n```diff\n{diff}```")
             }
             Compared::No(why) => writeln!(text, "\n{what}: no difference to show: {}", one_line(why)),
         };
@@ -319,24 +295,23 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     text
 }
 
+/// The verdicts of one search as Markdown.
+fn step_table(level: &State) -> String {
+    let mut text = String::from("| verdict | kernel | seconds | run | |\n|---|---|--:|---|---|\n");
+    for step in &level.steps {
+        let cell = |text: &str| one_line(text).replace('|', "\\|");
+        let (shown, reason) = (cell(&step.shown), cell(&step.reason));
+        let (verdict, run) = (step.verdict, cell(&step.folder().unwrap_or_default()));
+        let _ = writeln!(text, "| {verdict} | {shown} | {:.1} | {run} | {reason} |", step.seconds);
+    }
+    text.push('\n');
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::state::replay;
     use super::*;
-
-    #[test]
-    fn the_difference_has_no_times() {
-        let before = "[    0.100000] a\n[    0.200000] b\n[    0.300000] c\n";
-        let after = "[    0.111111] a\n[    0.222222] B\n[    0.333333] c\n";
-        assert_eq!(difference(before, after), "--- before\n+++ after\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
-        assert_eq!(difference(before, &before.replace("0.1", "9.9")), "");
-        let loaded = |address| {
-            format!("2: (18) r1 = 0xffff{address} ; R2=0xffffffff\nverification time {address} usec\n")
-        };
-        assert_eq!(difference(&loaded("888005fa0600"), &loaded("888005fb0000")), "");
-        let long: String = (0..500).map(|i| format!("{i}\n")).collect();
-        assert!(difference("", &long).ends_with("lines more\n"));
-    }
 
     #[test]
     fn everything_is_told() {
@@ -357,6 +332,7 @@ mod tests {
             }),
         };
         let evidence = Evidence {
+            reproduce: ["run", "-k", "k3", "-t", "dynptr/a b"].map(String::from).to_vec(),
             test: "dynptr/a".into(),
             before: String::new(),
             after: "expected 3".into(),
@@ -374,6 +350,7 @@ mod tests {
             "-x\n+y",
             "the verifier, k1 → k3:",
             "-0: (b7) r0 = 0\n+0: (b7) r0 = 1",
+            "to reproduce: kvet run -k k3 -t 'dynptr/a b'\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
@@ -381,7 +358,9 @@ mod tests {
         let fixes = "Fixes: 0123456789ab (\"bpf: break it\")";
         for part in [
             fixes,
-            "kvet bisect -t a",
+            "To reproduce:\n\n    kvet run -k k3 -t 'dynptr/a b'\n",
+            "Found by:\n\n    kvet bisect -t a\n",
+            "These could not be judged, and may be the first as well:\n\n- k2\n",
             "| bad | k3 | 0.0 | steps/k3 | said by log |",
             "The verifier:\n\n```diff",
         ] {
@@ -410,6 +389,7 @@ mod tests {
         let (first, before) = (subject("k3"), subject("k1"));
         let answer = Answer { first, before, doubtful: Vec::new(), commit: None };
         let evidence = Evidence {
+            reproduce: Vec::new(),
             test: String::new(),
             before: String::new(),
             after: String::new(),
@@ -422,5 +402,91 @@ mod tests {
         assert!(mail.contains("The verifier: no difference to show: it crashed before"), "{mail}");
         let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
         assert_eq!(json["evidence"]["verifier"]["no"], "it crashed before");
+    }
+
+    #[test]
+    fn a_mail_has_the_beginning_of_a_long_difference_and_json_all_of_it() {
+        let state = State::new(vec!["bisect".into()], Find::Bug, None, 1);
+        let subject = |name: &str| Subject { kernel: name.into(), shown: name.into() };
+        let (first, before) = (subject("k3"), subject("k1"));
+        let answer = Answer { first, before, doubtful: Vec::new(), commit: None };
+        let lines = |what: &str| (0..300).map(|i| format!("{what} {i}\n")).collect::<String>();
+        let evidence = Evidence {
+            reproduce: Vec::new(),
+            test: "t".into(),
+            before: String::new(),
+            after: lines("said"),
+            console: Compared::of(Ok(lines("a")), Ok(lines("b"))),
+            verifier: Compared::No("there is none".into()),
+        };
+        let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
+        let whole = json["evidence"]["console"]["differ"].as_str().unwrap();
+        assert!(whole.ends_with("+b 299\n") && whole.lines().count() == 603, "{whole}");
+        assert_eq!(json["evidence"]["after"], lines("said"));
+        let mail = markdown(&state, &answer, &evidence);
+        assert!(mail.contains("\n    said 79\n… 220 lines more\n"), "{mail}");
+        assert!(mail.contains("\n-a 76\n… 523 lines more\n```\n"), "{mail}");
+        assert!(text(&state, &answer, &evidence).contains("\n-a 26\n… 573 lines more\n"));
+    }
+
+    /// Releases and then commits, each with its answer.
+    fn both_levels() -> (State, Answer) {
+        let level = |log: &str, before: &str, first: &str| {
+            let subject = |name: &str| Subject { kernel: name.into(), shown: name.into() };
+            let (first, before) = (subject(first), subject(before));
+            let answer = Answer { first, before, doubtful: Vec::new(), commit: None };
+            let mut state = State::new(["bisect", "-t", "a"].map(String::from).to_vec(), Find::Fix, None, 1);
+            state.steps = replay(log, "log").unwrap();
+            for step in &mut state.steps {
+                step.parts.boot = 2.0;
+            }
+            state.prepared.make = 30.0;
+            state.answer = Some(answer.clone());
+            (state, answer)
+        };
+        let (releases, _) = level("bad debian:7.2.6\ngood debian:7.2.9\n", "debian:7.2.6", "debian:7.2.9");
+        let (commits, answer) = level("bad git:/l@1\ngood git:/l@3\nskip git:/l@2\n", "git:/l@1", "git:/l@3");
+        (State { releases: Some(Box::new(releases)), ..commits }, answer)
+    }
+
+    #[test]
+    fn of_releases_and_then_commits_both_are_told() {
+        let (state, answer) = both_levels();
+        let evidence = Evidence {
+            reproduce: Vec::new(),
+            test: String::new(),
+            before: String::new(),
+            after: String::new(),
+            console: Compared::No("x".into()),
+            verifier: Compared::No("x".into()),
+        };
+        let text = text(&state, &answer, &evidence);
+        let mail = markdown(&state, &answer, &evidence);
+        let headings = ["Releases, first fixed: debian:7.2.9", "Commits, first fixed: git:/l@3"];
+        let kernels = [&["debian:7.2.6", "debian:7.2.9"][..], &["git:/l@1", "git:/l@3", "git:/l@2"]];
+        for (whole, heading, line) in [(&text, "", "  "), (&mail, "## ", " | ")] {
+            let mut rest = whole.split_once(&format!("{heading}{}", headings[0])).expect(whole).1;
+            for (level, kernels) in kernels.iter().enumerate() {
+                let next = headings.get(level + 1).map(|next| format!("{heading}{next}"));
+                let (own, after) = next.map_or((rest, ""), |next| rest.split_once(&next).expect(whole));
+                for kernel in *kernels {
+                    assert!(own.contains(&format!("{line}{kernel}")), "{kernel} below its heading: {whole}");
+                }
+                assert!(level > 0 || !own.contains("git:/l@2"), "{whole}");
+                rest = after;
+            }
+            let time = "5 verdicts in 10.0s: boot 10.0s; before the first step 60.0s: make 60.0s";
+            assert!(whole.contains(time), "{whole}");
+        }
+        let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
+        assert_eq!(json["steps"].as_array().unwrap().len(), 3);
+        assert_eq!(json["releases"]["steps"][1]["kernel"], "debian:7.2.9");
+        // What --replay takes for both searches.
+        let log = state.log();
+        let again = replay(&log, "log").unwrap();
+        assert_eq!(again.len(), 5);
+        assert_eq!(State::keep(again.clone(), "debian").len(), 2);
+        assert_eq!(State::keep(again, "git").len(), 3);
+        assert_eq!(log.matches("# kvet").count(), 1, "{log}");
     }
 }

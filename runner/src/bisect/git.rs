@@ -3,14 +3,18 @@
 //! git decides where to look (merges, skips and paths are its business, git-bisect(1)); we say what is newer and what is older.
 //! The user's repository is only read.
 
+mod repository;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::answer::{Answer, Commit};
-use super::{Find, Next, Search, Subject};
+use super::{Next, Search, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::parse::clean::one_line;
 use crate::report::whole::write_whole;
+use repository::{borrow, check_paths, git, is_hash, output, short, succeeds};
+
+pub use repository::{check, check_ends, has_file, resolve};
 
 /// git's terms for the two sides.
 const OLDER: &str = "older";
@@ -71,11 +75,9 @@ impl Commits {
         newer: String,
         paths: Vec<String>,
     ) -> Result<Self> {
-        // git wants some commit to be checked out, and remembers which.
-        let head = ["update-ref", "--no-deref", "HEAD", newer.as_str()];
-        output(git(&scratch).args(head), "begin to bisect")?;
         let mut search =
             Self { repository, scratch, older, newer, said: String::new(), told: Vec::new(), paths };
+        search.point_head()?;
         // An unborn or an old bisection is forgotten: verdicts are kept elsewhere and told again.
         search.bisect(&["reset"])?;
         let begin = ["start", "--no-checkout", "--term-old", OLDER, "--term-new", NEWER];
@@ -87,6 +89,47 @@ impl Commits {
             .collect();
         search.said = search.bisect(&arguments)?;
         Ok(search)
+    }
+
+    /// git wants some commit to be checked out, and remembers which.
+    fn point_head(&self) -> Result<()> {
+        let head = ["update-ref", "--no-deref", "HEAD", self.newer.as_str()];
+        output(git(&self.scratch).args(head), "begin to bisect").map(drop)
+    }
+
+    /// The same in another repository, which has yet to be told.
+    fn copy(&self, scratch: PathBuf) -> Self {
+        let Self { repository, older, newer, told, paths, .. } = self;
+        let (repository, told, paths) = (repository.clone(), told.clone(), paths.clone());
+        Self {
+            repository,
+            scratch,
+            older: older.clone(),
+            newer: newer.clone(),
+            said: String::new(),
+            told,
+            paths,
+        }
+    }
+
+    /// Tells git everything at once. The ends come after the start: with them in it git would say at once what is to be looked at,
+    /// and where that is the merge base of two branches it would not go on with the rest.
+    fn replay(&mut self) -> Result<()> {
+        self.point_head()?;
+        let mut log =
+            format!("git bisect start '--no-checkout' '--term-old' '{OLDER}' '--term-new' '{NEWER}' '--'");
+        for path in &self.paths {
+            log += &format!(" '{}'", path.replace('\'', r"'\''"));
+        }
+        log.push('\n');
+        let ends = [(NEWER, &self.newer), (OLDER, &self.older)];
+        for (word, hash) in ends.into_iter().chain(self.told.iter().map(|(word, hash)| (*word, hash))) {
+            log += &format!("git bisect {word} {hash}\n");
+        }
+        let file = self.scratch.join("replay");
+        write_whole(&file, log.as_bytes())?;
+        self.said = self.bisect(&["replay", &file.to_string_lossy()])?;
+        Ok(())
     }
 
     fn bisect(&self, arguments: &[&str]) -> Result<String> {
@@ -212,33 +255,23 @@ impl Search for Commits {
     }
 
     fn tell(&mut self, subject: &Subject, newer: Option<bool>) -> Result<()> {
-        let hash = subject.kernel.rsplit('@').next().unwrap_or_default().to_owned();
-        let word = match newer {
-            Some(true) => NEWER,
-            Some(false) => OLDER,
-            None => SKIP,
-        };
+        let (word, hash) = (word(newer), hash(subject));
         self.said = self.bisect(&[word, &hash])?;
         self.told.push((word, hash));
         Ok(())
     }
 
-    /// git is asked in a copy, which knows what this one knows.
+    /// git is asked in a copy, which is told in one call what this one knows and what may come.
     fn after(&self, subject: &Subject) -> Result<Vec<Subject>> {
         let scratch = self.scratch.with_extension("ahead");
         borrow(&self.repository, &scratch)?;
         let mut likely: Vec<Subject> = Vec::new();
         for newer in [true, false] {
-            let ends = (self.older.clone(), self.newer.clone());
-            let mut copy =
-                Self::start(self.repository.clone(), scratch.clone(), ends.0, ends.1, self.paths.clone())?;
-            for (word, hash) in &self.told {
-                copy.said = copy.bisect(&[word, hash])?;
-                copy.told.push((word, hash.clone()));
-            }
+            let mut copy = self.copy(scratch.clone());
+            copy.told.push((word(Some(newer)), hash(subject)));
             // A verdict that would end the bisection, as "newer" does for the merge base of two branches, has nothing after it.
             // If it is given, git says so again.
-            if copy.tell(subject, Some(newer)).is_err() {
+            if copy.replay().is_err() {
                 continue;
             }
             if let Next::Test { subject, .. } = copy.next()?
@@ -249,6 +282,20 @@ impl Search for Commits {
         }
         Ok(likely)
     }
+}
+
+/// git's word for a verdict.
+fn word(newer: Option<bool>) -> &'static str {
+    match newer {
+        Some(true) => NEWER,
+        Some(false) => OLDER,
+        None => SKIP,
+    }
+}
+
+/// The commit that is meant.
+fn hash(subject: &Subject) -> String {
+    subject.kernel.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
 /// `Bisecting: 5 revisions left to test after this (roughly 3 steps)`.
@@ -263,153 +310,10 @@ fn progress(said: &str) -> (usize, usize) {
     (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0))
 }
 
-fn is_hash(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn short(hash: &str) -> String {
-    hash.chars().take(12).collect()
-}
-
-/// The commit that a revision of the user's names.
-///
-/// # Errors
-/// The caller's: it names none.
-pub fn resolve(repository: &Path, revision: &str) -> Result<String> {
-    let name = format!("{revision}^{{commit}}");
-    let mut command = git(repository);
-    command.args(["rev-parse", "--verify", "--quiet", "--end-of-options", &name]);
-    let done = command.output().host("run git")?;
-    let hash = String::from_utf8_lossy(&done.stdout).trim().to_owned();
-    if done.status.success() && is_hash(&hash) {
-        return Ok(hash);
-    }
-    Err(Error::caller(format!("'{revision}' is no commit of {}", repository.display())))
-}
-
-/// Whether a folder is a repository that can be bisected, and its history has each of these paths.
-///
-/// # Errors
-/// The caller's: no repository, or no such path.
-pub fn check(repository: &Path, paths: &[String]) -> Result<()> {
-    let repository = repository.canonicalize().given(format!("find {}", repository.display()))?;
-    let common = common_dir(&repository)?;
-    check_paths(&common, &["--all"], paths)
-}
-
-/// Whether two revisions can be the ends of a search for this.
-///
-/// # Errors
-/// The caller's: one is no commit, they are the same one, or the one that should be older is the newer one.
-pub fn check_ends(repository: &Path, find: Find, good: &str, bad: &str) -> Result<()> {
-    let (good_hash, bad_hash) = (resolve(repository, good)?, resolve(repository, bad)?);
-    if good_hash == bad_hash {
-        let same = short(&good_hash);
-        return Err(Error::caller(format!("--good {good} and --bad {bad} are the same commit, {same}")));
-    }
-    let (older, newer, said, hint) = match find {
-        Find::Bug => {
-            (good_hash, bad_hash, format!("--good {good} is newer than --bad {bad}"), "`--find fix`")
-        }
-        Find::Fix => {
-            (bad_hash, good_hash, format!("--bad {bad} is newer than --good {good}"), "`--find bug`")
-        }
-    };
-    let of_older = ["merge-base", "--is-ancestor", newer.as_str(), older.as_str()];
-    if succeeds(git(repository).args(of_older))? {
-        return Err(Error::caller(format!("{said}: the first {} commit is not between them", find.word()))
-            .hint(format!("swap them, or {hint}")));
-    }
-    Ok(())
-}
-
-/// Whether a file is in a commit.
-///
-/// # Errors
-/// The host's: git cannot be run.
-pub fn has_file(repository: &Path, revision: &str, file: &str) -> Result<bool> {
-    succeeds(git(repository).args(["cat-file", "-e", "--end-of-options", &format!("{revision}:{file}")]))
-}
-
-/// A mistyped path would leave every commit out that was meant by it. Paths are those of a whole tree.
-fn check_paths(repository: &Path, revisions: &[&str], paths: &[String]) -> Result<()> {
-    for path in paths {
-        let mut command = git(repository);
-        command.args(["rev-list", "--max-count=1"]).args(revisions).arg("--").arg(path);
-        let done = command.output().host("run git")?;
-        if !done.status.success() || done.stdout.is_empty() {
-            let said = String::from_utf8_lossy(&done.stderr);
-            let said = if said.is_empty() { String::new() } else { format!(" ({})", one_line(said.trim())) };
-            return Err(Error::caller(format!("--paths {path}: no commit touches such a path{said}")));
-        }
-    }
-    Ok(())
-}
-
-fn common_dir(repository: &Path) -> Result<PathBuf> {
-    let mut command = git(repository);
-    command.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
-    let done = command.output().host("run git")?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        let said = one_line(said.trim());
-        return Err(Error::caller(format!("{} is no git repository: {said}", repository.display())));
-    }
-    Ok(PathBuf::from(String::from_utf8_lossy(&done.stdout).trim()))
-}
-
-/// Makes a bare repository that has every object of another one and nothing else of it. Each part can be done again: whoever
-/// was killed here goes on.
-fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
-    let ask = |what: &str| {
-        let mut command = git(repository);
-        command.args(["rev-parse", "--path-format=absolute", what]);
-        output(&mut command, "look at the repository").map(|text| text.trim().to_owned())
-    };
-    let common = common_dir(repository)?;
-    let format = format!("--object-format={}", ask("--show-object-format")?);
-    let mut init = git(Path::new("/"));
-    init.args(["init", "--quiet", "--bare", "--template=", &format]).arg(scratch);
-    output(&mut init, "make a repository to bisect in")?;
-    let info = scratch.join("objects/info");
-    std::fs::create_dir_all(&info).host(format!("make {}", info.display()))?;
-    write_whole(&info.join("alternates"), format!("{}\n", common.join("objects").display()).as_bytes())?;
-    // Where the history of a shallow clone ends.
-    let shallow = common.join("shallow");
-    if shallow.is_file() {
-        let bytes = std::fs::read(&shallow).host(format!("read {}", shallow.display()))?;
-        write_whole(&scratch.join("shallow"), &bytes)?;
-    }
-    Ok(())
-}
-
-/// git with nothing of the user's settings that changes what it says. A Ctrl-C is not for it: each call is short, and half a
-/// call would look like trouble of the host.
-fn git(folder: &Path) -> Command {
-    use std::os::unix::process::CommandExt;
-    let mut command = crate::git::command(folder);
-    command.args(["-c", "log.showSignature=false", "-c", "core.hooksPath=/dev/null"]).process_group(0);
-    command.env("GIT_PAGER", "cat");
-    command
-}
-
-fn succeeds(command: &mut Command) -> Result<bool> {
-    Ok(command.output().host("run git")?.status.success())
-}
-
-fn output(command: &mut Command, action: &str) -> Result<String> {
-    let done = command.output().host("run git")?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(Error::host(format!("cannot {action}: {}", one_line(said.trim()))));
-    }
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::super::state::State;
-    use super::super::{Bisection, Lab, News};
+    use super::super::{Bisection, Find, Lab, News};
     use super::*;
     use crate::error::Fault;
     use crate::event::{CellReport, Outcome};
@@ -514,6 +418,8 @@ pub(crate) mod tests {
         first: usize,
         likely: Vec<String>,
         met: Vec<bool>,
+        /// What it did, and on which kernel.
+        done: Vec<(&'static str, String)>,
     }
 
     impl Lab for Expecting {
@@ -525,6 +431,10 @@ pub(crate) mod tests {
         }
 
         fn run(&mut self, subject: &Subject, _: Option<&[String]>) -> Result<CellReport> {
+            if let Some((_, kernel)) = self.done.last_mut().filter(|(word, _)| *word == "ahead") {
+                kernel.clone_from(&subject.kernel);
+            }
+            self.done.push(("run", subject.kernel.clone()));
             let number: usize = subject.shown.rsplit(' ').next().unwrap().parse().unwrap();
             let outcome = if number >= self.first { Outcome::Fail } else { Outcome::Pass };
             Ok(cell(&subject.kernel, "7.2", &[("t", outcome, "x")]))
@@ -539,6 +449,7 @@ pub(crate) mod tests {
         }
 
         fn foresee(&mut self, likely: Vec<Subject>) {
+            self.done.push(("ahead", String::new()));
             self.likely = likely.into_iter().map(|subject| subject.kernel).collect();
         }
     }
@@ -555,9 +466,31 @@ pub(crate) mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let at = scratch.path().join("bisect");
         let mut search = Commits::begin(repository.path(), &at, "HEAD~19", "HEAD", &[]).unwrap();
-        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
+        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new(), done: Vec::new() };
         assert!(searched(&mut search, &mut lab).first.shown.ends_with(" commit 7"));
         assert!(lab.met.len() >= 2 && lab.met.iter().all(|met| *met), "{:?}", lab.met);
+    }
+
+    #[test]
+    fn with_several_runs_the_last_one_of_a_kernel_is_when_it_looks_ahead() {
+        let repository = repository(20);
+        let scratch = tempfile::tempdir().unwrap();
+        let at = scratch.path().join("bisect");
+        let mut search = Commits::begin(repository.path(), &at, "HEAD~19", "HEAD", &[]).unwrap();
+        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new(), done: Vec::new() };
+        let state = State::new(vec!["bisect".into()], Find::Bug, None, 3);
+        let (save, tell) = (&mut |_: &State| Ok(()), &mut |_: News| {});
+        Bisection { state, search: &mut search, lab: &mut lab, save, tell }.run().unwrap();
+        // Three runs of each end. One run shows that a kernel is bad, and another commit is built in the last of three.
+        let words: Vec<&str> = lab.done.iter().map(|(word, _)| *word).collect();
+        assert_eq!(words[..6], ["run"; 6]);
+        let mut good = 0;
+        for kernel in lab.done[6..].chunk_by(|one, next| one.1 == next.1) {
+            let words: Vec<&str> = kernel.iter().map(|(word, _)| *word).collect();
+            good += usize::from(words.len() > 1);
+            assert!(words == ["run"] || words == ["run", "run", "ahead", "run"], "{:?}", lab.done);
+        }
+        assert!(good >= 1, "{:?}", lab.done);
     }
 
     /// Commits 0 to 2, and from there 3 to 9 on one branch and another 0 on the other.
@@ -586,7 +519,7 @@ pub(crate) mod tests {
         assert_eq!(likely, [subject]);
 
         let mut search = Commits::begin(repository.path(), &at, "side", "main", &[]).unwrap();
-        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new() };
+        let mut lab = Expecting { first: 7, likely: Vec::new(), met: Vec::new(), done: Vec::new() };
         let answer = searched(&mut search, &mut lab);
         assert!(answer.first.shown.ends_with(" commit 7"), "{answer:?}");
         assert!(answer.before.shown.ends_with(" commit 6"), "{answer:?}");

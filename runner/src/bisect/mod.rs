@@ -6,18 +6,20 @@
 
 pub mod answer;
 pub mod git;
+mod judgement;
 pub mod releases;
 pub mod state;
 pub mod symptom;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Fault, Result};
 use crate::event::{CellEnd, CellReport, WorkTime};
 
 use answer::Answer;
-use state::{Parts, State, Step, Verdict};
+use judgement::Judgement;
+use state::{Observed, Parts, State, Step, Verdict};
 use symptom::{Finding, Symptom};
 
 /// What is looked for.
@@ -114,8 +116,16 @@ pub trait Search {
     }
 }
 
-/// Has kernels and runs tests on them.
+/// Has kernels and runs tests on them. What it reports as the host's trouble is tried again.
 pub trait Lab {
+    /// Settles which selftests are run on all kernels, if that is not `known` from an earlier beginning, and gives their source.
+    ///
+    /// # Errors
+    /// The caller's or the host's.
+    fn prepare(&mut self, _newest: &Subject, _known: Option<&str>) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Gets or builds a kernel and gives what tells it from others.
     ///
     /// # Errors
@@ -138,8 +148,16 @@ pub trait Lab {
         false
     }
 
-    /// These kernels may be asked for next: there is time for them while the next run goes on.
+    /// These kernels may be asked for next: there is time for them while the next run goes on, which is the last of its kernel.
     fn foresee(&mut self, _likely: Vec<Subject>) {}
+
+    /// Waits before another try.
+    ///
+    /// # Errors
+    /// Interrupted.
+    fn pause(&mut self, _time: Duration) -> Result<()> {
+        Ok(())
+    }
 
     /// The report of a run that was finished before kvet was killed, by its folder; none if it cannot be had any more.
     fn recall(&mut self, dir: &Path) -> Option<CellReport>;
@@ -163,6 +181,8 @@ const SURE: f64 = 0.99;
 
 /// How often trouble of the host is met with another try.
 const TRIES: u32 = 3;
+/// How long it is waited for before that: long enough for a mirror to come back, or for others to make room.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// A bisection under way.
 pub struct Bisection<'a> {
@@ -185,7 +205,10 @@ impl Bisection<'_> {
     /// The caller's: an end is not what it was said to be, or no test tells them apart. The host's: it could not be gone on; what
     /// is known is kept. Interrupted.
     pub fn run(&mut self) -> Result<Answer> {
+        let (older, newer) = self.search.ends();
+        self.state.ends = Some((older.kernel, newer.kernel.clone()));
         (self.save)(&self.state)?;
+        self.prepare(&newer)?;
         let symptom = match self.state.symptom.clone() {
             Some(symptom) => symptom,
             None => self.confirm()?,
@@ -210,23 +233,33 @@ impl Bisection<'_> {
         }
     }
 
+    /// What comes before the first step takes its time as well, which is no step's.
+    fn prepare(&mut self, newest: &Subject) -> Result<()> {
+        let started = Instant::now();
+        let known = self.state.selftests.clone();
+        self.state.selftests = self.patiently(|lab| lab.prepare(newest, known.as_deref()))?;
+        let parts = self.spent(started, &[]);
+        if self.state.answer.is_none() {
+            self.state.prepared += parts;
+        }
+        (self.save)(&self.state)
+    }
+
     /// Both ends, before anything else: a bisection between two kernels that do not differ finds nonsense.
     fn confirm(&mut self) -> Result<Symptom> {
         let (older, newer) = self.search.ends();
-        self.state.ends = Some((older.kernel.clone(), newer.kernel.clone()));
-        (self.save)(&self.state)?;
         let (good, bad) = match self.state.find {
             Find::Bug => (older, newer),
             Find::Fix => (newer, older),
         };
-        let bad_runs = self.end(&bad)?;
-        let good_runs = self.end(&good)?;
+        let (bad_runs, bad_parts) = self.end(&bad)?;
+        let (good_runs, good_parts) = self.end(&good)?;
         let symptom = Symptom::between(&bad_runs, &good_runs, self.state.matching.as_deref())?;
         let of_bad = Judgement::of(&symptom, &bad_runs);
         let of_good = Judgement::of(&symptom, &good_runs);
         self.state.failure_rate = of_bad.rate();
-        self.keep(&bad, &of_bad, &bad_runs, None)?;
-        self.keep(&good, &of_good, &good_runs, None)?;
+        self.record(of_bad.step(&bad, &bad_runs, bad_parts))?;
+        self.record(of_good.step(&good, &good_runs, good_parts))?;
         self.state.symptom = Some(symptom.clone());
         self.state.observed.clear();
         (self.save)(&self.state)?;
@@ -234,20 +267,23 @@ impl Bisection<'_> {
         Ok(symptom)
     }
 
-    /// The runs of an end, which have to be kept until the other end's are there, too.
-    fn end(&mut self, subject: &Subject) -> Result<Vec<CellReport>> {
-        let observed = self.state.observed.iter().find(|(kernel, _)| *kernel == subject.kernel).cloned();
-        if let Some((_, dirs)) = observed
+    /// The runs of an end, which have to be kept until the other end's are there, too, and where their time went.
+    fn end(&mut self, subject: &Subject) -> Result<(Vec<CellReport>, Parts)> {
+        let observed = self.state.observed.iter().find(|known| known.kernel == subject.kernel).cloned();
+        if let Some(Observed { dirs, parts, .. }) = observed
             && let Some(runs) = dirs.iter().map(|dir| self.lab.recall(dir)).collect()
         {
-            return Ok(runs);
+            return Ok((runs, parts));
         }
         (self.tell)(News::Begin(subject, None));
+        let started = Instant::now();
         let runs = self.observe(subject, None)?;
-        self.state.observed.retain(|(kernel, _)| *kernel != subject.kernel);
-        self.state.observed.push((subject.kernel.clone(), runs.iter().map(|run| run.dir.clone()).collect()));
+        let parts = self.spent(started, &runs);
+        self.state.observed.retain(|known| known.kernel != subject.kernel);
+        let dirs = runs.iter().map(|run| run.dir.clone()).collect();
+        self.state.observed.push(Observed { kernel: subject.kernel.clone(), dirs, parts });
         (self.save)(&self.state)?;
-        Ok(runs)
+        Ok((runs, parts))
     }
 
     fn verdict(&mut self, subject: &Subject, symptom: &Symptom, progress: &Progress) -> Result<Verdict> {
@@ -255,10 +291,8 @@ impl Bisection<'_> {
             return Ok(step.verdict);
         }
         (self.tell)(News::Begin(subject, Some(progress)));
-        // What was built before is none of this step's.
-        drop(self.lab.worked());
         let started = Instant::now();
-        let signature = match self.lab.signature(subject) {
+        let signature = match self.patiently(|lab| lab.signature(subject)) {
             Ok(signature) => signature,
             Err(error) if error.fault() == Fault::Kernel => {
                 // What follows the first line is the compiler's, and is in the log of the build.
@@ -266,57 +300,30 @@ impl Bisection<'_> {
                 let line = text.lines().next().unwrap_or_default();
                 let named = format!("kernel {}: ", subject.kernel);
                 let reason = line.strip_prefix(&named).unwrap_or(line).to_owned();
-                return self.skip(subject, reason, started);
+                let parts = self.spent(started, &[]);
+                return self.record(Step::unseen(subject, Verdict::Skip, reason, parts));
             }
             Err(error) => return Err(error),
         };
         if let Some(same) = self.state.of_signature(&signature) {
             let reason = format!("the same kernel as {}", same.shown);
-            let same = same.clone();
-            let (seconds, parts) = self.spent(started, &[]);
-            let step = Step {
-                kernel: subject.kernel.clone(),
-                shown: subject.shown.clone(),
-                reason,
-                seconds,
-                parts,
-                runs: 0,
-                ..same
-            };
-            return self.record(step);
-        }
-        if self.lab.looks_ahead() {
-            let mut likely = self.search.after(subject)?;
-            likely.retain(|next| self.state.of(&next.kernel).is_none());
-            self.lab.foresee(likely);
+            let (verdict, same) = (same.verdict, same.clone());
+            let parts = self.spent(started, &[]);
+            let Step { release, signature, failed_runs, dirs, .. } = same;
+            let step = Step::unseen(subject, verdict, reason, parts);
+            return self.record(Step { release, signature, failed_runs, dirs, ..step });
         }
         let runs = self.observe(subject, Some(symptom))?;
         let judgement = Judgement::of(symptom, &runs);
-        self.keep(subject, &judgement, &runs, Some((&signature, started)))
+        let parts = self.spent(started, &runs);
+        self.record(Step { signature: Some(signature), ..judgement.step(subject, &runs, parts) })
     }
 
-    /// How long a step took until now, and where the time went.
-    fn spent(&mut self, started: Instant, runs: &[CellReport]) -> (f64, Parts) {
-        let work = self.lab.worked();
-        let seconds = started.elapsed().as_secs_f64();
-        (seconds, Parts::of(seconds, &work, runs))
-    }
-
-    fn skip(&mut self, subject: &Subject, reason: String, started: Instant) -> Result<Verdict> {
-        let (seconds, parts) = self.spent(started, &[]);
-        self.record(Step {
-            kernel: subject.kernel.clone(),
-            shown: subject.shown.clone(),
-            verdict: Verdict::Skip,
-            reason,
-            release: None,
-            signature: None,
-            seconds,
-            parts,
-            runs: 0,
-            failed_runs: 0,
-            dirs: Vec::new(),
-        })
+    /// Where the time went since then: what building took, and the runs.
+    fn spent(&mut self, started: Instant, runs: &[CellReport]) -> Parts {
+        let mut work = self.lab.worked();
+        work.extend(runs.iter().flat_map(|run| &run.work));
+        Parts::of(started.elapsed().as_secs_f64(), &work, runs)
     }
 
     fn record(&mut self, step: Step) -> Result<Verdict> {
@@ -329,108 +336,64 @@ impl Bisection<'_> {
         Ok(verdict)
     }
 
-    fn keep(
-        &mut self,
-        subject: &Subject,
-        judgement: &Judgement,
-        runs: &[CellReport],
-        known: Option<(&str, Instant)>,
-    ) -> Result<Verdict> {
-        let (seconds, parts) = match known {
-            Some((_, started)) => self.spent(started, runs),
-            None => of_end(runs),
-        };
-        let kernel = runs.iter().find_map(|run| run.kernel.as_ref());
-        self.record(Step {
-            kernel: subject.kernel.clone(),
-            shown: subject.shown.clone(),
-            verdict: judgement.verdict,
-            reason: judgement.reason.clone(),
-            release: kernel.map(|kernel| kernel.release.clone()),
-            signature: match known {
-                Some((signature, _)) => Some(signature.to_owned()),
-                None => kernel.map(|kernel| kernel.signature().to_owned()),
-            },
-            seconds,
-            parts,
-            runs: runs.len(),
-            failed_runs: judgement.failed,
-            dirs: runs.iter().map(|run| run.dir.clone()).collect(),
-        })
-    }
-
     /// Runs the tests, as often as it takes: until the symptom is seen, or often enough without it.
     fn observe(&mut self, subject: &Subject, symptom: Option<&Symptom>) -> Result<Vec<CellReport>> {
         let tests = symptom.map(Symptom::names);
+        let most = self.state.runs.max(1);
         let mut runs = Vec::new();
-        while runs.len() < self.state.runs.max(1) {
+        while runs.len() < most {
+            let sure_after_it = self.state.confidence(runs.len() + 1) >= SURE;
+            // Whatever the last one says, another kernel is asked for then.
+            if symptom.is_some() && (sure_after_it || runs.len() + 1 == most) {
+                self.look_ahead(subject)?;
+            }
             let run = self.run_once(subject, tests.as_deref())?;
             let seen = symptom.map(|symptom| symptom.find_in(&run));
             runs.push(run);
             match seen {
                 Some(Finding::Bad(_) | Finding::Unknown(_)) => break,
-                Some(Finding::Good) if self.state.confidence(runs.len()) >= SURE => break,
+                Some(Finding::Good) if sure_after_it => break,
                 _ => {}
             }
         }
         Ok(runs)
     }
 
-    /// One run. What went wrong on the host is tried again, and then stops the bisection: it is no verdict.
+    /// Tells the lab what may be asked for after this kernel.
+    fn look_ahead(&mut self, subject: &Subject) -> Result<()> {
+        if self.lab.looks_ahead() {
+            let mut likely = self.search.after(subject)?;
+            likely.retain(|next| self.state.of(&next.kernel).is_none());
+            self.lab.foresee(likely);
+        }
+        Ok(())
+    }
+
+    /// One run.
     fn run_once(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport> {
-        for left in (0..TRIES).rev() {
-            let report = self.lab.run(subject, tests)?;
+        self.patiently(|lab| {
+            let report = lab.run(subject, tests)?;
             match &report.end {
-                CellEnd::Infra { reason } if left > 0 => {
-                    (self.tell)(News::Note(format!("{}: {reason}; once more", subject.shown)));
+                CellEnd::Infra { reason } => Err(Error::host(format!("{}: {reason}", subject.shown))),
+                CellEnd::Interrupted => Err(Error::interrupted()),
+                CellEnd::Usage { reason } => Err(Error::caller(reason.clone())),
+                _ => Ok(report),
+            }
+        })
+    }
+
+    /// Does something in the lab. What goes wrong on the host is tried again, and then stops the bisection: it is no verdict.
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut dyn Lab) -> Result<T>) -> Result<T> {
+        for _ in 1..TRIES {
+            match attempt(&mut *self.lab) {
+                Err(error) if error.fault() == Fault::Host => {
+                    (self.tell)(News::Note(format!("{error}; once more in {PAUSE:?}")));
+                    self.lab.pause(PAUSE)?;
                 }
-                CellEnd::Infra { reason } => {
-                    return Err(Error::host(format!("{}: {reason}", subject.shown))
-                        .hint("what is known is kept: `kvet bisect --resume` goes on"));
-                }
-                CellEnd::Interrupted => return Err(Error::interrupted()),
-                CellEnd::Usage { reason } => return Err(Error::caller(reason.clone())),
-                _ => return Ok(report),
+                done => return done,
             }
         }
-        Err(Error::host(format!("{}: no run", subject.shown)))
-    }
-}
-
-/// How long an end took, and where the time went. Its kernel was had by its runs, some of which may be an earlier kvet's.
-fn of_end(runs: &[CellReport]) -> (f64, Parts) {
-    let seconds = runs.iter().flat_map(|run| &run.times).map(|time| time.wall.as_secs_f64()).sum();
-    let work: Vec<WorkTime> = runs.iter().flat_map(|run| run.work.iter().copied()).collect();
-    (seconds, Parts::of(seconds, &work, runs))
-}
-
-/// What several runs of a kernel amount to.
-struct Judgement {
-    verdict: Verdict,
-    reason: String,
-    failed: usize,
-    of: usize,
-}
-
-impl Judgement {
-    fn of(symptom: &Symptom, runs: &[CellReport]) -> Self {
-        let findings: Vec<Finding> = runs.iter().map(|run| symptom.find_in(run)).collect();
-        let failed = findings.iter().filter(|f| matches!(f, Finding::Bad(_))).count();
-        let bad = findings.iter().find(|f| matches!(f, Finding::Bad(_)));
-        let unknown = findings.iter().find(|f| matches!(f, Finding::Unknown(_)));
-        let (verdict, reason) = match (bad, unknown) {
-            // Seen once is there.
-            (Some(Finding::Bad(message)), _) => (Verdict::Bad, message.clone()),
-            (_, Some(Finding::Unknown(reason))) => (Verdict::Skip, reason.clone()),
-            _ => (Verdict::Good, String::new()),
-        };
-        Self { verdict, reason, failed, of: runs.len() }
-    }
-
-    /// How likely one more run of this kernel shows the symptom (Laplace's rule of succession: a few runs that all failed are no
-    /// certainty).
-    fn rate(&self) -> f64 {
-        (self.failed + 1) as f64 / (self.of + 2) as f64
+        attempt(&mut *self.lab)
     }
 }
 

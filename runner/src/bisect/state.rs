@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Find;
 use super::answer::Answer;
 use super::symptom::Symptom;
+use super::{Find, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::event::{CellReport, Phase, Work, WorkTime};
 use crate::parse::clean::one_line;
 use crate::report::whole::write_whole;
 
 /// The format of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The folder of a bisection that has its runs.
 pub const STEPS: &str = "steps";
@@ -67,12 +67,29 @@ pub struct Step {
     pub runs: usize,
     /// How often the symptom was there.
     pub failed_runs: usize,
-    /// The folders of its runs.
+    /// The folders of its runs. The last one shows what the kernel is: of a flaky one that is bad, one in which it failed.
     pub dirs: Vec<PathBuf>,
 }
 
 impl Step {
-    /// The folder of its last run, below the bisection's; none if it was not run here.
+    /// One without a run.
+    pub(super) fn unseen(subject: &Subject, verdict: Verdict, reason: String, parts: Parts) -> Self {
+        Self {
+            kernel: subject.kernel.clone(),
+            shown: subject.shown.clone(),
+            verdict,
+            reason,
+            release: None,
+            signature: None,
+            seconds: parts.sum(),
+            parts,
+            runs: 0,
+            failed_runs: 0,
+            dirs: Vec::new(),
+        }
+    }
+
+    /// The folder of the run that shows what it is, below the bisection's; none if it was not run here.
     pub fn folder(&self) -> Option<String> {
         let run = self.dirs.last()?.parent()?.file_name()?;
         Some(format!("{STEPS}/{}", one_line(&run.to_string_lossy())))
@@ -95,7 +112,8 @@ pub struct Parts {
     pub boot: f64,
     /// From then until the tests were over.
     pub tests: f64,
-    /// What is left of the step: downloads, the suite's build, the initramfs, QEMU's end, waiting for others.
+    /// What is left of the step: git's own work, downloads, what make's caller does before and after it, the suite's build, what a
+    /// guest is prepared with (initramfs, image, BTF), QEMU's end, what is written of it all, waiting for others and for another try.
     pub rest: f64,
 }
 
@@ -142,9 +160,33 @@ impl Parts {
     }
 }
 
+impl std::ops::AddAssign for Parts {
+    fn add_assign(&mut self, more: Self) {
+        self.checkout += more.checkout;
+        self.configure += more.configure;
+        self.make += more.make;
+        self.publish += more.publish;
+        self.boot += more.boot;
+        self.tests += more.tests;
+        self.rest += more.rest;
+    }
+}
+
 fn sum(times: impl Iterator<Item = Duration>) -> f64 {
     // Of nothing it would be -0.
     times.map(|time| time.as_secs_f64()).fold(0.0, |all, time| all + time)
+}
+
+/// The runs of an end while it is not yet known what they have to say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Its kernel.
+    pub kernel: String,
+    /// Their folders.
+    pub dirs: Vec<PathBuf>,
+    /// Where their time went.
+    pub parts: Parts,
 }
 
 /// Everything.
@@ -155,14 +197,23 @@ pub struct State {
     pub format: u32,
     /// The command line that began it, without the program's name.
     pub command: Vec<String>,
+    /// The folder in which that was said, and from which its paths go on.
+    #[serde(default)]
+    pub cwd: PathBuf,
     /// What is looked for.
     pub find: Find,
     /// The older and the newer end as they were when it began: branches move, and so do the newest releases of a series.
     #[serde(default)]
     pub ends: Option<(String, String)>,
-    /// Runs of the ends while it is not yet known what they have to say: kernels and the folders.
+    /// The source of the selftests that are run on all kernels, where one was settled.
     #[serde(default)]
-    pub observed: Vec<(String, Vec<PathBuf>)>,
+    pub selftests: Option<String>,
+    /// What was done before the first step, each time that it was gone on: looking for the ends, and for those selftests.
+    #[serde(default)]
+    pub prepared: Parts,
+    /// The ends of which nothing is known but their runs.
+    #[serde(default)]
+    pub observed: Vec<Observed>,
     /// `--match`.
     pub matching: Option<String>,
     /// How often a kernel is booted before it is good.
@@ -175,6 +226,9 @@ pub struct State {
     pub steps: Vec<Step>,
     /// The end.
     pub answer: Option<Answer>,
+    /// The search over releases whose neighbours are the ends of this one. It has a file of its own and is put in here to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub releases: Option<Box<State>>,
 }
 
 impl State {
@@ -183,8 +237,11 @@ impl State {
         Self {
             format: FORMAT,
             command,
+            cwd: PathBuf::new(),
             find,
             ends: None,
+            selftests: None,
+            prepared: Parts::default(),
             observed: Vec::new(),
             matching,
             runs,
@@ -192,7 +249,23 @@ impl State {
             failure_rate: 1.0,
             steps: Vec::new(),
             answer: None,
+            releases: None,
         }
+    }
+
+    /// The searches of this bisection: over releases, where there was one before, and this one.
+    pub fn levels(&self) -> impl Iterator<Item = &State> {
+        self.releases.as_deref().into_iter().chain(std::iter::once(self))
+    }
+
+    /// How long all of it took, in seconds, and where the time went: before the first step of each search, and in the steps.
+    pub fn time(&self) -> (Parts, Parts) {
+        let (mut before, mut steps) = (Parts::default(), Parts::default());
+        for level in self.levels() {
+            before += level.prepared;
+            level.steps.iter().for_each(|step| steps += step.parts);
+        }
+        (before, steps)
     }
 
     /// The verdict on a kernel.
@@ -243,10 +316,10 @@ impl State {
         write_whole(path, &bytes)
     }
 
-    /// The verdicts as text, for [`replay`].
+    /// The verdicts of all searches as text, for [`replay`].
     pub fn log(&self) -> String {
         let mut text = format!("# kvet {}\n", crate::quote::command(&self.command));
-        for step in &self.steps {
+        for step in self.levels().flat_map(|level| &level.steps) {
             let reason = one_line(&step.reason);
             let comment = if reason.is_empty() { String::new() } else { format!("  # {reason}") };
             let _ = writeln!(text, "{} {}{comment}", step.verdict, step.kernel);
@@ -282,19 +355,8 @@ pub fn replay(text: &str, name: &str) -> Result<Vec<Step>> {
                     one_line(words)
                 ))
             })?;
-        steps.push(Step {
-            kernel: kernel.to_owned(),
-            shown: kernel.to_owned(),
-            verdict,
-            reason: format!("said by {name}"),
-            release: None,
-            signature: None,
-            seconds: 0.0,
-            parts: Parts::default(),
-            runs: 0,
-            failed_runs: 0,
-            dirs: Vec::new(),
-        });
+        let subject = Subject { kernel: kernel.to_owned(), shown: kernel.to_owned() };
+        steps.push(Step::unseen(&subject, verdict, format!("said by {name}"), Parts::default()));
     }
     Ok(steps)
 }
@@ -328,7 +390,7 @@ mod tests {
         state.save(&path).unwrap();
         assert_eq!(State::load(&path).unwrap(), state);
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("\"format\": 1", "\"format\": 9")).unwrap();
+        std::fs::write(&path, text.replace("\"format\": 2", "\"format\": 9")).unwrap();
         assert!(State::load(&path).unwrap_err().to_string().contains("has format 9"));
         std::fs::write(&path, "{}").unwrap();
         assert!(State::load(&path).unwrap_err().to_string().contains("no bisection of kvet's"));

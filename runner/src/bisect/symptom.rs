@@ -3,6 +3,7 @@
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::state::Verdict;
 use crate::error::{Error, Result};
 use crate::event::{CellEnd, CellReport, Outcome, TestCase};
 use crate::report::trouble;
@@ -48,6 +49,17 @@ pub enum Finding {
     Bad(String),
     /// It cannot be told, and why.
     Unknown(String),
+}
+
+impl Finding {
+    /// The verdict of this run alone.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Finding::Good => Verdict::Good,
+            Finding::Bad(_) => Verdict::Bad,
+            Finding::Unknown(_) => Verdict::Skip,
+        }
+    }
 }
 
 impl Symptom {

@@ -50,13 +50,7 @@ impl Running<'_> {
         let resources = self.resources;
         let wanted = Share { cpus: self.plan.cpus, memory_mib: self.plan.memory_mib.into() };
         // Before the clock starts: waiting for other guests is no time of this one.
-        let _slot = match resources.slots.take_now(wanted) {
-            Some(slot) => slot,
-            None => {
-                self.enter(Phase::Wait);
-                resources.slots.take(wanted, &resources.cancel)?
-            }
-        };
+        let _slot = resources.slots.take(wanted, &resources.cancel, || self.enter(Phase::Wait))?;
         let started = Instant::now();
         let (first, chosen) = self.first_boot(guest, chosen)?;
         let mut all = SoFar::new(first);

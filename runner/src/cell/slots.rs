@@ -46,11 +46,16 @@ impl Slots {
         Self { whole, state: Mutex::new(State { left: whole, guests: 0 }), freed: Condvar::new() }
     }
 
-    /// Takes a part, when there is enough.
+    /// Takes a part, when there is enough. Where it has to be waited for, `waits` is called before.
     ///
     /// # Errors
     /// Interrupted: a cancel came first.
-    pub fn take(&self, wanted: Share, cancel: &Cancel) -> Result<Slot<'_>> {
+    pub fn take(&self, wanted: Share, cancel: &Cancel, waits: impl FnOnce()) -> Result<Slot<'_>> {
+        cancel.check()?;
+        if let Some(slot) = self.part(&mut self.state(), wanted) {
+            return Ok(slot);
+        }
+        waits();
         let mut state = self.state();
         loop {
             cancel.check()?;
@@ -62,11 +67,6 @@ impl Slots {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-    }
-
-    /// Takes a part, if there is enough at once.
-    pub fn take_now(&self, wanted: Share) -> Option<Slot<'_>> {
-        self.part(&mut self.state(), wanted)
     }
 
     fn part(&self, state: &mut State, wanted: Share) -> Option<Slot<'_>> {
@@ -120,7 +120,7 @@ mod tests {
                 scope.spawn(move || {
                     // Every fourth wants more than there is.
                     let cpus = if i % 4 == 0 { 16 } else { 1 };
-                    let slot = slots.take(Share { cpus, memory_mib: 300 }, cancel).unwrap();
+                    let slot = slots.take(Share { cpus, memory_mib: 300 }, cancel, || ()).unwrap();
                     most.fetch_max(slots.guests(), Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(5));
                     drop(slot);
@@ -134,13 +134,30 @@ mod tests {
     }
 
     #[test]
+    fn that_it_waits_is_told_before_and_of_nobody_else() {
+        let slots = Slots::new(Share { cpus: 2, memory_mib: 1000 });
+        let cancel = Cancel::new().unwrap();
+        let share = Share { cpus: 2, memory_mib: 300 };
+        let first = slots.take(share, &cancel, || panic!("all of it is free")).unwrap();
+        let mut first = Some(first);
+        // The other one goes as soon as it is waited for.
+        let second = slots.take(share, &cancel, || drop(first.take())).unwrap();
+        assert_eq!(slots.guests(), 1);
+        drop(second);
+        assert!(first.is_none(), "it was told");
+        cancel.request();
+        let stopped = slots.take(share, &cancel, || panic!("nobody wants it any more"));
+        assert!(stopped.is_err(), "though all of it is free");
+    }
+
+    #[test]
     fn memory_counts_as_well() {
         let slots = Slots::new(Share { cpus: 8, memory_mib: 1000 });
         let cancel = Cancel::new().unwrap();
-        let first = slots.take(Share { cpus: 1, memory_mib: 800 }, &cancel).unwrap();
+        let first = slots.take(Share { cpus: 1, memory_mib: 800 }, &cancel, || ()).unwrap();
         cancel.request();
         assert!(
-            slots.take(Share { cpus: 1, memory_mib: 300 }, &cancel).is_err(),
+            slots.take(Share { cpus: 1, memory_mib: 300 }, &cancel, || ()).is_err(),
             "it waited until the cancel"
         );
         drop(first);

@@ -4,25 +4,25 @@ mod ahead;
 mod ends;
 mod evidence;
 mod lab;
+mod reproduce;
+mod written;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::bisect::answer::{self, Answer, Evidence};
-use crate::bisect::state::{State, Step, replay};
+use crate::bisect::state::{Parts, STEPS, State, Step, replay};
 use crate::bisect::{Bisection, Find, News, Progress, Search};
 use crate::cmd::args::{BisectArgs, Cli, Command, NEWEST};
 use crate::cmd::{Setup, print};
 use crate::error::{Error, Fault, IoContext, Result, exit};
-use crate::event::{CellReport, RunReport};
 use crate::parse::clean::one_line;
-use crate::report::store::{self, RunDir};
+use crate::report::store::RunDir;
 use crate::report::term::ColorChoice;
-use crate::report::whole::write_whole;
 use ends::Stage;
 use lab::Kernels;
 
@@ -35,35 +35,46 @@ const COMMITS: &str = "commits.json";
 /// Finds the first bad kernel, or the first good one again.
 pub fn run(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
     if let Some(folder) = &args.log {
-        let folder = found(folder, &args.output)?;
-        let further = folder.join(COMMITS);
-        let mut log = State::load(&folder.join(STATE))?.log();
-        if further.is_file() {
-            log += &State::load(&further)?.log();
-        }
-        return print(&log);
+        return print(&whole(&found(folder, &args.output)?)?.log());
     }
-    let Some(folder) = &args.resume else { return begin(args, color) };
-    let folder = found(folder, &args.output)?;
-    // It goes on with what it was begun with.
-    let command = State::load(&folder.join(STATE))?.command;
-    let words = std::iter::once("kvet".to_owned()).chain(command.iter().cloned());
-    let cli = Cli::try_parse_from(words).map_err(|e| {
-        Error::caller(format!("{}: its command line is not understood", folder.display())).because(e)
-    })?;
-    match cli.command {
-        Command::Bisect(begun) => {
-            let args = BisectArgs { verbose: begun.verbose || args.verbose, ..*begun };
-            bisect(&args, &setup(&args)?, &folder, &command, color)
-        }
-        _ => Err(Error::caller(format!("{} is no bisection", folder.display()))),
+    match &args.resume {
+        Some(folder) => resume(args, &found(folder, &args.output)?, color),
+        None => begin(args, color),
     }
+}
+
+/// Both searches of a bisection, as far as they went.
+fn whole(folder: &Path) -> Result<State> {
+    let first = State::load(&folder.join(STATE))?;
+    let further = folder.join(COMMITS);
+    if !further.is_file() {
+        return Ok(first);
+    }
+    Ok(State { releases: Some(Box::new(first)), ..State::load(&further)? })
 }
 
 fn setup(args: &BisectArgs) -> Result<Setup> {
     let setup = Setup::new()?.with_jobs(args.build.jobs);
     setup.resources.cancel.on_signals()?;
     Ok(setup)
+}
+
+/// Goes on with what it was begun with, and where.
+fn resume(args: &BisectArgs, folder: &Path, color: ColorChoice) -> Result<u8> {
+    let folder = folder.canonicalize().given(format!("find {}", folder.display()))?;
+    let State { command, cwd, .. } = State::load(&folder.join(STATE))?;
+    let words = std::iter::once("kvet".to_owned()).chain(command.iter().cloned());
+    let cli = Cli::try_parse_from(words).map_err(|e| {
+        Error::caller(format!("{}: its command line is not understood", folder.display())).because(e)
+    })?;
+    let Command::Bisect(begun) = cli.command else {
+        return Err(Error::caller(format!("{} is no bisection", folder.display())));
+    };
+    let args = BisectArgs { verbose: begun.verbose || args.verbose, ..*begun };
+    // What this command's own surroundings name is found before its folder is left.
+    let setup = setup(&args)?;
+    std::env::set_current_dir(&cwd).given(format!("go to {}, where it was begun", cwd.display()))?;
+    kept(bisect(&args, &setup, &folder, &command, color), &folder)
 }
 
 fn begin(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
@@ -74,11 +85,27 @@ fn begin(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
     let stamp = format!("bisect-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
     let folder = RunDir::create_at(&args.output, &stamp, &[])?.path().to_owned();
     let done = bisect(args, &setup, &folder, &command, color);
-    if done.is_err() && !folder.join(STATE).exists() {
-        // Nothing was begun, and nothing is known that could be gone on with.
+    let mistaken = done.as_ref().is_err_and(|error| error.fault() == Fault::Caller);
+    // A state says no more than its command line before something was tested.
+    let begun = folder.join(if mistaken { STEPS } else { STATE }).exists();
+    if done.is_err() && !begun {
+        // Nothing is known that could be gone on with.
         std::fs::remove_dir_all(&folder).host(format!("remove {}", folder.display()))?;
     }
-    done
+    kept(done, &folder)
+}
+
+/// Adds to what stopped a bisection how it is gone on with, if that is what can be done.
+fn kept<T>(done: Result<T>, folder: &Path) -> Result<T> {
+    done.map_err(|error| {
+        let passes = matches!(error.fault(), Fault::Host | Fault::Interrupted);
+        if !passes || !folder.join(STATE).exists() {
+            return error;
+        }
+        let own = error.hint_text().map_or(String::new(), |hint| format!("{hint}; "));
+        let folder = crate::quote::argument(folder.as_os_str());
+        error.hint(format!("{own}what is known is kept: `kvet bisect --resume {folder}` goes on"))
+    })
 }
 
 /// The folder that was named, or the newest one.
@@ -101,30 +128,38 @@ fn bisect(
     command: &[String],
     color: ColorChoice,
 ) -> Result<u8> {
+    let started = Instant::now();
     let _lock = lock(folder)?;
     let mut lab = Kernels::new(args, setup, folder, color)?;
     let path = folder.join(STATE);
     let known = known(&path)?;
     let replayed = args.replay.as_deref().map(read_log).transpose()?.unwrap_or_default();
     let (releases, commits) = ends::stages(args, setup, folder, known.as_ref())?;
-    let mut last = None;
+    let mut last: Option<(State, Answer)> = None;
     if let Some(stage) = releases {
-        lab.pin_selftests(&stage.search.ends().1)?;
-        last = Some(search(args, stage, &path, command, &replayed, &mut lab)?);
+        let level = Level { path: &path, command, replayed: &replayed, started };
+        last = Some(search(args, stage, &level, &mut lab)?);
     }
     if let Some(begin) = commits {
+        let started = if last.is_some() { Instant::now() } else { started };
         // The first level's neighbours are the second level's ends.
         let between =
             last.as_ref().map(|(_, answer)| (answer.before.kernel.as_str(), answer.first.kernel.as_str()));
         let path = if last.is_some() { folder.join(COMMITS) } else { path };
         let known = self::known(&path)?.and_then(|state| state.ends);
         let stage = begin.stage(between, known.as_ref())?;
-        lab.pin_selftests(&stage.search.ends().1)?;
-        last = Some(search(args, stage, &path, command, &replayed, &mut lab)?);
+        let level = Level { path: &path, command, replayed: &replayed, started };
+        let (state, answer) = search(args, stage, &level, &mut lab)?;
+        last = Some((State { releases: last.map(|(releases, _)| Box::new(releases)), ..state }, answer));
     }
     let (state, found) = last.ok_or_else(|| Error::host("a bisection without a search"))?;
     let suite = lab.suite(&found.first)?;
-    report(folder, &state, &found, &evidence::evidence(&state, &found, &suite))
+    let reproduce = lab.reproduce(&state, &found)?;
+    let evidence = Evidence { reproduce, ..evidence::evidence(&state, &found, &suite) };
+    written::write(folder, &state, &found, &evidence)?;
+    print(&answer::text(&state, &found, &evidence))?;
+    print(&format!("\nthe whole in {}\n{}\n", folder.display(), answer::last_line(&state, &found)))?;
+    Ok(exit::PASSED)
 }
 
 /// The verdicts of `--replay`.
@@ -146,23 +181,34 @@ fn lock(folder: &Path) -> Result<Flock<File>> {
         .map_err(|_| Error::caller(format!("another kvet works on {}", folder.display())))
 }
 
-fn search(
-    args: &BisectArgs,
-    mut stage: Stage,
-    path: &Path,
-    command: &[String],
-    replayed: &[Step],
-    lab: &mut Kernels,
-) -> Result<(State, Answer)> {
+/// One of the two searches of a bisection.
+struct Level<'a> {
+    /// The file of its state.
+    path: &'a Path,
+    command: &'a [String],
+    /// What a log says of it, and of the other one.
+    replayed: &'a [Step],
+    /// When it was begun to look for its ends.
+    started: Instant,
+}
+
+fn search(args: &BisectArgs, mut stage: Stage, level: &Level, lab: &mut Kernels) -> Result<(State, Answer)> {
+    let path = level.path;
     let mut state = match known(path)? {
         Some(state) => state,
-        None => State::new(command.to_vec(), stage.find, args.matching.clone(), usize::from(args.runs)),
+        None => State {
+            cwd: std::env::current_dir().host("find the current directory")?,
+            ..State::new(level.command.to_vec(), stage.find, args.matching.clone(), usize::from(args.runs))
+        },
     };
     if state.steps.is_empty() {
         // The log of two levels holds verdicts for both.
         let (_, newer) = stage.search.ends();
         let scheme = newer.kernel.split_once(':').map_or("", |(scheme, _)| scheme);
-        state.steps = State::keep(replayed.to_vec(), scheme);
+        state.steps = State::keep(level.replayed.to_vec(), scheme);
+    }
+    if state.answer.is_none() {
+        state.prepared += Parts::of(level.started.elapsed().as_secs_f64(), &[], &[]);
     }
     let search: &mut dyn Search = &mut *stage.search;
     let mut seconds: Vec<f64> = state.steps.iter().map(|s| s.seconds).filter(|s| *s > 0.0).collect();
@@ -173,10 +219,7 @@ fn search(
         save: &mut |state| state.save(path),
         tell: &mut |news| tell(news, &mut seconds),
     };
-    let answer = bisection.run().map_err(|e| match e.fault() {
-        Fault::Interrupted => e.hint("`kvet bisect --resume` goes on"),
-        _ => e,
-    })?;
+    let answer = bisection.run()?;
     Ok((bisection.state, answer))
 }
 
@@ -220,54 +263,33 @@ fn plural(steps: usize) -> String {
     if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
 }
 
-/// Everything that is written of an answer, and what is printed of it.
-fn report(folder: &Path, state: &State, found: &Answer, evidence: &Evidence) -> Result<u8> {
-    write_whole(&folder.join("answer.md"), answer::markdown(state, found, evidence).as_bytes())?;
-    write_whole(&folder.join("answer.json"), &answer::json(state, evidence)?)?;
-    write_whole(&folder.join("log"), state.log().as_bytes())?;
-    let cells = cells(state);
-    if !folder.join("report.json").exists() && !cells.is_empty() {
-        store::store_report(folder, &run_report(folder, state, cells))?;
-    }
-    print(&answer::text(state, found, evidence))?;
-    print(&format!("\nthe whole in {}\n{}\n", folder.display(), answer::last_line(state, found)))?;
-    Ok(exit::PASSED)
-}
-
-/// The telling run of each step, as it was stored.
-fn cells(state: &State) -> Vec<CellReport> {
-    let mut cells: Vec<CellReport> = Vec::new();
-    for step in state.steps.iter().filter(|step| step.runs > 0) {
-        let run = evidence::telling(state, step).ok().flatten();
-        for cell in run.into_iter().flat_map(|run| run.cells) {
-            if !cells.iter().any(|known| known.id == cell.id) {
-                cells.push(cell);
-            }
-        }
-    }
-    cells
-}
-
-fn run_report(folder: &Path, state: &State, cells: Vec<CellReport>) -> RunReport {
-    let seconds: f64 = state.steps.iter().map(|step| step.seconds).sum();
-    let mut report = RunReport {
-        run_id: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        dir: folder.to_owned(),
-        command: state.command.clone(),
-        kvet: env!("CARGO_PKG_VERSION").to_owned(),
-        planned: cells.iter().map(|cell| cell.id.clone()).collect(),
-        cells,
-        wall: Duration::from_secs_f64(seconds),
-        exit_code: 0,
-    };
-    report.exit_code = crate::report::verdict(&report);
-    report
-}
-
 /// What the find flag says.
 pub(super) fn find_of(args: &BisectArgs) -> Find {
     match args.find {
         Some(crate::cmd::args::FindArg::Fix) => Find::Fix,
         Some(crate::cmd::args::FindArg::Bug) | None => Find::Bug,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_hinted_to_go_on_from_where_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("bisect 1");
+        std::fs::create_dir(&folder).unwrap();
+        let hint = |error: Error| {
+            let error = kept::<()>(Err(error), &folder).unwrap_err();
+            error.hint_text().unwrap_or_default().to_owned()
+        };
+        let full = || Error::host("no space").hint("make room");
+        assert_eq!(hint(full()), "make room", "nothing is kept yet");
+        State::new(vec!["bisect".into()], Find::Bug, None, 1).save(&folder.join(STATE)).unwrap();
+        let go_on = format!("what is known is kept: `kvet bisect --resume '{}'` goes on", folder.display());
+        assert_eq!(hint(full()), format!("make room; {go_on}"));
+        assert_eq!(hint(Error::interrupted()), go_on);
+        assert_eq!(hint(Error::caller("no such test")), "", "it would be refused again");
     }
 }

@@ -47,7 +47,8 @@ fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunRepor
     Ok((Some(report), complete))
 }
 
-fn request(args: &RunArgs) -> Request {
+/// What is asked for.
+pub(super) fn request(args: &RunArgs) -> Request {
     Request {
         kernels: args.kernels.clone(),
         modules: args.files.modules.clone(),

@@ -282,13 +282,17 @@ impl StreamFile {
     }
 }
 
-/// What is written of a run as a whole. One report that cannot be written keeps no other from being.
-fn write_reports(dir: &Path, report: &RunReport) -> Result<()> {
-    let json = write_whole(&dir.join("report.json"), &report_json(report)?);
+/// What is written of a run as a whole, in place of what is there. One report that cannot be written keeps no other from being.
+/// report.json, by which a run is known, comes last.
+///
+/// # Errors
+/// The host's: disk full.
+pub fn write_reports(dir: &Path, report: &RunReport) -> Result<()> {
     let junit = write_whole(&dir.join("junit.xml"), &junit::to_xml(report)?);
     let page = html::render(&Table::of(report), dir);
     let html = write_whole(&dir.join("report.html"), page.as_bytes());
-    json.and(junit).and(html)
+    let json = write_whole(&dir.join("report.json"), &report_json(report)?);
+    junit.and(html).and(json)
 }
 
 /// Keeps a run that was put together from others, in a folder that is made if need be.

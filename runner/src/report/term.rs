@@ -195,7 +195,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
 
     fn phase(&mut self, cell: usize, phase: Phase) -> Result<()> {
         match &mut self.live {
-            Some(live) => live.phase(cell, phase_name(phase)),
+            Some(live) => live.phase(cell, phase),
             None => return self.say_of(cell, &format!("{}…", text::phase_verb(phase))),
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::kernel::{self, Cache, KernelSpec, Sources};
 
 /// How often somebody who waits for a build looks whether the user wants to stop.
-const LOOK: Duration = Duration::from_millis(50);
+pub const LOOK: Duration = Duration::from_millis(50);
 
 /// What every build needs.
 pub struct Means {

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use crate::bisect::Subject;
 use crate::bisect::answer::{Answer, Compared, Evidence};
 use crate::bisect::state::{State, Step, Verdict};
-use crate::bisect::symptom::Finding;
 use crate::cell::{FILES, SHARE};
 use crate::error::Result;
 use crate::event::{CellReport, RunReport};
@@ -42,6 +41,7 @@ pub fn evidence(state: &State, found: &Answer, suite: &SuiteSpec) -> Evidence {
             .ok_or_else(|| format!("on {} it does not say when the test ran", one_line(shown)))
     };
     Evidence {
+        reproduce: Vec::new(),
         before: case(&before),
         after: case(&after),
         console: Compared::of(console(&before, &found.before.shown), console(&after, &found.first.shown)),
@@ -55,29 +55,21 @@ pub fn evidence(state: &State, found: &Answer, suite: &SuiteSpec) -> Evidence {
 
 fn nothing(why: String) -> Evidence {
     let (console, verifier) = (Compared::No(why.clone()), Compared::No(why));
-    Evidence { test: String::new(), before: String::new(), after: String::new(), console, verifier }
+    let (test, before, after) = (String::new(), String::new(), String::new());
+    Evidence { reproduce: Vec::new(), test, before, after, console, verifier }
 }
 
-/// The run that shows what a kernel is: of a bad one the last in which the symptom was found, of others the last. None if
-/// there was no run.
+/// The run that shows what a kernel is, which is its step's last. None if there was no run.
 ///
 /// # Errors
 /// The caller's: it is gone.
-pub fn telling(state: &State, step: &Step) -> Result<Option<RunReport>> {
-    let mut runs = step.dirs.iter().rev().filter_map(|dir| dir.parent()).map(store::load);
-    let symptom = state.symptom.as_ref().filter(|_| step.verdict == Verdict::Bad);
-    let Some(symptom) = symptom else { return runs.next().transpose() };
-    let mut missing = None;
-    for run in runs {
-        match run {
-            Ok(run) if run.cells.iter().any(|c| matches!(symptom.find_in(c), Finding::Bad(_))) => {
-                return Ok(Some(run));
-            }
-            Ok(_) => {}
-            Err(error) => missing = Some(error),
-        }
-    }
-    missing.map_or(Ok(None), Err)
+pub fn telling(step: &Step) -> Result<Option<RunReport>> {
+    step.dirs.last().and_then(|dir| dir.parent()).map(store::load).transpose()
+}
+
+/// Whether the suite travelled in the initramfs.
+pub fn is_without_9p(run: &CellReport) -> bool {
+    run.provenance.get(SHARE) == Some(&ShareMode::Initramfs.to_string())
 }
 
 /// The telling run of a kernel, or why there is none.
@@ -87,7 +79,7 @@ fn run_of(state: &State, subject: &Subject) -> std::result::Result<CellReport, S
     if step.verdict == Verdict::Skip {
         return Err(format!("{shown} could not be judged"));
     }
-    let run = telling(state, step).map_err(|e| format!("the run of {shown} is gone: {e}"))?;
+    let run = telling(step).map_err(|e| format!("the run of {shown} is gone: {e}"))?;
     let run = run.ok_or_else(|| format!("{shown} was not run here: {}", one_line(&step.reason)))?;
     run.cells.into_iter().next().ok_or_else(|| format!("the run of {shown} is empty"))
 }
@@ -122,7 +114,7 @@ fn verifier(
     if suite.logs.is_none() {
         return Err(format!("suite {} does not keep its logs (`logs` in the manifest)", suite.name));
     }
-    if run.provenance.get(SHARE) == Some(&ShareMode::Initramfs.to_string()) {
+    if is_without_9p(run) {
         return Err(format!(
             "{kernel} was run without 9p, its modules being gone from the archive, and its logs stayed in the guest"
         ));
@@ -213,7 +205,8 @@ mod tests {
         let state = bisection.state;
         assert!(answer.first.shown.ends_with(" commit 6"), "{answer:?}");
         assert!(answer.before.shown.ends_with(" commit 4"), "5 does not touch the path: {answer:?}");
-        assert_eq!(state.of(&answer.first.kernel).map(|step| (step.runs, step.failed_runs)), Some((2, 1)));
+        let first = state.of(&answer.first.kernel).unwrap();
+        assert_eq!((first.runs, first.failed_runs, first.folder().as_deref()), (2, 1, Some("steps/0")));
         let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../selftests/dynptr/suite.yaml");
         let suite = SuiteSpec::load(&suite).unwrap();
         let evidence = evidence(&state, &answer, &suite);

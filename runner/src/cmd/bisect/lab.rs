@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::arch::Arch;
-use crate::bisect::state::STEPS;
-use crate::bisect::{Lab, Subject, symptom};
+use crate::bisect::answer::Answer;
+use crate::bisect::state::{STEPS, State};
+use crate::bisect::symptom::{self, Symptom};
+use crate::bisect::{Find, Lab, Subject};
 use crate::cell::{self, BUILD_LOG, Resources, SUITE_LOG};
 use crate::cmd::args::BisectArgs;
 use crate::cmd::running::mistake;
@@ -22,6 +25,7 @@ use crate::spec::suite::SuiteSpec;
 use crate::upstream::{self, Means};
 
 use super::ahead::{self, Ahead};
+use super::{evidence, reproduce};
 
 /// `--selftests own`: each kernel is tested with the selftests of its own source.
 const OWN: &str = "own";
@@ -107,16 +111,9 @@ impl<'a> Kernels<'a> {
             color,
         })
     }
-    /// Settles which selftests are run on all kernels: unless something else was asked for, those of the newest one. A suite
-    /// that is no kernel's own is the same for all anyway.
-    ///
-    /// # Errors
-    /// The caller's: the suite, the tests or the source are not what they should be, which shows here first.
-    pub fn pin_selftests(&mut self, newest: &Subject) -> Result<()> {
-        let built = self.cell(newest, None)?.upstream.is_some();
-        if !built || self.own_selftests || self.request.selftests.is_some() {
-            return Ok(());
-        }
+
+    /// The source of the selftests of the newest kernel.
+    fn newest_selftests(&mut self, newest: &Subject) -> Result<String> {
         let resources = &self.setup.resources;
         let log = self.folder.join(SUITE_LOG);
         let means = Means {
@@ -128,27 +125,48 @@ impl<'a> Kernels<'a> {
             wanted: &|_| Ok(()),
         };
         let kernel = self.acquire(newest)?;
-        let source = upstream::source_of(&kernel, &means, &mut plain_progress())?.to_string();
-        eprintln!("the selftests on all kernels: {source}");
-        self.request.selftests = Some(source);
-        Ok(())
+        upstream::source_of(&kernel, &means, &mut plain_progress()).map(|source| source.to_string())
     }
 
-    /// The plan for a kernel. Tests are those of the command line, or these alone.
-    fn plan(&self, subject: &Subject, tests: Option<&[String]>, share: ShareMode) -> Result<Plan> {
+    /// What is asked for on a kernel. Tests are those of the command line, or these alone.
+    fn request_for(&self, subject: &Subject, tests: Option<&[String]>, share: ShareMode) -> Result<Request> {
         let built = matches!(subject.kernel.parse()?, KernelSpec::Source { .. });
-        let request = Request {
+        let Request { config, toolchain, base, .. } = self.request.clone();
+        // How kernels are built is for those that are; releases on the way there are what they are.
+        let (config, toolchain, base) = if built { (config, toolchain, base) } else { Default::default() };
+        Ok(Request {
             kernels: vec![subject.kernel.clone()],
             tests: match tests {
                 Some(names) => names.iter().map(|name| globset::escape(name)).collect(),
                 None => self.request.tests.clone(),
             },
-            // Fragments are for kernels that are built; releases on the way there are what they are.
-            config: if built { self.request.config.clone() } else { Vec::new() },
+            config,
+            toolchain,
+            base,
             share,
             ..self.request.clone()
+        })
+    }
+
+    /// The plan for a kernel.
+    fn plan(&self, subject: &Subject, tests: Option<&[String]>, share: ShareMode) -> Result<Plan> {
+        Plan::new(&self.request_for(subject, tests, share)?, &self.setup.home, &self.setup.config)
+    }
+
+    /// The command line of kvet that shows the symptom on the bad one of the two kernels of an answer.
+    ///
+    /// # Errors
+    /// The host's: the answer is none of ours.
+    pub fn reproduce(&self, state: &State, found: &Answer) -> Result<Vec<String>> {
+        let bad = match state.find {
+            Find::Bug => &found.first,
+            Find::Fix => &found.before,
         };
-        Plan::new(&request, &self.setup.home, &self.setup.config)
+        let tests = state.symptom.as_ref().map(Symptom::names);
+        let run = state.of(&bad.kernel).and_then(|step| evidence::telling(step).ok().flatten());
+        let inside = run.iter().flat_map(|run| &run.cells).any(evidence::is_without_9p);
+        let share = if inside { ShareMode::Initramfs } else { ShareMode::NineP };
+        Ok(reproduce::words(&self.request_for(bad, tests.as_deref(), share)?))
     }
 
     fn cell(&self, subject: &Subject, tests: Option<&[String]>) -> Result<CellPlan> {
@@ -230,6 +248,18 @@ pub fn arch(args: &BisectArgs) -> Result<Arch> {
 }
 
 impl Lab for Kernels<'_> {
+    /// Unless something else was asked for, the selftests are those of the newest kernel. A suite that is no kernel's own is the
+    /// same for all anyway.
+    fn prepare(&mut self, newest: &Subject, known: Option<&str>) -> Result<Option<String>> {
+        let built = self.cell(newest, None)?.upstream.is_some();
+        if built && !self.own_selftests && self.request.selftests.is_none() {
+            let source = known.map_or_else(|| self.newest_selftests(newest), |known| Ok(known.to_owned()))?;
+            eprintln!("the selftests on all kernels: {source}");
+            self.request.selftests = Some(source);
+        }
+        Ok(self.request.selftests.clone())
+    }
+
     fn signature(&mut self, subject: &Subject) -> Result<String> {
         Ok(self.acquire(subject)?.facts.signature().to_owned())
     }
@@ -239,6 +269,8 @@ impl Lab for Kernels<'_> {
     }
 
     fn run(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport> {
+        // Of a run that is done again: what is built ahead has taken the checkout, which this one needs.
+        self.ahead = None;
         let share = self.share(subject)?;
         let plan = self.plan(subject, tests, share)?;
         let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
@@ -266,6 +298,15 @@ impl Lab for Kernels<'_> {
             self.ahead = Some(ahead);
         }
         report.cells.into_iter().next().ok_or_else(|| Error::host("a run without a cell"))
+    }
+
+    fn pause(&mut self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.setup.resources.cancel.check()?;
+            std::thread::sleep(ahead::LOOK);
+        }
+        Ok(())
     }
 
     fn looks_ahead(&self) -> bool {

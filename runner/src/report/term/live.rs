@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use super::pace::{Pace, draw, style};
-use crate::event::{CellId, ProgressUnit};
+use super::text::phase_name;
+use crate::event::{CellId, Phase, ProgressUnit};
 use crate::parse::clean::one_line;
 
 /// How often a live line moves: seldom enough to cost nothing.
@@ -108,7 +109,7 @@ impl Live {
         self.all.suspend(write)
     }
 
-    pub(super) fn phase(&mut self, cell: usize, phase: &'static str) {
+    pub(super) fn phase(&mut self, cell: usize, phase: Phase) {
         if self.cells.get(cell).is_some_and(|state| state.line.is_none()) {
             let line = self.add(ProgressBar::new_spinner());
             line.set_style(style("{spinner} {msg} · {elapsed}"));
@@ -116,14 +117,12 @@ impl Live {
             self.cells[cell].line = Some(line);
         }
         let Some(state) = self.cells.get_mut(cell) else { return };
-        state.phase = phase;
+        state.phase = phase_name(phase);
         state.test.clear();
         state.end_bar();
         state.show();
         if let Some(total) = &mut self.total {
-            if let Some(begun) = total.begun.get_mut(cell) {
-                begun.get_or_insert_with(Instant::now);
-            }
+            total.phase(cell, phase);
             total.show();
         }
     }
@@ -204,6 +203,12 @@ impl Drop for Live {
 }
 
 impl Total {
+    /// While a cell waits for others nothing of its time passes: it begins after that.
+    fn phase(&mut self, cell: usize, phase: Phase) {
+        let Some(begun) = self.begun.get_mut(cell) else { return };
+        *begun = if phase == Phase::Wait { None } else { begun.or_else(|| Some(Instant::now())) };
+    }
+
     /// How much of all is done, 0 to 1. Of a cell whose time is known from an earlier run, also what is over of it counts.
     fn part(&self) -> f64 {
         let (mut over, mut all) = (0.0, 0.0);
@@ -277,19 +282,37 @@ mod tests {
 
     use super::*;
 
+    fn total(weights: &[f64], left: &[bool], begun: &[Option<Instant>]) -> Total {
+        let (bar, started) = (ProgressBar::hidden(), Instant::now());
+        let (weights, left, begun) = (weights.to_vec(), left.to_vec(), begun.to_vec());
+        Total { bar, weights, left, begun, failed: 0, started }
+    }
+
+    fn ago(seconds: u64) -> Option<Instant> {
+        Instant::now().checked_sub(Duration::from_secs(seconds))
+    }
+
     #[test]
     fn what_is_over_of_a_cell_counts_where_its_time_is_known() {
-        let total = |weights: &[f64], left: &[bool], begun: &[Option<Instant>]| {
-            let (bar, started) = (ProgressBar::hidden(), Instant::now());
-            let (weights, left, begun) = (weights.to_vec(), left.to_vec(), begun.to_vec());
-            Total { bar, weights, left, begun, failed: 0, started }.part()
-        };
-        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
-        assert_eq!(total(&[0.0, 0.0], &[true, true], &[ago(5), None]), 0.0);
-        assert_eq!(total(&[0.0, 0.0], &[false, true], &[ago(5), ago(5)]), 0.5);
-        let half = total(&[10.0, 10.0], &[true, true], &[ago(5), ago(5)]);
+        let part =
+            |weights: &[f64], left: &[bool], begun: &[Option<Instant>]| total(weights, left, begun).part();
+        assert_eq!(part(&[0.0, 0.0], &[true, true], &[ago(5), None]), 0.0);
+        assert_eq!(part(&[0.0, 0.0], &[false, true], &[ago(5), ago(5)]), 0.5);
+        let half = part(&[10.0, 10.0], &[true, true], &[ago(5), ago(5)]);
         assert!((0.5..0.6).contains(&half), "{half}");
-        assert_eq!(total(&[10.0, 10.0], &[true, true], &[ago(50), None]), 0.45);
+        assert_eq!(part(&[10.0, 10.0], &[true, true], &[ago(50), None]), 0.45);
+    }
+
+    #[test]
+    fn a_cell_that_waits_for_others_has_not_begun() {
+        let mut total = total(&[10.0, 10.0], &[true, true], &[ago(50), ago(5)]);
+        total.phase(1, Phase::Wait);
+        assert_eq!(total.part(), 0.45, "of the other one alone");
+        total.phase(1, Phase::Boot);
+        assert!((0.45..0.5).contains(&total.part()), "it begins now: {}", total.part());
+        let begun = total.begun[1];
+        total.phase(1, Phase::Tests);
+        assert!(begun.is_some() && total.begun[1] == begun);
     }
 
     #[test]
