@@ -383,6 +383,29 @@ fn a_test_that_the_trees_own_selftests_do_not_have_is_refused_before_the_kernel_
     world.nothing_is_built();
 }
 
+#[test]
+fn a_test_that_no_source_of_a_kernel_has_is_refused_as_soon_as_the_source_is_there() {
+    let world = World::new();
+    world.add_selftests();
+    let tarball = world.at("linux-7.2.1.tar.gz");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(world.dir.path()).arg("-czf").arg(&tarball).arg("linux");
+    assert!(tar.status().unwrap().success());
+    git(&world, &["init", "--quiet"]);
+    git(&world, &["add", "."]);
+    git(&world, &["commit", "--quiet", "-m", "one"]);
+    git(&world, &["tag", "v7.2.1"]);
+    let repository = format!("git:{}@v7.2.1", world.at("linux").display());
+    for kernel in [repository, format!("tar:{}", tarball.display())] {
+        let ended = world.run_slice(&kernel, "dynprt/*").code(2);
+        let why = "no test of suite upstream matches -t 'dynprt/*'";
+        assert!(ended.stderr.contains(&format!("selftests of {kernel}: {why}")), "{}", ended.stderr);
+        assert!(fs::read_dir(world.at("cache/sources")).unwrap().count() > 0, "the source was looked at");
+        world.nothing_is_built();
+        assert!(!ended.cell_dir().join("build.log").exists());
+    }
+}
+
 /// git in the tree.
 fn git(world: &World, args: &[&str]) -> String {
     let who = ["-c", "user.name=t", "-c", "user.email=t@example", "-c", "commit.gpgsign=false"];

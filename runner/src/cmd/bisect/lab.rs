@@ -113,8 +113,8 @@ impl<'a> Kernels<'a> {
     /// # Errors
     /// The caller's: the suite, the tests or the source are not what they should be, which shows here first.
     pub fn pin_selftests(&mut self, newest: &Subject) -> Result<()> {
-        let built = self.cell(newest, None)?.upstream.is_some();
-        if !built || self.own_selftests || self.request.selftests.is_some() {
+        let cell = self.cell(newest, None)?;
+        if cell.upstream.is_none() || self.own_selftests || self.request.selftests.is_some() {
             return Ok(());
         }
         let resources = &self.setup.resources;
@@ -127,6 +127,7 @@ impl<'a> Kernels<'a> {
             log: &log,
             wanted: &|_| Ok(()),
         };
+        cell::check_source(&cell, resources, &mut plain_progress())?;
         let kernel = self.acquire(newest)?;
         let source = upstream::source_of(&kernel, &means, &mut plain_progress())?.to_string();
         eprintln!("the selftests on all kernels: {source}");
