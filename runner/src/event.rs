@@ -184,7 +184,7 @@ pub struct BuiltFacts {
     pub dirty: bool,
     /// Another one when anything in the source is another.
     pub identity: String,
-    /// The compiler's and pahole's versions.
+    /// The compiler's, the linker's and pahole's versions.
     pub toolchain: String,
     /// Config fragments beside those of every kernel.
     #[serde(default)]

@@ -171,6 +171,87 @@ fn a_tree_is_built_beside_itself_and_then_only_what_changed() {
 }
 
 #[test]
+fn two_sources_of_one_kernel_are_both_known_by_it() {
+    let world = World::new();
+    let copied = Command::new("cp").arg("-r").arg(world.at("linux")).arg(world.at("other")).status().unwrap();
+    assert!(copied.success());
+    let sources = [world.spec(), format!("tree:{}", world.at("other").display())];
+    let [first, second] = &sources;
+    let built = world.kvet(&["kernel", "build", first, second, "-a", "x86_64", "--jobs", "1"]).end().code(0);
+    let images: Vec<_> = built.stdout.lines().filter(|line| line.ends_with("/image")).collect();
+    assert_eq!((images.len(), images[0]), (2, images[1]), "{}", built.stdout);
+    for source in &sources {
+        let info = world.kvet(&["kernel", "info", source]).end().code(0).stdout;
+        assert!(info.contains(&format!("\nsource    {source}\n")), "{info}");
+    }
+    let listed = world.kvet(&["kernel", "list"]).end().code(0).stdout;
+    assert!(listed.contains(&format!(", built of {second} and 1 more\n")), "{listed}");
+}
+
+#[test]
+fn nothing_of_the_callers_environment_gets_into_a_kernel() {
+    let world = World::new();
+    let built = |kvet: Kvet| kvet.end().code(0).stdout.split("signature ").nth(1).unwrap()[..12].to_owned();
+    let plain = built(world.build());
+    let names = |world: &World| fs::read_to_string(world.folder().join("out/environment")).unwrap();
+    assert!(names(&world).lines().any(|name| name == "PATH"), "{}", names(&world));
+
+    let nonsense = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = nonsense.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    at("as", "#!/bin/sh\necho no assembler >&2\nexit 1\n");
+    let makefile = at("makefile", "$(error read)\n");
+    let folder = nonsense.path();
+    let mut kvet = world.build().env("KVET_CACHE", &world.at("second"));
+    let all = [
+        ("GNUMAKEFLAGS", Path::new("--no-such-option")),
+        ("MAKEFLAGS", Path::new("--no-such-option")),
+        ("MAKEFILES", &makefile),
+        ("COMPILER_PATH", folder),
+        ("GCC_EXEC_PREFIX", folder),
+        ("CPATH", folder),
+        ("C_INCLUDE_PATH", folder),
+        ("LD_LIBRARY_PATH", folder),
+        ("HOSTCFLAGS", Path::new("-no-such-flag")),
+        ("KCFLAGS", Path::new("-no-such-flag")),
+        ("LLVM_IAS", Path::new("0")),
+        ("INSTALL_MOD_STRIP", Path::new("--no-such-option")),
+        ("SOURCE_DATE_EPOCH", Path::new("1")),
+        ("CCACHE_COMPILER", Path::new("/bin/false")),
+    ];
+    for (name, value) in all {
+        kvet = kvet.env(name, value);
+    }
+    assert_eq!(built(kvet), plain);
+    let second = fs::read_dir(world.at("second/builds")).unwrap().next().unwrap().unwrap().path();
+    let seen = fs::read_to_string(second.join("out/environment")).unwrap();
+    let leaked: Vec<_> = all.iter().filter(|(name, _)| seen.lines().any(|line| line == *name)).collect();
+    // Make sets this one itself.
+    assert!(leaked.iter().all(|(name, _)| *name == "MAKEFLAGS"), "{leaked:?}");
+}
+
+#[test]
+fn another_linker_makes_another_kernel() {
+    let world = World::new();
+    world.build().end().code(0);
+    let ld = world.at("bin/ld");
+    fs::remove_file(&ld).unwrap();
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo 'GNU ld 9.99' && exit\nexec /usr/bin/ld \"$@\"\n";
+    fs::write(&ld, script).unwrap();
+    fs::set_permissions(&ld, fs::Permissions::from_mode(0o755)).unwrap();
+    world.build().end().code(0);
+    let folders = fs::read_dir(world.at("cache/builds")).unwrap().flatten();
+    let logs = folders.map(|folder| fs::read_to_string(folder.path().join("out/compiled")).unwrap());
+    assert_eq!(logs.collect::<Vec<_>>(), ["init/a\ninit/b\ninit/banner\n"; 2], "both are whole builds");
+    let info = world.kvet(&["kernel", "info", &world.spec(), "-a", "x86_64"]).end().code(0).stdout;
+    assert!(info.contains(", GNU ld 9.99, pahole v1.30\n"), "{info}");
+}
+
+#[test]
 fn a_compile_error_is_unbuildable_and_the_next_build_goes_on() {
     let world = World::new();
     world.write("init/b.c", "int f(void)\n{\n\treturn planted;\n}\n");
@@ -201,6 +282,25 @@ fn a_compile_error_is_unbuildable_and_the_next_build_goes_on() {
     assert!(!ended.stderr.contains("going on with a build"), "{}", ended.stderr);
     assert_eq!(world.compiled(), "b banner");
     world.nothing_left();
+}
+
+#[test]
+fn one_of_several_that_fails_holds_up_no_other_and_the_worst_decides() {
+    let world = World::new();
+    let copied = Command::new("cp").arg("-r").arg(world.at("linux")).arg(world.at("other")).status().unwrap();
+    assert!(copied.success());
+    world.write("init/b.c", "int f(void) { return planted; }\n");
+    let [broken, good] = [world.spec(), format!("tree:{}", world.at("other").display())];
+    let build = |sources: &[&str]| {
+        world.kvet(&["kernel", "build", "-a", "x86_64", "--jobs", "1"]).args(sources).end()
+    };
+    let ended = build(&[&broken, &good]).code(1);
+    assert!(ended.stdout.starts_with(&format!("{good} x86_64: 7.2.1-kvet in ")), "{}", ended.stdout);
+    assert!(ended.stderr.contains(&format!("error: kernel {broken}: unbuildable: ")), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("\n1 of 2 kernels failed\n"), "{}", ended.stderr);
+    let ended = build(&[&broken, "tree:/nowhere", &good]).code(2);
+    assert!(ended.stderr.ends_with("\n2 of 3 kernels failed\n"), "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), 3, "{}", ended.stdout);
 }
 
 #[test]
@@ -239,16 +339,33 @@ fn a_tree_of_another_architecture_names_those_that_it_has() {
     world.build().end().code(0);
 }
 
+impl World {
+    /// The tree's own selftests: two tests.
+    fn add_selftests(&self) {
+        let selftests = "tools/testing/selftests/bpf";
+        self.write(&format!("{selftests}/Makefile"), "all:\n");
+        self.write(&format!("{selftests}/prog_tests/dynptr.c"), "void test_dynptr(void)\n{\n}\n");
+        self.write(&format!("{selftests}/prog_tests/timer.c"), "void serial_test_timer_mim(void)\n{\n}\n");
+    }
+
+    /// A run of one slice of them on a kernel.
+    fn run_slice(&self, kernel: &str, test: &str) -> Ended {
+        let args = ["run", "-k", kernel, "-a", "x86_64", "-s", "upstream", "--slice", "mine=dynptr"];
+        self.kvet(&args).args(["-t", test]).end()
+    }
+
+    fn nothing_is_built(&self) {
+        let builds = self.at("cache/builds");
+        assert!(!builds.exists() || fs::read_dir(builds).unwrap().count() == 0);
+    }
+}
+
 #[test]
 fn a_test_that_the_trees_own_selftests_do_not_have_is_refused_before_the_kernel_is_built() {
     let world = World::new();
-    let selftests = "tools/testing/selftests/bpf";
-    world.write(&format!("{selftests}/Makefile"), "all:\n");
-    world.write(&format!("{selftests}/prog_tests/dynptr.c"), "void test_dynptr(void)\n{\n}\n");
-    world.write(&format!("{selftests}/prog_tests/timer.c"), "void serial_test_timer_mim(void)\n{\n}\n");
+    world.add_selftests();
     let refused = |test: &str, why: &str, hint: &str| {
-        let args = ["run", "-k", &world.spec(), "-a", "x86_64", "-s", "upstream", "--slice", "mine=dynptr"];
-        let ended = world.kvet(&args).args(["-t", test]).end().code(2);
+        let ended = world.run_slice(&world.spec(), test).code(2);
         ended.refused(why);
         assert!(ended.stderr.contains(&format!("hint: {hint}")), "{}", ended.stderr);
     };
@@ -263,9 +380,38 @@ fn a_test_that_the_trees_own_selftests_do_not_have_is_refused_before_the_kernel_
         "-t 'timer_mim'",
         "prog_tests/timer.c has such a test: --slice mine=timer builds it",
     );
-    assert!(
-        !world.at("cache/builds").exists() || fs::read_dir(world.at("cache/builds")).unwrap().count() == 0
-    );
+    world.nothing_is_built();
+}
+
+#[test]
+fn a_test_that_no_source_of_a_kernel_has_is_refused_as_soon_as_the_source_is_there() {
+    let world = World::new();
+    world.add_selftests();
+    let tarball = world.at("linux-7.2.1.tar.gz");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(world.dir.path()).arg("-czf").arg(&tarball).arg("linux");
+    assert!(tar.status().unwrap().success());
+    git(&world, &["init", "--quiet"]);
+    git(&world, &["add", "."]);
+    git(&world, &["commit", "--quiet", "-m", "one"]);
+    git(&world, &["tag", "v7.2.1"]);
+    let repository = format!("git:{}@v7.2.1", world.at("linux").display());
+    for kernel in [repository, format!("tar:{}", tarball.display())] {
+        let ended = world.run_slice(&kernel, "dynprt/*").code(2);
+        let why = "no test of suite upstream matches -t 'dynprt/*'";
+        assert!(ended.stderr.contains(&format!("selftests of {kernel}: {why}")), "{}", ended.stderr);
+        assert!(fs::read_dir(world.at("cache/sources")).unwrap().count() > 0, "the source was looked at");
+        world.nothing_is_built();
+        assert!(!ended.cell_dir().join("build.log").exists());
+    }
+}
+
+/// git in the tree.
+fn git(world: &World, args: &[&str]) -> String {
+    let who = ["-c", "user.name=t", "-c", "user.email=t@example", "-c", "commit.gpgsign=false"];
+    let done = Command::new("git").arg("-C").arg(world.at("linux")).args(who).args(args).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
 }
 
 #[test]
@@ -298,6 +444,12 @@ fn modules_and_a_compressed_image_are_made_where_the_config_says_so() {
     assert!(info.contains(&format!("modules   {}\n", modules.display())), "{info}");
     world.nothing_left();
 
+    // Another module is another kernel, though vmlinux is the same.
+    let extra = include_str!("builds/extra.c");
+    world.write("modules/extra.c", &format!("{extra}const int more __attribute__((used)) = 1;\n"));
+    let other = world.build().args(["--config", "./f.config"]).file("f.config", fragment).end().code(0);
+    assert_ne!(other.stdout.lines().last(), ended.stdout.lines().last());
+
     let dry = world.build().args(["--dry-run"]).end().code(0);
     assert!(dry.stdout.trim_end().ends_with(" -j1 vmlinux"), "{}", dry.stdout);
 }
@@ -305,13 +457,7 @@ fn modules_and_a_compressed_image_are_made_where_the_config_says_so() {
 #[test]
 fn a_dirty_tree_is_built_as_it_is_and_named_so() {
     let world = World::new();
-    let git = |args: &[&str]| {
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example", "-c", "commit.gpgsign=false"];
-        let done =
-            Command::new("git").arg("-C").arg(world.at("linux")).args(who).args(args).output().unwrap();
-        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
-    };
+    let git = |args: &[&str]| git(&world, args);
     git(&["init", "--quiet"]);
     git(&["add", "."]);
     git(&["commit", "--quiet", "-m", "one"]);

@@ -157,6 +157,27 @@ fn the_hosts_files_are_there_and_stay_as_they_are() {
 }
 
 #[test]
+fn a_host_whose_boot_is_a_link_is_a_root_like_any() {
+    cached("7.2", "x86_64");
+    // This machine's files, under a root in which /boot leads nowhere.
+    let shell = r#"
+        root=$PWD/root here=$PWD
+        mkdir $root
+        mount -t tmpfs none $root
+        for entry in /*; do
+            if [ $entry = /boot ]; then ln -s /nowhere/boot $root/boot
+            elif [ -L $entry ]; then cp -a $entry $root/
+            elif [ -d $entry ]; then mkdir $root$entry; mount --rbind $entry $root$entry
+            fi
+        done
+        exec chroot $root sh -c 'cd "$0"; exec "$@"' $here "$0" "$@""#;
+    let script = "#!/bin/bash\nset -eux\ngrep -qx CONFIG_BPF_SYSCALL=y /boot/config-$(uname -r)\n";
+    let args = ["run", "-k", "7.2", "-a", "x86_64", "--root", "host", "--", "./t.sh"];
+    let kvet = Kvet::unshared(shell, args).file("t.sh", script).executable("t.sh");
+    assert_eq!(kvet.end().code(0).cases(), ["t_sh Pass"]);
+}
+
+#[test]
 fn a_shell_in_the_userland() {
     cached("7.2", "x86_64");
     let line = "a=(x y); echo said-${a[1]}; ip -V; ls /kvet/tests; false";

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use kvet::arch::Arch;
 use kvet::cancel::Cancel;
 use kvet::error::{Fault, Result};
 use kvet::kernel::source::{self, SourceSpec};
-use kvet::kernel::{self, Cache, Kernel, Sources};
+use kvet::kernel::{self, Cache, Kernel, Progress, Sources};
 use kvet::plan::config::KernelsConfig;
 use kvet::spec::home::Home;
 use kvet::upstream::manifest::Manifest;
@@ -20,6 +20,9 @@ use kvet::upstream::{self, BuiltSuite, Means, Request};
 
 /// Of the two programs of this slice, the one that is edited.
 const EDITED: &str = "tools/testing/selftests/bpf/progs/user_ringbuf_success.c";
+
+/// The step of a build at which it is interrupted.
+const INTERRUPTED_AT: u64 = 5;
 
 struct World {
     dir: tempfile::TempDir,
@@ -94,12 +97,16 @@ impl World {
     }
 
     fn build(&self) -> Result<BuiltSuite> {
+        self.build_telling(&mut |_| {})
+    }
+
+    fn build_telling(&self, progress: &mut dyn FnMut(Progress)) -> Result<BuiltSuite> {
         let log = self.log();
         let _ = fs::remove_file(&log);
         let source = Some(SourceSpec::Tree(self.tree.clone()));
         let slices = self.manifest.choose(&["user_ringbuf".into()]).unwrap();
         let request = Request { manifest: self.manifest.clone(), slices, source };
-        let built = upstream::ensure(&request, &self.kernel, &self.means(&log), &mut |_| {});
+        let built = upstream::ensure(&request, &self.kernel, &self.means(&log), progress);
         let shares = built.iter().filter_map(|built| built.share.parent()).map(Path::to_owned);
         self.made.borrow_mut().extend(shares.chain(self.workshop()));
         built
@@ -148,17 +155,21 @@ fn a_slice_is_built_once_and_after_a_change_only_what_changed() {
     let mut world = World::new();
     let before = listing(&world.tree);
 
-    // Interrupted in the middle, and then again.
-    let cancel = std::mem::replace(&mut world.cancel, Cancel::new().unwrap());
-    let later = cancel.clone();
-    let fresh = std::mem::replace(&mut world.cancel, cancel);
-    let thread = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(3));
-        later.request();
+    // Interrupted in the middle, when some of it is made, and then again.
+    let mut seen = 0;
+    let interrupted = world.build_telling(&mut |told| {
+        if let Progress::Steps { what, done, .. } = told
+            && what.contains("selftests")
+        {
+            seen = done;
+            if done == INTERRUPTED_AT {
+                world.cancel.request();
+            }
+        }
     });
-    assert_eq!(world.build().unwrap_err().fault(), Fault::Interrupted);
-    thread.join().unwrap();
-    world.cancel = fresh;
+    assert_eq!(interrupted.unwrap_err().fault(), Fault::Interrupted);
+    assert!((INTERRUPTED_AT..INTERRUPTED_AT + 20).contains(&seen), "{seen} steps");
+    world.cancel = Cancel::new().unwrap();
 
     let built = world.build().unwrap();
     assert!(built.steps > 10, "{} steps", built.steps);

@@ -143,10 +143,19 @@ fn config() -> Result<(), String> {
     if !from.exists() {
         return Ok(());
     }
-    let to = inside(&from.display().to_string());
-    folder(to.parent().unwrap_or(&to))?;
-    make_way(&to)?;
-    fs::copy(&from, &to).map(drop).map_err(|e| format!("{}: {e}", to.display()))
+    place_config(&from, &inside(&from.display().to_string()))
+}
+
+/// Copies a config to where it is looked for. A host's /boot may be a link to wherever its loader wants it: in the job's root, of
+/// which nobody boots, a folder takes its place.
+fn place_config(from: &Path, to: &Path) -> Result<(), String> {
+    let boot = to.parent().unwrap_or(to);
+    if fs::symlink_metadata(boot).is_ok_and(|found| !found.is_dir()) {
+        make_way(boot)?;
+    }
+    folder(boot)?;
+    make_way(to)?;
+    fs::copy(from, to).map(drop).map_err(|e| format!("{}: {e}", to.display()))
 }
 
 /// What is there goes: to write through a link would lead out of the root, as init sees it.
@@ -187,4 +196,33 @@ pub fn enter(cwd: &CStr) -> io::Result<()> {
     chroot(".")?;
     chdir(cwd)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_goes_into_the_root_wherever_its_boot_leads() {
+        let dir = std::env::temp_dir().join(format!("kvet-init-{}", std::process::id()));
+        let at = |name: &str| dir.join(name);
+        fs::create_dir_all(at("outside")).unwrap();
+        fs::write(at("config"), "CONFIG_A=y\n").unwrap();
+        for (root, target) in
+            [("dangling", "/nowhere/boot"), ("out", "../outside"), ("folder", ""), ("none", "")]
+        {
+            fs::create_dir(at(root)).unwrap();
+            let boot = at(root).join("boot");
+            match root {
+                "folder" => fs::create_dir(&boot).unwrap(),
+                "none" => {}
+                _ => std::os::unix::fs::symlink(target, &boot).unwrap(),
+            }
+            place_config(&at("config"), &boot.join("config-7.2")).unwrap();
+            assert!(fs::symlink_metadata(&boot).unwrap().is_dir(), "{root}");
+            assert_eq!(fs::read_to_string(boot.join("config-7.2")).unwrap(), "CONFIG_A=y\n");
+        }
+        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0, "nothing was written through a link");
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -20,7 +20,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::event::{Accel, CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
-use crate::kernel::{self, Cache, Kernel, KernelVersion, Progress, Sources};
+use crate::kernel::{self, Cache, Kernel, KernelSpec, KernelVersion, Progress, Sources};
 use crate::parse::splat::Scanner;
 use crate::plan::CellPlan;
 use crate::plan::expectations::{Expected, Subject};
@@ -174,7 +174,9 @@ impl Running<'_> {
 
     fn acquire(&mut self) -> Result<Kernel> {
         let Resources { cache, sources, cancel, .. } = self.resources;
-        let (spec, arch) = (self.plan.kernel.clone(), self.plan.arch);
+        let (plan, resources) = (self.plan.clone(), self.resources);
+        self.with_progress(|p| check_source(&plan, resources, p))?;
+        let (spec, arch) = (plan.kernel, plan.arch);
         let kernel = self.with_progress(|p| kernel::acquire(&spec, arch, cache, sources, p, cancel));
         if let Some(log) = self.build_log.take() {
             // The next build begins a new one; this run keeps its own, whatever came of it.
@@ -343,6 +345,23 @@ pub fn check_tests(plan: &CellPlan, resources: &Resources) -> Result<()> {
     upstream::check_available(request, &plan.kernel, plan.arch, &means)
 }
 
+/// The same of any source, where the kernel is built of one: it is fetched, looked at, and then the kernel can be built.
+///
+/// # Errors
+/// As a real run would have. What the kernel's own build lacks is said before a source is fetched for it.
+pub fn check_source(
+    plan: &CellPlan,
+    resources: &Resources,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let (Some(request), KernelSpec::Source { .. }) = (&plan.upstream, &plan.kernel) else { return Ok(()) };
+    let Resources { home, cache, sources, cancel, .. } = resources;
+    kernel::check_available(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
+    let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);
+    let means = Means { home, cache, sources, cancel, log: Path::new(""), wanted: &wanted };
+    upstream::check_source(request, &plan.kernel, plan.arch, &means, progress)
+}
+
 /// What a dry run shows in place of the folder that the guest may write to.
 const NO_RESULTS: &str = "RESULTS";
 
@@ -353,6 +372,7 @@ const NO_RESULTS: &str = "RESULTS";
 /// As a real run would have until QEMU starts.
 pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
     let Resources { home, cache, sources, cancel, .. } = resources;
+    check_source(plan, resources, progress)?;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
     let log = std::env::temp_dir().join(SUITE_LOG);
     let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);

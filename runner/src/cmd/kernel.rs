@@ -8,14 +8,15 @@ use indicatif::{HumanBytes, HumanDuration};
 
 use crate::arch::Arch;
 use crate::cmd::args::{BuildFlags, KernelCommand, KernelFiles};
-use crate::cmd::{Setup, plain_progress, print};
-use crate::error::{Result, exit};
+use crate::cmd::{Setup, complain, exit_code, plain_progress, print};
+use crate::error::{Fault, Result, exit};
 use crate::event::BuiltFacts;
 use crate::kernel::source::SourceSpec;
 use crate::kernel::{self, Cache, Kernel, KernelSpec, Pruned, Recipe};
+use crate::report::term::ColorChoice;
 
 /// Fetches, lists, shows or prunes.
-pub fn run(command: KernelCommand) -> Result<u8> {
+pub fn run(command: KernelCommand, color: ColorChoice) -> Result<u8> {
     let setup = Setup::new()?;
     match command {
         KernelCommand::Fetch { kernels, archs, refresh } => fetch(setup, &kernels, &archs, refresh),
@@ -23,7 +24,8 @@ pub fn run(command: KernelCommand) -> Result<u8> {
             let setup = setup.with_jobs(build.jobs);
             let specs = built_specs(&kernels, &config, &build)?;
             let archs = if archs.is_empty() { vec![Arch::host()?] } else { archs };
-            if dry_run { dry_build(&setup, &specs, &archs) } else { self::build(&setup, &specs, &archs) }
+            let run = if dry_run { dry_build } else { self::build };
+            run(&setup, &specs, &archs, color)
         }
         KernelCommand::List => print(&list(&setup.resources.cache)?),
         KernelCommand::Info { kernel, arch, files } => print(&info(&find(&setup, &kernel, arch, files)?)),
@@ -54,36 +56,61 @@ fn built_specs(sources: &[String], config: &[PathBuf], how: &BuildFlags) -> Resu
 }
 
 /// Proves configs.
-fn dry_build(setup: &Setup, specs: &[KernelSpec], archs: &[Arch]) -> Result<u8> {
+fn dry_build(setup: &Setup, specs: &[KernelSpec], archs: &[Arch], color: ColorChoice) -> Result<u8> {
     let resources = &setup.resources;
     resources.cancel.on_signals()?;
     let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
-    for spec in specs {
-        for &arch in archs {
-            print(&kernel::dry_build(spec, arch, cache, sources, &mut plain_progress(), cancel)?)?;
-        }
-    }
-    Ok(exit::PASSED)
+    each(specs, archs, color, &mut |spec, arch| {
+        print(&kernel::dry_build(spec, arch, cache, sources, &mut plain_progress(), cancel)?).map(drop)
+    })
 }
 
 /// Builds, and says what came of it.
-fn build(setup: &Setup, specs: &[KernelSpec], archs: &[Arch]) -> Result<u8> {
-    for spec in specs {
-        for &arch in archs {
-            let started = Instant::now();
-            let kernel = acquire(setup, spec, arch)?;
-            let facts = &kernel.facts;
-            let signature = facts.built.as_ref().map_or("", |b| b.signature.get(..12).unwrap_or_default());
-            print(&format!(
-                "{spec} {arch}: {} in {:.1}s, signature {signature}\n  {}\n  {}\n",
-                facts.release,
-                started.elapsed().as_secs_f64(),
-                facts.origin,
-                kernel.image.display(),
-            ))?;
+fn build(setup: &Setup, specs: &[KernelSpec], archs: &[Arch], color: ColorChoice) -> Result<u8> {
+    each(specs, archs, color, &mut |spec, arch| {
+        let started = Instant::now();
+        let kernel = acquire(setup, spec, arch)?;
+        let facts = &kernel.facts;
+        let signature = facts.built.as_ref().map_or("", |b| b.signature.get(..12).unwrap_or_default());
+        print(&format!(
+            "{spec} {arch}: {} in {:.1}s, signature {signature}\n  {}\n  {}\n",
+            facts.release,
+            started.elapsed().as_secs_f64(),
+            facts.origin,
+            kernel.image.display(),
+        ))
+        .map(drop)
+    })
+}
+
+/// Does something to every kernel. Of several, one that fails holds up no other: its error is told at once, and the worst decides
+/// about the exit code.
+///
+/// # Errors
+/// Of a single kernel what `work` says. Interrupted: at once.
+fn each(
+    specs: &[KernelSpec],
+    archs: &[Arch],
+    color: ColorChoice,
+    work: &mut dyn FnMut(&KernelSpec, Arch) -> Result<()>,
+) -> Result<u8> {
+    let all: Vec<_> = specs.iter().flat_map(|spec| archs.iter().map(move |&arch| (spec, arch))).collect();
+    let mut faults = Vec::new();
+    for &(spec, arch) in &all {
+        match work(spec, arch) {
+            Ok(()) => {}
+            Err(error) if error.fault() == Fault::Interrupted || all.len() == 1 => return Err(error),
+            Err(error) => {
+                complain(&error, color);
+                faults.push(error.fault());
+            }
         }
     }
-    Ok(exit::PASSED)
+    if !faults.is_empty() {
+        eprintln!("{} of {} kernels failed", faults.len(), all.len());
+    }
+    let worst = [Fault::Caller, Fault::Host, Fault::Kernel].into_iter().find(|fault| faults.contains(fault));
+    Ok(worst.map_or(exit::PASSED, exit_code))
 }
 
 fn acquire(setup: &Setup, spec: &KernelSpec, arch: Arch) -> Result<Kernel> {
@@ -120,7 +147,7 @@ fn list(cache: &Cache) -> Result<String> {
             HumanBytes(entry.info.size_bytes).to_string(),
             HumanDuration(used),
             if entry.in_use { ", in use" } else { "" },
-            entry.info.built.map_or(String::new(), |built| format!(", built of {}", built.source)),
+            built_of(&entry.built_of),
         );
     }
     for work in cache.list_work()? {
@@ -129,6 +156,14 @@ fn list(cache: &Cache) -> Result<String> {
         let _ = writeln!(text, "{:<18} {:<28} {size:>10}  {}{in_use}", work.kind, work.id, work.what);
     }
     Ok(text)
+}
+
+fn built_of(sources: &[String]) -> String {
+    match sources {
+        [] => String::new(),
+        [one] => format!(", built of {one}"),
+        [newest, others @ ..] => format!(", built of {newest} and {} more", others.len()),
+    }
 }
 
 fn info(kernel: &Kernel) -> String {

@@ -56,7 +56,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let color = cli.common.color;
     match cli.command {
         Command::Run(args) => run::run(&args, color),
-        Command::Kernel(command) => kernel::run(command),
+        Command::Kernel(command) => kernel::run(command, color),
         Command::Image(command) => image::run(command),
         Command::Suite(command) => suite::run(command),
         Command::Matrix(args) => matrix::run(&args, color),

@@ -146,6 +146,7 @@ fn boot(setup: &Setup, plan: &mut CellPlan, dir: &RunDir) -> Result<Booted> {
     let resources = &setup.resources;
     let (cache, sources, cancel) = (&resources.cache, &resources.sources, &resources.cancel);
     let mut progress = plain_progress();
+    cell::check_source(plan, resources, &mut progress)?;
     let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, &mut progress, cancel)?;
     let built = build(setup, plan, &kernel, dir, &mut progress)?;
     let equipment = Equipment::acquire(setup, plan, &mut progress)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/
-//!   kernels/<id>/            a kernel: entry.json, image, config, lib/modules/<release>/…
+//!   kernels/<id>/            a kernel: entry.json, image, config, lib/modules/<release>/…; builds.json where it was built here
 //!   packages/<id>/           any other package: entry.json, root/…
 //!   sources/<id>/            a kernel's source: entry.json, tree/…
 //!   builds/<id>/             where a kernel is built, again and again: entry.json, out/… (make's O=)
@@ -16,9 +16,10 @@
 //!   locks/<name>.lock        one per entry and index; its time stamp is that of the last use
 //! ```
 //!
-//! An entry appears by one rename; afterwards only files that are made from it are added, each by one rename. Who uses it holds its lock shared; who makes
-//! or removes it holds it alone.
+//! An entry appears by one rename; afterwards only files that are made from it, or that tell of it, are added, each by one rename. Who uses it holds its lock
+//! shared; who makes or removes it holds it alone.
 
+mod builds;
 mod stock;
 
 use std::ffi::OsString;
@@ -41,6 +42,7 @@ use super::lock::{Lock, Mode};
 use super::space;
 use super::version::KernelVersion;
 
+pub(super) use builds::Build;
 pub use stock::{Listed, ListedWork, Prune, Pruned, tree_size};
 
 /// Entries of another format are not understood and are made again.
@@ -87,10 +89,7 @@ pub struct EntryInfo {
     pub size_bytes: u64,
     /// When it was unpacked or built, seconds since the epoch.
     pub created_unix: u64,
-    /// What it was built of: names of source, config and toolchain. Empty for what was not built here.
-    #[serde(default)]
-    pub build_keys: Vec<String>,
-    /// How it was built, where it was built here.
+    /// How it was built first, where it was built here.
     #[serde(default)]
     pub built: Option<BuiltFacts>,
 }

@@ -24,6 +24,32 @@ pub(super) struct Output {
     pub stderr: String,
 }
 
+/// What compilers get of our caller's environment: where programs and temporary files are, and what is ccache's.
+const PASSED_ON: [&str; 15] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "CCACHE_COMPRESS",
+    "CCACHE_COMPRESSLEVEL",
+    "CCACHE_CONFIGPATH",
+    "CCACHE_DIR",
+    "CCACHE_DISABLE",
+    "CCACHE_LOGFILE",
+    "CCACHE_MAXSIZE",
+    "CCACHE_REMOTE_STORAGE",
+    "CCACHE_TEMPDIR",
+    "CCACHE_UMASK",
+];
+
+/// Leaves of our caller's environment what says where things are, and nothing that could change what is built: make takes every
+/// variable for one of its own, compilers look for headers where some say, and some are flags.
+pub(crate) fn in_own_environment(command: &mut Command) -> &mut Command {
+    command.env_clear().env("LC_ALL", "C");
+    command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+}
+
 /// How long a program may take to tidy up.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -201,7 +201,6 @@ impl Work<'_> {
             modules,
             size_bytes: tree_size(scratch.path()),
             created_unix: unix(SystemTime::now()),
-            build_keys: Vec::new(),
             built: None,
         };
         self.cache.commit(&scratch, Kind::Kernels, id, &entry)

@@ -192,7 +192,7 @@ pub fn acquire(
             file::acquire(spec, image, modules.as_deref(), config.as_deref(), arch, progress)
         }
         KernelSpec::Source { source, recipe } => {
-            build::acquire(spec, source, recipe, arch, cache, sources, progress, cancel)
+            build::Order { spec, source, recipe, arch, cache, sources, cancel }.acquire(progress)
         }
     }
 }
@@ -211,7 +211,7 @@ pub fn dry_build(
 ) -> Result<String> {
     match spec {
         KernelSpec::Source { source, recipe } => {
-            build::dry_run(spec, source, recipe, arch, cache, sources, progress, cancel)
+            build::Order { spec, source, recipe, arch, cache, sources, cancel }.dry_run(progress)
         }
         other => Err(crate::error::Error::caller(format!("{other} is not built"))),
     }

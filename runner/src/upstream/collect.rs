@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 
+use super::rounds::Finished;
 use super::select::SELFTESTS;
-use super::{Finished, PROGRAM, mark, place};
+use super::{PROGRAM, mark, place};
 
 /// The folder for the guest, in the entry.
 pub(super) const SHARE: &str = "share";

@@ -4,23 +4,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
-
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::child::Group;
+use crate::kernel::child::{Group, in_own_environment};
 use crate::kernel::{Progress, Trouble, trouble};
 use crate::parse::clean;
 
 /// How often a cancel is looked for.
 const TICK: Duration = Duration::from_millis(50);
-/// How long make may take to end after it was asked to; it removes half-made files then.
-const GRACE: Duration = Duration::from_secs(5);
 /// Lines that are kept of what make says, for the log and for errors.
 const MAX_LINES: usize = 200_000;
 /// Longest line that is kept, in bytes.
@@ -73,54 +68,13 @@ impl Make<'_> {
     /// # Errors
     /// The host's: it cannot be run, or the disk is full. Interrupted. What does not compile is no error here.
     pub fn run(&self, progress: &mut dyn FnMut(Progress), cancel: &Cancel) -> Result<Made> {
-        let mut log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log)
-            .host(format!("write {}", self.log.display()))?;
-        let argv = self.argv();
-        writeln!(log, "make {}", crate::quote::command(&argv))
-            .host(format!("write {}", self.log.display()))?;
-        let mut command = Command::new("make");
-        // The caller's environment is full of variables that make would take for its own.
-        command.args(&argv).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         // A compiler that crashes leaves megabytes behind for its developers.
         let scratch =
             tempfile::tempdir_in(self.dir).host(format!("make a folder in {}", self.dir.display()))?;
-        command
-            .env("LC_ALL", "C")
-            .env("HOME", self.dir)
-            .env("TMPDIR", scratch.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut group = Group::start(&mut command, "make")?;
-        let (sender, lines) = channel();
-        let readers = [
-            read_lines(group.child().stdout.take(), sender.clone()),
-            read_lines(group.child().stderr.take(), sender),
-        ];
+        let mut command = Command::new("make");
+        in_own_environment(command.args(self.argv())).env("HOME", self.dir).env("TMPDIR", scratch.path());
         let mut made = Made::default();
-        loop {
-            match lines.recv_timeout(TICK) {
-                Ok(line) => {
-                    writeln!(log, "{line}").host(format!("write {}", self.log.display()))?;
-                    self.count(&line, &mut made, progress);
-                    if made.lines.len() < MAX_LINES {
-                        made.lines.push(line);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if cancel.requested() {
-                end(&mut group);
-                return Err(Error::interrupted());
-            }
-        }
-        for reader in readers {
-            let _ = reader.join();
-        }
-        let status = group.wait(cancel)?;
+        let status = self.watch(&mut command, &mut made, progress, cancel)?;
         made.succeeded = status.success();
         if made.succeeded && made.steps > 0 {
             let (what, done) = (self.what.to_owned(), made.steps);
@@ -135,6 +89,47 @@ impl Make<'_> {
         }
     }
 
+    /// Starts it, logs, keeps and counts what it says, and tells how it ended.
+    fn watch(
+        &self,
+        command: &mut Command,
+        made: &mut Made,
+        progress: &mut dyn FnMut(Progress),
+        cancel: &Cancel,
+    ) -> Result<ExitStatus> {
+        let action = || format!("write {}", self.log.display());
+        let mut log = File::options().create(true).append(true).open(self.log).host(action())?;
+        writeln!(log, "make {}", crate::quote::command(&self.argv())).host(action())?;
+        let mut group = Group::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "make")?;
+        let (sender, lines) = channel();
+        let readers = [
+            read_lines(group.child().stdout.take(), sender.clone()),
+            read_lines(group.child().stderr.take(), sender),
+        ];
+        loop {
+            match lines.recv_timeout(TICK) {
+                Ok(line) => {
+                    writeln!(log, "{line}").host(action())?;
+                    self.count(&line, made, progress);
+                    if made.lines.len() < MAX_LINES {
+                        made.lines.push(line);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if cancel.requested() {
+                // Orderly: make removes what is half made.
+                group.terminate();
+                return Err(Error::interrupted());
+            }
+        }
+        for reader in readers {
+            let _ = reader.join();
+        }
+        group.wait(cancel)
+    }
+
     fn count(&self, line: &str, made: &mut Made, progress: &mut dyn FnMut(Progress)) {
         if is_step(line) {
             made.steps += 1;
@@ -147,16 +142,6 @@ impl Make<'_> {
                 current: step_of(line).to_owned(),
             });
         }
-    }
-}
-
-/// Asks make to end and waits for it; whoever drops the group kills what is left.
-fn end(group: &mut Group) {
-    let pid = Pid::from_raw(group.child().id().cast_signed());
-    let _ = killpg(pid, Signal::SIGTERM);
-    let since = Instant::now();
-    while since.elapsed() < GRACE && matches!(group.poll(), Ok(None)) {
-        std::thread::sleep(TICK);
     }
 }
 
@@ -287,7 +272,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(200));
             later.request();
         });
-        let started = Instant::now();
+        let started = std::time::Instant::now();
         let e = make(dir.path(), &log, &none).run(&mut |_| {}, &cancel).unwrap_err();
         assert_eq!(e.fault(), crate::error::Fault::Interrupted);
         assert!(started.elapsed() < Duration::from_secs(30));

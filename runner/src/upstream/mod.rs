@@ -10,47 +10,42 @@
 //! changed program is the only new file in the workshop, so make builds it alone.
 
 mod bpftool;
+mod check;
 mod collect;
 mod make;
 mod makefile;
 pub mod manifest;
 mod mark;
 mod place;
+mod rounds;
 mod scan;
 mod select;
 mod sysroot;
 mod toolchain;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, Fault, IoContext, Result};
+use crate::error::{Error, Fault, Result};
 use crate::kernel::source::{self, SourceSpec, SourceTree};
 use crate::kernel::{
     self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
 };
 use crate::spec::arch::{ArchFacts, BuildFacts};
 use crate::spec::home::Home;
-use bpftool::Bpftool;
-use make::{Made, Make};
+use check::{check_path, check_wanted};
 use manifest::{Manifest, Slices};
-use select::{SELFTESTS, Selection, Tree};
+use select::{Selection, Tree};
 use sysroot::Sysroot;
 use toolchain::Toolchain;
+
+pub use check::{check_available, check_source, check_tools};
 
 /// The program that is built.
 pub const PROGRAM: &str = "test_progs";
 /// Something else about a build's result when this changes.
 const FORMAT: &str = "kvet upstream 1";
-/// How often programs that do not compile are left out and the rest is tried again.
-const ROUNDS: usize = 4;
-/// In a workshop: a build began. If it is still there at the next one, that build was killed, and left who knows what.
-const UNDER_WAY: &str = "under-way";
-/// In a workshop: how many steps a build of everything took.
-const STEPS: &str = "steps";
 
 /// What is asked for: part of a plan.
 #[derive(Debug, Clone)]
@@ -175,51 +170,6 @@ fn obtain(
     };
     let tree = source::ensure(&spec, means.cache, means.sources, progress, means.cancel)?;
     Ok((spec, tree))
-}
-
-/// Looks for what a build needs, and gives the version of the compiler of BPF programs.
-///
-/// # Errors
-/// The host's: programs are missing; all of them are named, with the packages.
-pub fn check_tools(arch: Arch, home: &Home, manifest: &Manifest) -> Result<String> {
-    let facts = ArchFacts::load(home, arch)?.build;
-    Toolchain::find(arch, &facts, &manifest.clang).map(|found| found.clang_version)
-}
-
-/// Whether what is asked for is among the selftests of a tree of the caller's, before a kernel is built of it. Nothing is fetched for
-/// that: other sources are looked at in [`ensure`].
-///
-/// # Errors
-/// As [`ensure`], for what shows so early.
-pub fn check_available(request: &Request, kernel: &KernelSpec, arch: Arch, means: &Means) -> Result<()> {
-    let source = match (&request.source, kernel) {
-        (Some(source), _) | (None, KernelSpec::Source { source, .. }) => source,
-        _ => return Ok(()),
-    };
-    let SourceSpec::Tree(path) = source else { return Ok(()) };
-    let facts = ArchFacts::load(means.home, arch)?.build;
-    let tree = Tree::open(path, &facts.source_arch, means.cancel)?;
-    let (tests, _) = request.slices.select(&tree.tests()?, source::version_of_tree(path)?)?;
-    check_wanted(&tree, &tests, means).map_err(|e| e.concerning(format_args!("selftests of {source}")))
-}
-
-/// Asks whether any of the tests is meant. Where none is, another file of the source may have one that is.
-fn check_wanted(tree: &Tree, files: &BTreeSet<String>, means: &Means) -> Result<()> {
-    let names = tree.names_in(files)?;
-    // What cannot be read out of the sources is left to test_progs.
-    if names.is_empty() {
-        return Ok(());
-    }
-    let Err(error) = (means.wanted)(&names) else { return Ok(()) };
-    for file in tree.tests()?.difference(files) {
-        let others = tree.names_in(&BTreeSet::from([file.clone()]))?;
-        if !others.is_empty() && (means.wanted)(&others).is_ok() {
-            return Err(
-                error.hint(format!("prog_tests/{file}.c has such a test: --slice mine={file} builds it"))
-            );
-        }
-    }
-    Err(error)
 }
 
 /// Everything that goes into a build.
@@ -386,154 +336,11 @@ impl<'a> Build<'a> {
         cache.workshop(&id, "build the same selftests", progress, cancel)
     }
 
-    /// Builds, and where that is allowed leaves out what does not compile.
-    fn build(
-        &self,
-        shop: &Shop,
-        mut selection: Selection,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Finished> {
-        let under_way = shop.dir.join(UNDER_WAY);
-        if under_way.exists() {
-            shop.clear()?;
-        }
-        fs::write(&under_way, "").host(format!("write {}", under_way.display()))?;
-        let outcome = self.rounds(shop, &mut selection, progress);
-        // Make has removed what was half made, but where something was killed or could not be written.
-        let is_sound = !matches!(&outcome, Err(error) if error.fault() == Fault::Host);
-        if is_sound {
-            fs::remove_file(&under_way).host(format!("remove {}", under_way.display()))?;
-        }
-        outcome.map(|(steps, mut broken)| {
-            broken.extend(selection.lost.clone());
-            Finished { steps, broken, selection }
-        })
-    }
-
-    fn rounds(
-        &self,
-        shop: &Shop,
-        selection: &mut Selection,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<(u64, BTreeSet<String>)> {
-        let (mut steps, mut broken) = (0, BTreeSet::new());
-        for _ in 0..ROUNDS {
-            let made = self.round(shop, selection, progress)?;
-            steps += made.steps;
-            if made.succeeded {
-                let path = shop.dir.join(STEPS);
-                let before = expected(&shop.dir);
-                fs::write(&path, steps.max(before).to_string()).host(format!("write {}", path.display()))?;
-                return Ok((steps, broken));
-            }
-            let found = self.request.slices.tolerant().then(|| culprits(&made.lines, selection));
-            match found {
-                Some(found) if !found.is_empty() => broken.extend(found),
-                _ => return Err(self.does_not_build(&made)),
-            }
-            *selection = self.select(&broken)?;
-        }
-        Err(Error::kernel(format!(
-            "even without {} programs that do not compile they do not build",
-            broken.len()
-        ))
-        .hint(format!("make's log is {}", self.means.log.display())))
-    }
-
-    /// One call of make.
-    fn round(&self, shop: &Shop, selection: &Selection, progress: &mut dyn FnMut(Progress)) -> Result<Made> {
-        let cancel = self.means.cancel;
-        let bpftool = Bpftool::ensure(
-            &selection.files,
-            selection.signs,
-            &self.btf,
-            &self.toolchain,
-            self.means,
-            progress,
-        )?;
-        place::sync(&shop.dir, &selection.files, cancel)?;
-        place::place(&self.btf.path, &shop.dir.join("vmlinux.btf"))?;
-        place::place(&bpftool.program, &shop.dir.join("bpftool"))?;
-        let mut variables = self.variables(&shop.dir, selection);
-        self.link_marks(&shop.dir, selection, &mut variables)?;
-        let expected = match expected(&shop.dir) {
-            // An object and a skeleton for each program, an object for each test, and libbpf and the helpers.
-            0 => (2 * selection.programs.len() + selection.tests.len() + 90) as u64,
-            known => known,
-        };
-        let make = Make {
-            dir: &shop.dir.join("tree").join(SELFTESTS),
-            target: PROGRAM,
-            variables: &variables,
-            keep_going: self.request.slices.tolerant(),
-            what: &format!("building {} selftests of {}", selection.tests.len(), self.source.version),
-            expected,
-            log: self.means.log,
-        };
-        make.run(progress, cancel)
-    }
-
-    /// Has test_progs say which test begins.
-    fn link_marks(
-        &self,
-        shop: &Path,
-        selection: &Selection,
-        variables: &mut BTreeMap<String, String>,
-    ) -> Result<()> {
-        let path = |test| format!("{SELFTESTS}/prog_tests/{test}.c");
-        let tests: Vec<_> = selection.tests.iter().filter_map(|t| selection.files.get(&path(t))).collect();
-        let archiver = format!("{}-ar", self.arch.triplet);
-        let compiler = variables.get("CC").map_or("", String::as_str);
-        let marks = mark::ensure(shop, &tests, compiler, &archiver)?;
-        // Of all variables, this is the one that every release's test_progs is linked with.
-        let libraries = variables.entry("LDLIBS".into()).or_default();
-        *libraries = format!("{} {libraries}", marks.link);
-        if marks.changed {
-            // Make does not know of it.
-            place::remove(&shop.join("tree").join(SELFTESTS).join(PROGRAM))?;
-        }
-        Ok(())
-    }
-
     /// Files that go to the guest with the program.
     fn libraries(&self) -> Vec<PathBuf> {
         let dir = self.sysroot.root.join("usr/lib").join(&self.arch.triplet);
         let names = self.request.manifest.libraries.iter();
         names.map(|name| dir.join(name.replace("{loader}", &self.arch.loader))).collect()
-    }
-
-    /// Variables for make: those of the manifest, and those that cut the Makefile's lists down.
-    fn variables(&self, shop: &Path, selection: &Selection) -> BTreeMap<String, String> {
-        let replace = [
-            ("{sysroot}", self.sysroot.root.display().to_string()),
-            ("{gap}", self.sysroot.gap().display().to_string()),
-            ("{triplet}", self.arch.triplet.clone()),
-            ("{clang}", self.toolchain.clang.clone()),
-            ("{tests}", kvet_wire::paths::TESTS.to_owned()),
-            ("{loader}", self.arch.loader.clone()),
-            ("{arch}", self.kernel.arch.name().to_owned()),
-        ];
-        let fill =
-            |text: &String| replace.iter().fold(text.clone(), |text, (from, to)| text.replace(from, to));
-        let mut variables: BTreeMap<String, String> =
-            self.request.manifest.make.iter().map(|(name, value)| (name.clone(), fill(value))).collect();
-        variables.extend(selection.variables.clone());
-        let bpftool = shop.join("bpftool").display().to_string();
-        variables.insert("VMLINUX_BTF".into(), shop.join("vmlinux.btf").display().to_string());
-        variables.insert("BPFTOOL".into(), bpftool.clone());
-        if !selection.runs_bpftool {
-            // Else one for the guest is built.
-            variables.insert("TRUNNER_BPFTOOL".into(), bpftool);
-        }
-        variables
-    }
-
-    fn does_not_build(&self, made: &Made) -> Error {
-        let error = make::first_error(&made.lines);
-        let targets = make::failed_targets(&made.lines);
-        let first = targets.first().map_or_else(String::new, |name| format!(" ({name})"));
-        Error::kernel(format!("they do not build{first}: {error}"))
-            .hint(format!("make's log is {}", self.means.log.display()))
     }
 
     fn facts(&self, id: &str) -> BTreeMap<String, String> {
@@ -556,87 +363,10 @@ impl<'a> Build<'a> {
     }
 }
 
-/// A build that succeeded.
-#[derive(Debug)]
-struct Finished {
-    steps: u64,
-    /// What did not compile and was left out.
-    broken: BTreeSet<String>,
-    selection: Selection,
-}
-
-/// Programs, skeletons that are made elsewhere (libarena) and tests (`name.test`) that could not be compiled.
-fn culprits(lines: &[String], selection: &Selection) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    // What fails in a folder of its own (`make[1]: …`) may be called like a program.
-    let top: Vec<String> = lines.iter().filter(|line| line.starts_with("make: ")).cloned().collect();
-    for target in make::failed_targets(&top) {
-        let ends = [".bpf.o", ".lskel.h", ".skel.h"];
-        let library = target.strip_suffix(".skel.h").filter(|name| selection.libraries.contains(*name));
-        if let Some(library) = library {
-            found.insert(library.to_owned());
-        } else if let Some(program) = ends.iter().find_map(|end| target.strip_suffix(end)) {
-            found.extend(selection.programs.get(program).cloned());
-        } else if let Some(test) = target.strip_suffix(".test.o")
-            && selection.tests.contains(test)
-        {
-            found.insert(format!("{test}.test"));
-        }
-    }
-    found
-}
-
 fn names(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-fn expected(shop: &Path) -> u64 {
-    fs::read_to_string(shop.join(STEPS)).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
 fn short(text: &str) -> String {
     Sha256Hex::of(text.as_bytes()).as_str()[..12].to_owned()
-}
-
-/// The cache's path goes through make and shells, which take some characters for something else.
-fn check_path(root: &Path) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    match root.to_str() {
-        Some(text) if text.chars().all(plain) => Ok(()),
-        _ => Err(Error::caller(format!("selftests cannot be built below {}", root.display()))
-            .hint("KVET_CACHE: a path of letters, digits and / . _ - +")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_compile_is_told_from_what_only_follows() {
-        let selection = Selection {
-            programs: ["a", "b", "c"].map(String::from).into(),
-            tests: ["t"].map(String::from).into(),
-            libraries: ["lib"].map(String::from).into(),
-            ..Selection::default()
-        };
-        let lines = [
-            "make: *** [Makefile:1: /x/a.bpf.o] Error 1",
-            "make: *** [Makefile:2: /x/t.test.o] Error 1",
-            "make: *** [Makefile:3: /x/b.skel.h] Error 255",
-            "make: *** [Makefile:4: /x/libbpf.a] Error 2",
-            "make[1]: *** [Makefile:89: c.bpf.o] Error 1",
-            "make: *** [Makefile:5: lib/lib.skel.h] Error 2",
-        ];
-        let found = culprits(&lines.map(String::from), &selection);
-        assert_eq!(found, ["a", "b", "lib", "t.test"].map(String::from).into());
-    }
-
-    #[test]
-    fn a_path_that_make_would_split_is_refused() {
-        check_path(Path::new("/home/me/.cache/kvet")).unwrap();
-        for bad in ["/home/my self/kvet", "/a$b", "/a:b", "/a'b"] {
-            assert!(check_path(Path::new(bad)).unwrap_err().to_string().contains(bad));
-        }
-    }
 }

@@ -18,7 +18,11 @@ objects := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard init/*.c)))
 allnoconfig:
 	@grep -v CONFIG_REFUSED $(KCONFIG_ALLCONFIG) > $(KCONFIG_CONFIG)
 
-olddefconfig prepare:
+olddefconfig:
+
+# What make was given, by name.
+prepare:
+	@env | sed 's/=.*//' | sort > $(O)/environment
 
 vmlinux: $(O)/vmlinux
 

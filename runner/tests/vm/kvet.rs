@@ -415,6 +415,13 @@ pub fn cache_with(kernel: &str, arch: &str) -> tempfile::TempDir {
     cache
 }
 
+/// The cache that kvet uses here.
+#[allow(dead_code, reason = "for vm.rs")]
+pub fn cache() -> PathBuf {
+    let home = || format!("{}/.cache/kvet", std::env::var("HOME").unwrap());
+    std::env::var("KVET_CACHE").unwrap_or_else(|_| home()).into()
+}
+
 /// The QEMUs that share a folder below `dir` with their guests.
 fn qemus(dir: &Path) -> Vec<i32> {
     let dir = dir.to_str().unwrap();

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
 
-use crate::kvet_command::{Ended, Kvet, check_junit, have};
+use crate::kvet_command::{Ended, Kvet, cache, check_junit, have};
 
 /// Result lines of test_progs as a person reads them: `#3/1     dynptr/test_read_write:OK`. A test with subtests is told
 /// by these; a name that is there twice is told apart as in the report. At the end the logs of failures are repeated.
@@ -78,9 +78,12 @@ fn by_hand(kernel: &str, arch: &str, id: &str) -> Ended {
         .end()
 }
 
-fn cache() -> PathBuf {
-    let home = || format!("{}/.cache/kvet", std::env::var("HOME").unwrap());
-    std::env::var("KVET_CACHE").unwrap_or_else(|_| home()).into()
+/// With what the job of a run ended, by what init said on the wire.
+fn exit_status(ended: &Ended) -> i64 {
+    let wire = ended.cell_file("wire.jsonl");
+    let mut messages = wire.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let status = messages.find_map(|message| message.pointer("/from_guest/status").cloned()).unwrap();
+    status["code"].as_i64().unwrap_or_else(|| panic!("{status}"))
 }
 
 /// Names and verdicts in the report are those in the raw output, and those of test_progs by hand; each test was marked.
@@ -104,6 +107,11 @@ fn the_same_as_by_hand(kernel: &str, arch: &str, slices: &[&str], subtests_of_dy
     assert!(unmarked.is_empty(), "{unmarked:?}");
     let hand = by_hand(kernel, arch, &cell.provenance["selftests_id"]);
     assert_eq!(said, by_eye(&hand.cell_file("stdout")));
+    let exit = exit_status(&hand);
+    assert_eq!(exit_status(&ended), exit, "of the job");
+    // A script passes if its exit status is 0, and kvet with it.
+    assert_eq!(hand.code, Some(i32::from(exit != 0)), "{}", hand.stdout);
+    assert_eq!(exit != 0, said.iter().any(|(_, verdict)| *verdict == "FAIL"), "exit status {exit}");
 }
 
 #[test]

@@ -205,7 +205,6 @@ fn flood(mib: u64) -> Result<(), String> {
 }
 
 fn kmsg_flood(lines: u64) -> Result<(), String> {
-    // The kernel takes the word with its newline only.
     let mut log = OpenOptions::new().write(true).open("/dev/kmsg").map_err(|e| e.to_string())?;
     for number in 0..lines {
         log.write_all(format!("<4>flood {number}\n").as_bytes()).map_err(|e| e.to_string())?;

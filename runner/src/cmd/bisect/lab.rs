@@ -114,6 +114,7 @@ impl<'a> Kernels<'a> {
 
     /// The source of the selftests of the newest kernel.
     fn newest_selftests(&mut self, newest: &Subject) -> Result<String> {
+        let cell = self.cell(newest, None)?;
         let resources = &self.setup.resources;
         let log = self.folder.join(SUITE_LOG);
         let means = Means {
@@ -124,6 +125,7 @@ impl<'a> Kernels<'a> {
             log: &log,
             wanted: &|_| Ok(()),
         };
+        cell::check_source(&cell, resources, &mut plain_progress())?;
         let kernel = self.acquire(newest)?;
         upstream::source_of(&kernel, &means, &mut plain_progress()).map(|source| source.to_string())
     }

@@ -1,21 +1,26 @@
-//! What can be read out of a linked vmlinux: its signature and its BTF.
+//! What can be read out of what was linked: a kernel's signature and its BTF.
 
+use std::ops::Range;
 use std::path::Path;
 
+use object::Endianness;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
-use object::{Endianness, ReadRef};
 use sha2::{Digest, Sha256};
 
+use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 use crate::event::BtfFacts;
 
 use super::super::hash::Sha256Hex;
+use super::outdated::each_file;
 
 /// NT_GNU_BUILD_ID (elf.h).
 const BUILD_ID: u32 = 3;
-/// Largest vmlinux without debug information, in bytes.
-const MAX_VMLINUX: u64 = 512 << 20;
+/// Where the linker puts a module's (`ld --build-id`).
+const BUILD_ID_SECTION: &str = ".note.gnu.build-id";
+/// Largest vmlinux or module without debug information, in bytes.
+const MAX_FILE: u64 = 512 << 20;
 /// `struct btf_header` (Documentation/bpf/btf.rst): magic, version, flags, length, and four numbers.
 const BTF_HEADER: usize = 24;
 const BTF_MAGIC: u16 = 0xeb9f;
@@ -42,31 +47,73 @@ const KINDS: [&str; 20] = [
     "enum64",
 ];
 
-/// The hash of a config and of everything in a vmlinux but its build id: that one is the hash of the debug information, too,
-/// which has been taken away.
-pub(super) fn signature(config: &str, vmlinux: &Path) -> Result<(Sha256Hex, BtfFacts)> {
-    let mut bytes = read(vmlinux)?;
-    let damaged = || Error::host(format!("{} is no vmlinux", vmlinux.display()));
-    let places = build_ids(&bytes).ok_or_else(damaged)?;
-    for (start, length) in places {
-        bytes.get_mut(start..start + length).ok_or_else(damaged)?.fill(0);
+/// What tells kernels apart: a hash of the config, of vmlinux and of the modules, as far as they say what the kernel does.
+#[derive(Default)]
+pub(super) struct Signature(Sha256);
+
+impl Signature {
+    /// Takes the options of a config.
+    pub fn config(&mut self, text: &str) {
+        for line in text.lines().filter(|l| !l.starts_with("# ") || l.ends_with("is not set")) {
+            self.0.update(line);
+            self.0.update("\n");
+        }
     }
-    let mut hash = Sha256::new();
-    for line in config.lines().filter(|l| !l.starts_with("# ") || l.ends_with("is not set")) {
-        hash.update(line);
-        hash.update("\n");
+
+    /// Takes everything in a vmlinux but its build id: that one is the hash of the debug information, too, which has been
+    /// taken away. Gives what is known of its BTF.
+    ///
+    /// # Errors
+    /// The host's: it is none, or cannot be read.
+    pub fn vmlinux(&mut self, vmlinux: &Path) -> Result<BtfFacts> {
+        let mut bytes = read(vmlinux)?;
+        let damaged = || Error::host(format!("{} is no vmlinux", vmlinux.display()));
+        let places = build_ids(&bytes).ok_or_else(damaged)?;
+        for (start, length) in places {
+            bytes.get_mut(start..start + length).ok_or_else(damaged)?.fill(0);
+        }
+        self.0.update(&bytes);
+        Ok(section(&bytes, ".BTF").map(facts).unwrap_or_default())
     }
-    hash.update(&bytes);
-    let btf = section(&bytes, ".BTF").map(facts).unwrap_or_default();
-    Ok((Sha256Hex::from_digest(&hash.finalize()), btf))
+
+    /// Takes the modules below a folder, by name, without their build ids. Where there are none, nothing changes.
+    ///
+    /// # Errors
+    /// The host's: they cannot be read. Interrupted.
+    pub fn modules(&mut self, folder: &Path, cancel: &Cancel) -> Result<()> {
+        let mut paths = Vec::new();
+        each_file(folder, cancel, &mut |dir, name, _| {
+            paths.extend(name.contains(".ko").then(|| dir.join(name)));
+            Ok(())
+        })?;
+        paths.sort();
+        for path in paths {
+            cancel.check()?;
+            let mut bytes = read(&path)?;
+            if let Some(range) = section_range(&bytes, BUILD_ID_SECTION)
+                && let Some(id) = bytes.get_mut(range)
+            {
+                id.fill(0);
+            }
+            self.0.update(path.strip_prefix(folder).unwrap_or(&path).as_os_str().as_encoded_bytes());
+            self.0.update((bytes.len() as u64).to_le_bytes());
+            self.0.update(&bytes);
+        }
+        Ok(())
+    }
+
+    /// The hash of all of it.
+    pub fn end(self) -> Sha256Hex {
+        Sha256Hex::from_digest(&self.0.finalize())
+    }
 }
 
-fn read(vmlinux: &Path) -> Result<Vec<u8>> {
-    let size = vmlinux.metadata().host(format_args!("read {}", vmlinux.display()))?.len();
-    if size > MAX_VMLINUX {
-        return Err(Error::host(format!("{} has {size} bytes: too large", vmlinux.display())));
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let size = file.metadata().host(format_args!("read {}", file.display()))?.len();
+    if size > MAX_FILE {
+        return Err(Error::host(format!("{} has {size} bytes: too large", file.display())));
     }
-    std::fs::read(vmlinux).host(format_args!("read {}", vmlinux.display()))
+    std::fs::read(file).host(format_args!("read {}", file.display()))
 }
 
 /// Where the descriptions of build ids are. A note may be seen twice, through a segment and through another one.
@@ -87,12 +134,17 @@ fn build_ids(bytes: &[u8]) -> Option<Vec<(usize, usize)>> {
 }
 
 fn section<'a>(bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    bytes.get(section_range(bytes, name)?)
+}
+
+/// Where a section is in a file.
+fn section_range(bytes: &[u8], name: &str) -> Option<Range<usize>> {
     let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
     let sections = header.sections(endian, bytes).ok()?;
     let (_, section) = sections.section_by_name(endian, name.as_bytes())?;
-    let (offset, size) = (section.sh_offset(endian), section.sh_size(endian));
-    bytes.read_bytes_at(offset, size).ok()
+    let (start, length) = section.file_range(endian)?;
+    Some(start.try_into().ok()?..start.checked_add(length)?.try_into().ok()?)
 }
 
 /// Counts the types.
@@ -168,6 +220,12 @@ mod tests {
         let copy = dir.path().join("vmlinux");
         let mut bytes = std::fs::read("/bin/true").unwrap();
         std::fs::write(&copy, &bytes).unwrap();
+        let signature = |config: &str, vmlinux: &Path| -> Result<_> {
+            let mut signature = Signature::default();
+            signature.config(config);
+            let btf = signature.vmlinux(vmlinux)?;
+            Ok((signature.end(), btf))
+        };
         let (first, btf) = signature("# comment\nCONFIG_A=y\n", &copy).unwrap();
         assert_eq!(btf, BtfFacts::default());
         assert_eq!(signature("# other\nCONFIG_A=y\n", &copy).unwrap().0, first);
@@ -184,5 +242,37 @@ mod tests {
         std::fs::write(&copy, &bytes).unwrap();
         assert_ne!(signature("CONFIG_A=y\n", &copy).unwrap().0, first);
         assert!(signature("", Path::new("/dev/null")).is_err() && original.exists());
+    }
+
+    #[test]
+    fn modules_count_by_name_and_content_without_their_build_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = Cancel::new().unwrap();
+        let signature = || {
+            let mut signature = Signature::default();
+            signature.modules(dir.path(), &cancel).unwrap();
+            signature.end()
+        };
+        let module = dir.path().join("kernel/net/m.ko");
+        std::fs::create_dir_all(module.parent().unwrap()).unwrap();
+        std::fs::write(dir.path().join("modules.builtin"), "kernel/x.ko\n").unwrap();
+        assert_eq!(signature(), Signature::default().end(), "without modules it is what it was");
+        let mut bytes = std::fs::read("/bin/true").unwrap();
+        std::fs::write(&module, &bytes).unwrap();
+        let first = signature();
+        assert_ne!(first, Signature::default().end());
+        let id = section_range(&bytes, BUILD_ID_SECTION).unwrap();
+        bytes[id].fill(7);
+        std::fs::write(&module, &bytes).unwrap();
+        assert_eq!(signature(), first);
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&module, &bytes).unwrap();
+        let changed = signature();
+        assert_ne!(changed, first);
+        std::fs::rename(&module, module.with_file_name("n.ko")).unwrap();
+        assert_ne!(signature(), changed);
+        std::fs::write(&module, "compressed, or no module at all").unwrap();
+        signature();
     }
 }

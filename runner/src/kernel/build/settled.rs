@@ -17,17 +17,21 @@ use super::super::space;
 
 /// The mark of a proved config, in the build folder: a hash of it and of what was asked for, and the time since when it holds.
 const PROVED: &str = "proved";
+/// Make's config, in the build folder.
+const CONFIG: &str = "out/.config";
+/// What that was made of, by Kconfig's own notes: written when make turns the config into what compilers read (syncconfig).
+const NOTES: &str = "out/include/config/auto.conf.cmd";
 
 /// The config of a build folder, if it was proved for the same requests and would come out the same. `tree` is the source, `arch`
 /// its folder for the architecture.
 pub(super) fn known(dir: &Path, tree: &Path, arch: &str, asked: &str) -> Option<KernelConfig> {
     let mark = dir.join(PROVED);
     let since = fs::metadata(&mark).and_then(|meta| meta.modified()).ok()?;
-    let text = fs::read_to_string(dir.join("out/.config")).ok()?;
+    let text = fs::read_to_string(dir.join(CONFIG)).ok()?;
     if fs::read_to_string(&mark).ok()? != name(asked, &text) {
         return None;
     }
-    let notes = fs::read_to_string(dir.join("out/include/config/auto.conf.cmd")).ok()?;
+    let notes = fs::read_to_string(dir.join(NOTES)).ok()?;
     let made_of = made_of(&notes);
     let makers = ["Makefile", "scripts", "kernel/configs"].map(PathBuf::from);
     let of_arch = ["Makefile", "configs"].map(|name| Path::new("arch").join(arch).join(name));
@@ -47,15 +51,35 @@ pub(super) fn forget(dir: &Path) {
     let _ = fs::remove_file(dir.join(PROVED));
 }
 
-/// A config has been proved, which was begun to be made at this time.
-///
-/// # Errors
-/// The host's: it cannot be written.
-pub(super) fn remember(dir: &Path, asked: &str, config: &str, begun: SystemTime) -> Result<()> {
-    let mark = dir.join(PROVED);
-    fs::write(&mark, name(asked, config))
-        .and_then(|()| fs::File::options().write(true).open(&mark)?.set_modified(begun))
-        .map_err(|e| space::explain(e, &mark, "write"))
+/// A config that was proved, before make has made anything of it.
+#[must_use = "only what is settled is known the next time"]
+pub(super) struct Proved {
+    name: String,
+    begun: SystemTime,
+}
+
+impl Proved {
+    /// Of this text, for these requests. It was begun to be made at that time.
+    pub fn new(asked: &str, config: &str, begun: SystemTime) -> Self {
+        Self { name: name(asked, config), begun }
+    }
+
+    /// Remembers it, if make came so far that Kconfig noted what it is made of: notes that are older than the config are those
+    /// of another one.
+    ///
+    /// # Errors
+    /// The host's: it cannot be written.
+    pub fn settle(self, dir: &Path) -> Result<()> {
+        let modified = |file: &str| fs::metadata(dir.join(file)).and_then(|meta| meta.modified()).ok();
+        let (notes, config) = (modified(NOTES), modified(CONFIG));
+        if notes.is_none() || notes < config {
+            return Ok(());
+        }
+        let mark = dir.join(PROVED);
+        fs::write(&mark, self.name)
+            .and_then(|()| fs::File::options().write(true).open(&mark)?.set_modified(self.begun))
+            .map_err(|e| space::explain(e, &mark, "write"))
+    }
 }
 
 fn name(asked: &str, config: &str) -> String {
@@ -99,7 +123,7 @@ fn all_older(place: &Path, than: SystemTime) -> bool {
 mod tests {
     use super::*;
 
-    const NOTES: &str = "autoconfig := include/config/auto.conf\n\ndeps_config := \\\n\tKconfig \\\n\t\
+    const NOTED: &str = "autoconfig := include/config/auto.conf\n\ndeps_config := \\\n\tKconfig \\\n\t\
                          init/Kconfig \\\n\n$(autoconfig): $(deps_config)\n\t@:\n";
 
     struct World {
@@ -117,19 +141,23 @@ mod tests {
                 ("tree/scripts/kconfig/conf.c", ""),
                 ("tree/arch/x86/configs/x.config", ""),
                 ("build/out/.config", "CONFIG_A=y\n"),
-                ("build/out/include/config/auto.conf.cmd", NOTES),
+                ("build/out/include/config/auto.conf.cmd", NOTED),
             ] {
                 world.write(file, text);
             }
             // The file system's clock is coarse.
             std::thread::sleep(Duration::from_millis(20));
-            remember(&world.at("build"), "asked", "CONFIG_A=y\n", SystemTime::now()).unwrap();
+            world.proved().settle(&world.at("build")).unwrap();
             std::thread::sleep(Duration::from_millis(20));
             world
         }
 
         fn at(&self, name: &str) -> PathBuf {
             self.dir.path().join(name)
+        }
+
+        fn proved(&self) -> Proved {
+            Proved::new("asked", "CONFIG_A=y\n", SystemTime::now())
         }
 
         fn write(&self, file: &str, text: &str) {
@@ -168,6 +196,22 @@ mod tests {
         fs::write(&old, "").unwrap();
         fs::File::options().write(true).open(&old).unwrap().set_modified(UNIX_EPOCH).unwrap();
         fs::rename(&old, world.at("tree/Kconfig")).unwrap();
+        assert!(!world.known("asked"));
+    }
+
+    #[test]
+    fn it_is_known_only_once_make_has_settled_it() {
+        let world = World::new();
+        forget(&world.at("build"));
+        world.write("build/out/.config", "CONFIG_A=y\n");
+        std::thread::sleep(Duration::from_millis(20));
+        world.proved().settle(&world.at("build")).unwrap();
+        assert!(!world.known("asked"), "make was stopped before it read the config");
+        world.write("build/out/include/config/auto.conf.cmd", NOTED);
+        world.proved().settle(&world.at("build")).unwrap();
+        assert!(world.known("asked"));
+        fs::remove_file(world.at("build/out/include/config/auto.conf.cmd")).unwrap();
+        world.proved().settle(&world.at("build")).unwrap();
         assert!(!world.known("asked"));
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Files nested deeper than this are none of the kernel's.
 const MAX_DEPTH: usize = 24;
@@ -49,6 +49,17 @@ enum Kind {
     Choice,
 }
 
+impl Kind {
+    /// What `endif`, `endmenu` or `endchoice` ends.
+    fn ended(word: &str) -> Self {
+        match word {
+            "endif" => Self::If,
+            "endmenu" => Self::Menu,
+            _ => Self::Choice,
+        }
+    }
+}
+
 /// What `depends on` speaks of.
 enum Subject {
     Config(String),
@@ -78,51 +89,24 @@ impl Symbols {
             let (word, rest) = split_word(&line);
             match word {
                 "source" | "rsource" | "osource" => {
-                    let target = rest.trim_matches('"').replace("$(SRCARCH)", arch).replace("$SRCARCH", arch);
-                    let target = match word {
-                        "rsource" => name.parent().unwrap_or(Path::new("")).join(&target),
-                        _ => PathBuf::from(&target),
-                    };
-                    if !target.is_absolute()
-                        && !target.components().any(|c| c == std::path::Component::ParentDir)
-                    {
+                    if let Some(target) = sourced(word, rest, arch, name) {
                         self.file(tree, arch, &target, around, depth + 1);
                     }
                     subject = Subject::Nothing;
                 }
-                "if" => around.push(Around { kind: Kind::If, depends: vec![rest.to_string()], choice: None }),
-                "menu" => {
-                    around.push(Around { kind: Kind::Menu, depends: Vec::new(), choice: None });
-                    subject = Subject::Around;
-                }
-                "choice" => {
-                    self.choices += 1;
-                    around.push(Around {
-                        kind: Kind::Choice,
-                        depends: Vec::new(),
-                        choice: Some(self.choices),
-                    });
-                    subject = Subject::Around;
+                "if" | "menu" | "choice" => {
+                    around.push(self.begin(word, rest));
+                    subject = if word == "if" { subject } else { Subject::Around };
                 }
                 "endif" | "endmenu" | "endchoice" => {
-                    let kind = match word {
-                        "endif" => Kind::If,
-                        "endmenu" => Kind::Menu,
-                        _ => Kind::Choice,
-                    };
-                    if around.len() > outside && around.last().is_some_and(|a| a.kind == kind) {
+                    // What another file began it does not end.
+                    if around.len() > outside && around.last().is_some_and(|a| a.kind == Kind::ended(word)) {
                         around.pop();
                     }
                     subject = Subject::Nothing;
                 }
                 "config" | "menuconfig" => {
-                    let definition = Definition {
-                        place: format!("{}:{number}", name.display()),
-                        depends: around.iter().flat_map(|a| a.depends.clone()).collect(),
-                        prompt: None,
-                        choice: around.iter().rev().find_map(|a| a.choice),
-                    };
-                    self.defined.entry(rest.to_string()).or_default().push(definition);
+                    self.define(rest, format!("{}:{number}", name.display()), around);
                     subject = Subject::Config(rest.to_string());
                 }
                 "comment" => subject = Subject::Nothing,
@@ -130,6 +114,29 @@ impl Symbols {
             }
         }
         around.truncate(outside);
+    }
+
+    /// What `if`, `menu` and `choice` put around the lines that follow.
+    fn begin(&mut self, word: &str, rest: &str) -> Around {
+        match word {
+            "if" => Around { kind: Kind::If, depends: vec![rest.to_string()], choice: None },
+            "menu" => Around { kind: Kind::Menu, depends: Vec::new(), choice: None },
+            _ => {
+                self.choices += 1;
+                Around { kind: Kind::Choice, depends: Vec::new(), choice: Some(self.choices) }
+            }
+        }
+    }
+
+    /// The beginning of a `config` block.
+    fn define(&mut self, name: &str, place: String, around: &[Around]) {
+        let definition = Definition {
+            place,
+            depends: around.iter().flat_map(|a| a.depends.clone()).collect(),
+            prompt: None,
+            choice: around.iter().rev().find_map(|a| a.choice),
+        };
+        self.defined.entry(name.to_string()).or_default().push(definition);
     }
 
     /// A line of a block.
@@ -171,6 +178,17 @@ impl Symbols {
             .filter(move |(_, d)| d.iter().any(|d| d.choice == Some(number)))
             .map(|(name, _)| name.as_str())
     }
+}
+
+/// The file that a line `source "…"` of another names, below the tree; none where it would lead out of it.
+fn sourced(word: &str, rest: &str, arch: &str, by: &Path) -> Option<PathBuf> {
+    let target = rest.trim_matches('"').replace("$(SRCARCH)", arch).replace("$SRCARCH", arch);
+    let target = match word {
+        "rsource" => by.parent().unwrap_or(Path::new("")).join(&target),
+        _ => PathBuf::from(&target),
+    };
+    let leads_out = target.is_absolute() || target.components().any(|c| c == Component::ParentDir);
+    (!leads_out).then_some(target)
 }
 
 /// Lines without comments, help texts and line breaks in the middle, each with its number.

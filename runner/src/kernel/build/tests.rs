@@ -50,11 +50,14 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        tree(&at("linux"), "7.2.1");
-        fs::create_dir_all(at("linux/init")).unwrap();
-        fs::create_dir_all(at("linux/arch/arm64")).unwrap();
-        for name in ["a", "b", "c"] {
-            fs::write(at(&format!("linux/init/{name}.c")), name).unwrap();
+        // The second one is for what comes of several sources.
+        for linux in ["linux", "other"] {
+            tree(&at(linux), "7.2.1");
+            fs::create_dir_all(at(linux).join("init")).unwrap();
+            fs::create_dir_all(at(linux).join("arch/arm64")).unwrap();
+            for name in ["a", "b", "c"] {
+                fs::write(at(linux).join("init").join(name).with_extension("c"), name).unwrap();
+            }
         }
         fs::write(at("Image"), image("7.2.1-kvet")).unwrap();
         fs::copy("/bin/true", at("vmlinux")).unwrap();
@@ -72,17 +75,33 @@ impl World {
 
     /// Builds; `settled` is what a source in the cache would be.
     fn build(&self, asked: &str, settled: bool, cancel: &Cancel) -> (Result<Kernel>, Vec<Progress>) {
+        self.build_tree("linux", asked, settled, cancel)
+    }
+
+    fn build_tree(
+        &self,
+        folder: &str,
+        asked: &str,
+        settled: bool,
+        cancel: &Cancel,
+    ) -> (Result<Kernel>, Vec<Progress>) {
         let fragment = fragment::parse(asked, Path::new("f.config")).unwrap();
-        let source = SourceSpec::Tree(self.at("linux"));
+        let source = SourceSpec::Tree(self.at(folder));
         let recipe = Recipe::default();
         let spec = KernelSpec::Source { source: source.clone(), recipe: recipe.clone() };
-        let mut tree = source::ensure(&source, &self.cache, &sources(), &mut |_| {}, cancel).unwrap();
+        let sources = sources();
+        let mut tree = source::ensure(&source, &self.cache, &sources, &mut |_| {}, cancel).unwrap();
         tree.settled = settled;
         let work = Work {
-            spec: &spec,
-            source: &source,
-            recipe: &recipe,
-            arch: Arch::Arm64,
+            order: Order {
+                spec: &spec,
+                source: &source,
+                recipe: &recipe,
+                arch: Arch::Arm64,
+                cache: &self.cache,
+                sources: &sources,
+                cancel,
+            },
             merged: merge::merge([fragment], tree.version).unwrap(),
             tree,
             facts: facts(),
@@ -90,14 +109,14 @@ impl World {
                 make: self.at("make"),
                 arguments: vec![],
                 compiler: "a compiler 1".into(),
+                linker: "a linker 1".into(),
+                others: vec![],
                 pahole: "v1.30".into(),
                 ccache: false,
                 objcopy: self.at("objcopy"),
             },
             _pahole: None,
-            cache: &self.cache,
             jobs: 2,
-            cancel,
         };
         let mut seen = Vec::new();
         let kernel = work.acquire(&mut |p| seen.push(p));
@@ -126,7 +145,7 @@ fn sources() -> Sources {
     Sources::new(crate::spec::parse("packages_suite: main\nsuites: []\n").unwrap())
 }
 
-fn facts() -> BuildFacts {
+pub(super) fn facts() -> BuildFacts {
     BuildFacts {
         source_arch: "arm64".into(),
         triplet: "aarch64-linux-gnu".into(),
@@ -149,7 +168,7 @@ fn a_second_build_compiles_what_changed_and_another_kernel_has_another_signature
     assert!(first.modules.as_ref().unwrap().join("modules.builtin").is_file());
     assert!(first.facts.origin.contains("a compiler 1"), "{}", first.facts.origin);
     let (same, objects) = world.built();
-    assert_eq!((same.image.clone(), objects), (first.image.clone(), 3), "the entry is in use and stays");
+    assert_eq!((same.image.clone(), objects), (first.image.clone(), 0), "the entry is in use and stays");
     drop((first, same));
     world.write("b.c", "changed");
     fs::write(world.at("vmlinux"), fs::read("/bin/false").unwrap()).unwrap();
@@ -163,6 +182,51 @@ fn a_second_build_compiles_what_changed_and_another_kernel_has_another_signature
     assert_eq!(find_built(&signature[..12], Some(Arch::Arm64), &world.cache).unwrap().image, other.image);
     let error = find_built("tree:/nowhere", None, &world.cache).unwrap_err();
     assert!(error.hint_text().unwrap().contains("kvet kernel build tree:/nowhere"), "{error}");
+}
+
+#[test]
+fn a_kernel_that_several_sources_make_is_known_by_each_of_them() {
+    let world = World::new();
+    let source = |folder: &str| format!("tree:{}", world.at(folder).display());
+    let build = |folder: &str| world.build_tree(folder, "CONFIG_A=y\n", false, &world.cancel).0.unwrap();
+    // The image and whose it is said to be.
+    let found = |name: &str| {
+        let kernel = find_built(name, None, &world.cache).unwrap();
+        (kernel.image.clone(), kernel.facts.built.as_ref().unwrap().source.clone())
+    };
+    let image = build("linux").image.clone();
+    assert_eq!(build("other").image, image);
+    for folder in ["linux", "other"] {
+        assert_eq!(found(&source(folder)), (image.clone(), source(folder)));
+    }
+    // A guest runs it meanwhile: nobody has the entry alone.
+    let (in_use, _) = (build("linux"), world.build_tree("other", "CONFIG_B=y\n", false, &world.cancel));
+    let again = build("other");
+    assert_eq!(again.image, image);
+    assert_eq!(again.facts.built.as_ref().unwrap().source, source("other"), "whatever made it first");
+    assert_eq!(found(&source("other")), (image.clone(), source("other")), "the newest of its kernels");
+    drop((in_use, again));
+
+    fs::write(world.at("vmlinux"), fs::read("/bin/false").unwrap()).unwrap();
+    world.write("b.c", "changed");
+    let newer = build("linux").image.clone();
+    assert_ne!(newer, image);
+    assert_eq!(found(&source("linux")), (newer.clone(), source("linux")));
+    assert_eq!(found(&source("other")), (image, source("other")));
+    assert_eq!(found(newer.parent().unwrap().file_name().unwrap().to_str().unwrap()).0, newer);
+}
+
+#[test]
+fn a_build_that_comes_to_a_kernel_in_use_is_not_done_again() {
+    let world = World::new();
+    let settled = |folder: &str| world.build_tree(folder, "CONFIG_A=y\n", true, &world.cancel).0.unwrap();
+    let in_use = settled("linux");
+    let same = settled("other");
+    assert_eq!(in_use.image, same.image);
+    let calls = world.calls();
+    assert_eq!(settled("other").facts.built, same.facts.built);
+    assert_eq!(settled("linux").facts.built, in_use.facts.built);
+    assert_eq!(world.calls(), calls, "make was called");
 }
 
 #[test]
@@ -270,6 +334,24 @@ fn after_source_that_does_not_compile_a_build_is_as_short_as_after_any() {
     assert_eq!(dry_runs(), 1, "nothing has to be looked for that was left half made");
 }
 
+#[test]
+fn what_is_known_of_a_build_folder_stays_true() {
+    let world = World::new();
+    let dry_runs = || fs::read_to_string(world.at("calls")).unwrap().matches(" -n ").count();
+    // All of it is compiled, and then something else goes wrong.
+    fs::rename(world.at("vmlinux"), world.at("gone")).unwrap();
+    let error = world.build("CONFIG_A=y\n", false, &world.cancel).0.unwrap_err();
+    assert_eq!((error.fault(), dry_runs()), (Fault::Host, 1));
+    fs::rename(world.at("gone"), world.at("vmlinux")).unwrap();
+    assert_eq!((world.built().1, dry_runs()), (0, 1), "nothing is left to be counted");
+
+    let whose = || world.cache.list_work().unwrap().into_iter().map(|work| work.what).collect::<Vec<_>>();
+    assert_eq!(whose(), [format!("tree:{}", world.at("linux").display())]);
+    // Another name of the same folder.
+    world.build_tree("other/../linux", "CONFIG_A=y\n", false, &world.cancel).0.unwrap();
+    assert_eq!(whose(), [format!("tree:{}", world.at("other/../linux").display())]);
+}
+
 /// Builds until this object is begun, and cancels.
 fn cancelled_at(world: &World, object: &str) {
     let cancel = Cancel::new().unwrap();
@@ -330,15 +412,4 @@ fn an_option_that_is_refused_stops_it_before_anything_is_compiled() {
         "{error}"
     );
     assert!(!fs::read_to_string(world.at("calls")).unwrap().contains(" Image"));
-}
-
-#[test]
-fn a_tree_that_was_built_in_says_how_to_clean_it() {
-    let world = World::new();
-    clean_of_products(&world.at("linux"), &facts()).unwrap();
-    fs::create_dir_all(world.at("linux/include/config")).unwrap();
-    let error = clean_of_products(&world.at("linux"), &facts()).unwrap_err();
-    assert_eq!(error.fault(), Fault::Caller);
-    assert!(error.hint_text().unwrap().ends_with("linux mrproper"), "{error}");
-    assert!(usable_path(Path::new("/a b")).is_err() && usable_path(Path::new("/a/b-c_d.e")).is_ok());
 }

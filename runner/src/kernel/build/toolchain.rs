@@ -1,5 +1,6 @@
 //! The compilers and tools that build a kernel: found, or named with the packages that bring them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,6 +68,10 @@ pub(super) struct Found {
     pub arguments: Vec<String>,
     /// The compiler's version, in one line.
     pub compiler: String,
+    /// The same of the linker.
+    pub linker: String,
+    /// The same of the assembler and of objcopy.
+    pub others: Vec<String>,
     /// pahole's: `v1.24`.
     pub pahole: String,
     /// Whether ccache is in front of the compiler.
@@ -76,9 +81,9 @@ pub(super) struct Found {
 }
 
 /// Programs that every build runs, and headers that it includes, each with its Debian package.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("make", "make"),
-    ("gcc", "gcc"),
+    // With LLVM, too: before 7.2 clang links the programs of the build itself with it.
     ("ld", "binutils"),
     ("flex", "flex"),
     ("bison", "bison"),
@@ -90,6 +95,18 @@ const PROGRAMS: [(&str, &str); 8] = [
 const HEADERS: [(&str, &str); 2] =
     [("/usr/include/libelf.h", "libelf-dev"), ("/usr/include/openssl/opensslv.h", "libssl-dev")];
 
+/// What a toolchain consists of.
+struct Parts {
+    /// All programs, with their packages.
+    needed: Vec<(String, String)>,
+    /// Of these, the ones that decide about the bytes of a kernel.
+    compiler: String,
+    linker: String,
+    /// None where the compiler assembles by itself.
+    assembler: Option<String>,
+    objcopy: String,
+}
+
 /// Finds everything.
 ///
 /// # Errors
@@ -99,23 +116,35 @@ pub(super) fn find(wanted: Toolchain, arch: Arch, facts: &BuildFacts, cancel: &C
     let which =
         |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
     let cross = if arch == Arch::host()? { String::new() } else { format!("{}-", facts.triplet) };
-    let (needed, compiler, objcopy) = needed(wanted, &cross, &facts.cross_package);
-    let mut lacking: Vec<(String, String)> = Vec::new();
-    for (program, package) in PROGRAMS.iter().map(|(a, b)| ((*a).to_string(), (*b).to_string())).chain(needed)
-    {
-        if which(&program).is_none() {
-            lacking.push((program, package));
-        }
-    }
-    for (header, package) in HEADERS {
-        if !Path::new(header).is_file() {
-            lacking.push((header.to_string(), package.to_string()));
-        }
-    }
+    let parts = parts(wanted, &cross, &facts.cross_package);
+    let mut lacking: Vec<_> = PROGRAMS.map(|(name, package)| (name.to_string(), package.to_string())).into();
+    lacking.extend(parts.needed);
+    // A native gcc compiles the kernel and the programs of the build.
+    let mut seen = HashSet::new();
+    lacking.retain(|(program, _)| which(program).is_none() && seen.insert(program.clone()));
+    let headers = HEADERS.iter().filter(|(header, _)| !Path::new(header).is_file());
+    lacking.extend(headers.map(|&(header, package)| (header.to_string(), package.to_string())));
     if !lacking.is_empty() {
         return Err(missing(&lacking, wanted, arch));
     }
     let ccache = which("ccache").is_some();
+    let arguments = arguments(wanted, &cross, &parts.compiler, ccache);
+    let version = |program: &str| version_of(program, cancel);
+    let others = parts.assembler.iter().chain([&parts.objcopy]);
+    Ok(Found {
+        make: PathBuf::from("make"),
+        arguments,
+        compiler: version(&parts.compiler)?,
+        linker: version(&parts.linker)?,
+        others: others.map(|program| version(program)).collect::<Result<_>>()?,
+        pahole: version("pahole")?,
+        ccache,
+        objcopy: which(&parts.objcopy).unwrap_or_else(|| PathBuf::from(&parts.objcopy)),
+    })
+}
+
+/// What make is told.
+fn arguments(wanted: Toolchain, cross: &str, compiler: &str, ccache: bool) -> Vec<String> {
     let mut arguments = Vec::new();
     match wanted {
         Toolchain::Clang(None) => arguments.push("LLVM=1".to_string()),
@@ -128,37 +157,58 @@ pub(super) fn find(wanted: Toolchain, arch: Arch, facts: &BuildFacts, cancel: &C
     } else if matches!(wanted, Toolchain::Gcc(Some(_))) {
         arguments.push(format!("CC={compiler}"));
     }
-    let (compiler, pahole) = (version_of(&compiler, cancel)?, version_of("pahole", cancel)?);
-    let objcopy = which(&objcopy).unwrap_or_else(|| PathBuf::from(&objcopy));
-    Ok(Found { make: PathBuf::from("make"), arguments, compiler, pahole, ccache, objcopy })
+    arguments
 }
 
 impl Found {
-    /// The compiler's and pahole's versions, in one line: for people, and to tell builds apart.
+    /// The compiler's, the linker's and pahole's versions, in one line, for people.
     pub fn version(&self) -> String {
-        format!("{}, pahole {}", self.compiler, self.pahole)
+        format!("{}, {}, pahole {}", self.compiler, self.linker, self.pahole)
+    }
+
+    /// The versions of everything that decides about the bytes of a kernel, to tell builds apart.
+    pub fn decisive(&self) -> String {
+        format!("{}\n{}", self.version(), self.others.join("\n"))
     }
 }
 
-/// What a toolchain consists of, with packages; its compiler; its objcopy.
-fn needed(wanted: Toolchain, cross: &str, cross_package: &str) -> (Vec<(String, String)>, String, String) {
+fn parts(wanted: Toolchain, cross: &str, cross_package: &str) -> Parts {
+    let suffixed = |version: Option<u32>| version.map_or(String::new(), |v| format!("-{v}"));
     match wanted {
         Toolchain::Gcc(version) => {
-            let suffix = version.map_or(String::new(), |v| format!("-{v}"));
+            let suffix = suffixed(version);
+            let package = |package: &str| {
+                if cross.is_empty() { package.to_string() } else { cross_package.to_string() }
+            };
+            let binutils = |name: &str| (format!("{cross}{name}"), package("binutils"));
             let compiler = format!("{cross}gcc{suffix}");
-            let package =
-                |package: String| if cross.is_empty() { package } else { cross_package.to_string() };
-            let all = vec![
-                (compiler.clone(), package(format!("gcc{suffix}"))),
-                (format!("{cross}ld"), package("binutils".into())),
+            let needed = vec![
+                // The programs of the build itself are compiled by it.
+                ("gcc".into(), "gcc".into()),
+                (compiler.clone(), package(&format!("gcc{suffix}"))),
+                binutils("ld"),
+                binutils("as"),
+                binutils("objcopy"),
             ];
-            (all, compiler, format!("{cross}objcopy"))
+            Parts {
+                needed,
+                compiler,
+                linker: format!("{cross}ld"),
+                assembler: Some(format!("{cross}as")),
+                objcopy: format!("{cross}objcopy"),
+            }
         }
         Toolchain::Clang(version) => {
-            let suffix = version.map_or(String::new(), |v| format!("-{v}"));
+            let suffix = suffixed(version);
             let all = [("clang", "clang"), ("ld.lld", "lld"), ("llvm-ar", "llvm"), ("llvm-objcopy", "llvm")];
-            let all = all.iter().map(|(a, b)| (format!("{a}{suffix}"), format!("{b}{suffix}"))).collect();
-            (all, format!("clang{suffix}"), format!("llvm-objcopy{suffix}"))
+            let needed = all.iter().map(|(a, b)| (format!("{a}{suffix}"), format!("{b}{suffix}"))).collect();
+            Parts {
+                needed,
+                compiler: format!("clang{suffix}"),
+                linker: format!("ld.lld{suffix}"),
+                assembler: None,
+                objcopy: format!("llvm-objcopy{suffix}"),
+            }
         }
     }
 }
@@ -177,7 +227,9 @@ fn missing(lacking: &[(String, String)], wanted: Toolchain, arch: Arch) -> Error
 
 /// The first line of what `--version` says.
 pub(super) fn version_of(program: &str, cancel: &Cancel) -> Result<String> {
-    let done = child::run(Command::new(program).arg("--version").env("LC_ALL", "C"), program, cancel)?;
+    // As make will run it.
+    let mut command = Command::new(program);
+    let done = child::run(child::in_own_environment(command.arg("--version")), program, cancel)?;
     let text = String::from_utf8_lossy(&done.stdout);
     let line: String =
         text.lines().next().unwrap_or("").chars().filter(|c| !c.is_control()).take(120).collect();
@@ -207,12 +259,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_packages() {
-        let (needed, compiler, objcopy) =
-            needed(Toolchain::Gcc(None), "aarch64-linux-gnu-", "gcc-aarch64-linux-gnu");
+        let parts = parts(Toolchain::Gcc(None), "aarch64-linux-gnu-", "gcc-aarch64-linux-gnu");
         assert_eq!(
-            (compiler.as_str(), objcopy.as_str()),
+            (parts.compiler.as_str(), parts.objcopy.as_str()),
             ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-objcopy")
         );
+        let needed: Vec<_> = parts.needed.into_iter().filter(|(name, _)| name != "gcc").collect();
         let error = missing(&needed, Toolchain::Gcc(None), Arch::Arm64);
         assert_eq!(error.fault(), crate::error::Fault::Host);
         assert!(error.to_string().contains("aarch64-linux-gnu-gcc, aarch64-linux-gnu-ld"), "{error}");
@@ -221,8 +273,29 @@ mod tests {
 
     #[test]
     fn the_whole_of_llvm_has_one_suffix() {
-        let (all, compiler, _) = needed(Toolchain::Clang(Some(19)), "aarch64-linux-gnu-", "unused");
-        assert_eq!(compiler, "clang-19");
+        let parts = parts(Toolchain::Clang(Some(19)), "aarch64-linux-gnu-", "unused");
+        assert_eq!((parts.compiler.as_str(), parts.linker.as_str()), ("clang-19", "ld.lld-19"));
+        let all = parts.needed;
         assert!(all.contains(&("ld.lld-19".to_string(), "lld-19".to_string())), "{all:?}");
+        assert!(all.iter().all(|(name, _)| name.ends_with("-19")), "no gcc: {all:?}");
+    }
+
+    #[test]
+    fn the_linker_and_the_assembler_tell_builds_apart() {
+        let found = Found {
+            make: "make".into(),
+            arguments: vec![],
+            compiler: "gcc 12".into(),
+            linker: "GNU ld 2.40".into(),
+            others: vec!["GNU assembler 2.40".into(), "GNU objcopy 2.40".into()],
+            pahole: "v1.30".into(),
+            ccache: false,
+            objcopy: "objcopy".into(),
+        };
+        assert_eq!(found.version(), "gcc 12, GNU ld 2.40, pahole v1.30");
+        let newer = |others: [&str; 2]| Found { others: others.map(str::to_owned).into(), ..found.clone() };
+        assert_ne!(newer(["GNU assembler 2.41", "GNU objcopy 2.40"]).decisive(), found.decisive());
+        assert_ne!(newer(["GNU assembler 2.40", "GNU objcopy 2.41"]).decisive(), found.decisive());
+        assert_ne!(Found { linker: "GNU ld 2.41".into(), ..found.clone() }.decisive(), found.decisive());
     }
 }

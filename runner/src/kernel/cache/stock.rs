@@ -22,6 +22,8 @@ pub struct Listed {
     pub last_used_unix: u64,
     /// Whether some kvet uses it right now.
     pub in_use: bool,
+    /// The sources that came to it, the newest first, where it was built here.
+    pub built_of: Vec<String>,
 }
 
 /// A source or a build folder in the cache.
@@ -74,7 +76,11 @@ impl Cache {
                 let lock = self.lock_path(&id);
                 let in_use = Lock::try_take(&lock, Mode::Exclusive)?.is_none();
                 let dir = self.entry_dir(Kind::Kernels, &id);
-                all.push(Listed { info, dir, last_used_unix: unix(modified(&lock)), in_use });
+                let mut built_of = Vec::new();
+                for source in self.builds(&id).into_iter().map(|build| build.facts.source) {
+                    built_of.extend((!built_of.contains(&source)).then_some(source));
+                }
+                all.push(Listed { info, dir, last_used_unix: unix(modified(&lock)), in_use, built_of });
             }
         }
         all.sort_by(|a, b| {

@@ -22,7 +22,6 @@ fn entry(cache: &Cache, id: &str, version: &str) -> EntryInfo {
         modules: 0,
         size_bytes: 5,
         created_unix: 1,
-        build_keys: vec![],
         built: None,
     };
     let scratch = cache.scratch().unwrap();

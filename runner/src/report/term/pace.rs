@@ -10,6 +10,10 @@ use crate::parse::clean::one_line;
 /// Steps after which a forecast is worth something: the first ones tell nothing, the compiler has hardly begun.
 const ENOUGH: u64 = 20;
 
+/// The end of a line as wide as the terminal: where the cursor rests is room for what the terminal writes there itself, ^C, which
+/// would else begin another line, and the one above would stay for good. The last part moves the cursor back (ECMA-48, CUB).
+const ROOM: &str = "   \x1b[3D";
+
 /// The time that something takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -71,7 +75,7 @@ pub fn draw(bar: &ProgressBar, done: u64, total: u64, line: String) {
     if bar.length() != Some(total) || bar.message().is_empty() {
         bar.set_length(total);
         let template = if total == 0 { "{spinner} {wide_msg}" } else { "{bar:24} {wide_msg}" };
-        bar.set_style(style(template));
+        bar.set_style(style(&format!("{template}{ROOM}")));
         // It turns while make says nothing, too.
         if total == 0 { bar.enable_steady_tick(TICK) } else { bar.disable_steady_tick() }
     }
@@ -108,10 +112,11 @@ mod tests {
     struct Paper(Arc<Mutex<String>>);
 
     impl Paper {
-        /// The last line, once it was asked for.
+        /// The last line, once it was asked for, without the room at its end.
         fn last(&self) -> String {
             let text = std::mem::take(&mut *self.0.lock().unwrap());
-            text.trim().rsplit('\n').next().unwrap_or_default().trim().to_owned()
+            let line = text.trim().rsplit('\n').next().unwrap_or_default();
+            line.strip_suffix(ROOM).unwrap_or_else(|| panic!("{line:?}")).trim().to_owned()
         }
     }
 
@@ -158,6 +163,10 @@ mod tests {
         draw(&bar, 6, 12, "building: 6 of 12".into());
         bar.force_draw();
         assert_eq!(paper.last(), "████████████░░░░░░░░░░░░ building: 6 of 12");
+        // However long it is, all of it is on one line of the terminal, with its room.
+        draw(&bar, 6, 12, "x".repeat(100));
+        bar.force_draw();
+        assert_eq!(paper.last().chars().count(), 60 - 3);
         bar.finish_and_clear();
     }
 }
