@@ -1,15 +1,18 @@
-//! Bisections whose kernels are made up and whose search is real: histories with branches and merges, judged by git itself.
+//! Bisections whose kernels are made up and whose search is real: histories with branches and merges, judged by git itself, and
+//! symptoms that come and go.
 
 mod made_up;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Output;
 
-use kvet::bisect::answer::Answer;
+use kvet::bisect::answer::{self, Answer};
 use kvet::bisect::git::Commits;
+use kvet::bisect::releases::Row;
 use kvet::bisect::state::{State, Verdict};
-use kvet::bisect::{Bisection, Find, Lab, News, Subject};
+use kvet::bisect::{Bisection, Find, Lab, News, Search, Subject};
 use kvet::error::{Error, Fault, Result};
 use kvet::event::{CellReport, Outcome};
 
@@ -329,4 +332,110 @@ fn two_branches_are_told_how_much_there_is_to_do_and_what_their_base_says() {
     let Err(error) = find("a1") else { panic!("the merge base is bad") };
     assert_eq!(error.fault(), Fault::Caller);
     assert!(error.hint_text().unwrap().contains("different branches"), "{error} {:?}", error.hint_text());
+}
+
+// --- symptoms that come and go ----------------------------------------------------------------------------------
+
+/// Kernels in a row; of each the runs in which the test fails, from 1.
+struct Flaky<'a> {
+    fails: &'a dyn Fn(usize, usize) -> bool,
+    runs: RefCell<BTreeMap<usize, usize>>,
+}
+
+impl Lab for Flaky<'_> {
+    fn signature(&mut self, subject: &Subject) -> Result<String> {
+        Ok(subject.kernel.clone())
+    }
+
+    fn run(&mut self, subject: &Subject, _: Option<&[String]>) -> Result<CellReport> {
+        let kernel = subject.shown.parse().unwrap();
+        let mut runs = self.runs.borrow_mut();
+        let run = runs.entry(kernel).or_default();
+        *run += 1;
+        let fails = (self.fails)(kernel, *run);
+        Ok(report(&subject.kernel, if fails { Outcome::Fail } else { Outcome::Pass }))
+    }
+
+    fn recall(&mut self, _: &Path) -> Option<CellReport> {
+        None
+    }
+}
+
+/// Bisects 0 to 4. Gives the answer, the state, and what was said of each verdict.
+fn flaky(runs: usize, fails: &dyn Fn(usize, usize) -> bool) -> Result<(Answer, State, Vec<String>)> {
+    let subject = |i: usize| Subject { kernel: format!("k{i}"), shown: i.to_string() };
+    let mut row = Row::new((0..5).map(subject).collect());
+    let mut said = Vec::new();
+    let mut bisection = Bisection {
+        state: State::new(vec!["bisect".into()], Find::Bug, None, runs),
+        search: &mut row as &mut dyn Search,
+        lab: &mut Flaky { fails, runs: RefCell::default() },
+        save: &mut |_| Ok(()),
+        tell: &mut |news| {
+            if let News::Judged(step, state) = news {
+                said.push(answer::step_line(step, 0, state));
+            }
+        },
+    };
+    let answer = bisection.run()?;
+    let state = bisection.state;
+    Ok((answer, state, said))
+}
+
+/// How sure it is, counted from the beginning: the bad end failed in so many of its runs, and another kernel in none of its own.
+fn sure(failed: usize, of: usize, passed: usize) -> f64 {
+    let rate = (failed + 1) as f64 / (of + 2) as f64;
+    1.0 - (1.0 - rate).powi(passed as i32)
+}
+
+#[test]
+fn no_kernel_is_good_before_it_is_sure_or_was_run_as_often_as_was_asked_for() {
+    for runs in 1..=40 {
+        for failed in 1..=runs {
+            // The bad end fails in the last of its runs, 3 in its first one, and the others never.
+            let fails = |kernel, run| (kernel == 4 && run > runs - failed) || (kernel == 3 && run == 1);
+            let (answer, state, said) = flaky(runs, &fails).unwrap();
+            assert_eq!((answer.first.shown.as_str(), answer.before.shown.as_str()), ("3", "2"));
+            let step = |kernel: &str| state.of(kernel).unwrap();
+            for end in ["k0", "k4"] {
+                assert_eq!(step(end).runs, runs, "the ends are run to the last");
+            }
+            let taken = step("k2").runs;
+            assert!(taken == runs || sure(failed, runs, taken) >= 0.99, "{taken} of {runs}, {failed} failed");
+            assert!(taken == 1 || sure(failed, runs, taken - 1) < 0.99, "{taken} of {runs} are too many");
+            if taken > 1 {
+                let percent = (100.0 * sure(failed, runs, taken)).floor().min(99.0);
+                let words = format!("  0 of {taken} runs failed ({percent} % sure)");
+                assert!(
+                    said.iter().any(|line| line.starts_with("good  2 ") && line.contains(&words)),
+                    "{said:?}"
+                );
+            }
+            assert!(!said.concat().contains("(100 %"), "nothing that was only seen is certain: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn what_shows_itself_in_the_last_run_alone_is_bad() {
+    for runs in [2, 3, 5, 8] {
+        // The bad end fails once, so that all runs are taken; so does 2, in its last one.
+        let (answer, state, said) =
+            flaky(runs, &|kernel, run| (kernel == 4 && run == 1) || (kernel >= 2 && run == runs)).unwrap();
+        assert_eq!(answer.first.shown, "2", "{runs}");
+        let found = state.of("k2").unwrap();
+        assert_eq!((found.verdict, found.runs, found.failed_runs), (Verdict::Bad, runs, 1));
+        assert!(said.iter().any(|line| line.contains(&format!("  1 of {runs} runs failed"))), "{said:?}");
+    }
+}
+
+#[test]
+fn an_end_that_is_flaky_on_the_wrong_side_is_no_end() {
+    let good_fails_once = |kernel, run| kernel == 4 || (kernel == 0 && run == 3);
+    let error = flaky(3, &good_fails_once).unwrap_err();
+    assert_eq!(error.fault(), Fault::Caller);
+    assert!(error.to_string().contains("was said to be good"), "{error}");
+    let bad_never_fails = |_, _| false;
+    let error = flaky(3, &bad_never_fails).unwrap_err();
+    assert!(error.to_string().contains("was said to be bad, but no selected test fails"), "{error}");
 }

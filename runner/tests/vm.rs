@@ -15,6 +15,8 @@ mod matrix;
 mod mutants;
 #[path = "vm/resume.rs"]
 mod resume;
+#[path = "vm/symptom.rs"]
+mod symptom;
 #[path = "vm/upstream.rs"]
 mod upstream;
 

@@ -209,13 +209,8 @@ pub fn time_line(state: &State) -> String {
 /// One verdict.
 pub fn step_line(step: &Step, width: usize, state: &State) -> String {
     let mut line = format!("{:4}  {:width$}  {:6.1}s", step.verdict, one_line(&step.shown), step.seconds);
-    if step.runs > 1 {
-        let _ = write!(line, "  {} of {} runs failed", step.failed_runs, step.runs);
-        if step.verdict == Verdict::Good {
-            let _ = write!(line, " ({:.0} % sure)", 100.0 * state.confidence(step.runs));
-        }
-    }
-    for more in [step.folder(), Some(one_line(&step.reason))].into_iter().flatten() {
+    let runs = Some(runs_said(step, state));
+    for more in [runs, step.folder(), Some(one_line(&step.reason))].into_iter().flatten() {
         if !more.is_empty() {
             let _ = write!(line, "  {more}");
         }
@@ -223,12 +218,33 @@ pub fn step_line(step: &Step, width: usize, state: &State) -> String {
     line
 }
 
+/// What several runs of a kernel showed, and how sure it is that it is good: never quite, which rounding must not hide.
+fn runs_said(step: &Step, state: &State) -> String {
+    if step.runs < 2 {
+        return String::new();
+    }
+    let failed = format!("{} of {} runs failed", step.failed_runs, step.runs);
+    match step.verdict {
+        Verdict::Good => {
+            let percent = (100.0 * state.confidence(step.runs)).floor().min(99.0);
+            format!("{failed} ({percent} % sure)")
+        }
+        Verdict::Bad | Verdict::Skip => failed,
+    }
+}
+
+/// Kernels that may be the first as well, if there are any.
+fn doubt(answer: &Answer) -> Option<String> {
+    let names: Vec<String> = answer.doubtful.iter().map(|subject| one_line(&subject.shown)).collect();
+    let said = "could not be judged, and may be the first as well";
+    (!names.is_empty()).then(|| format!("{said}: {}", names.join(", ")))
+}
+
 /// The answer for people.
 pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     let mut text = format!("\n{}\n{}\n", steps(state), time_line(state));
-    if !answer.doubtful.is_empty() {
-        let names: Vec<&str> = answer.doubtful.iter().map(|s| s.shown.as_str()).collect();
-        let _ = writeln!(text, "\ncould not be judged, and may be the first as well: {}", names.join(", "));
+    if let Some(doubt) = doubt(answer) {
+        let _ = writeln!(text, "\n{doubt}");
     }
     if let Some(commit) = &answer.commit {
         let _ = writeln!(
@@ -282,6 +298,9 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         }
         text.push('\n');
     }
+    if let Some(doubt) = doubt(answer) {
+        let _ = writeln!(text, "{doubt}\n");
+    }
     if let Some(commit) = &answer.commit {
         let short: String = commit.hash.chars().take(12).collect();
         let _ = writeln!(text, "{}, {}\n", one_line(&commit.author), one_line(&commit.date));
@@ -293,7 +312,9 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     let _ = writeln!(text, "| verdict | kernel | seconds | run | |\n|---|---|--:|---|---|");
     for step in &state.steps {
         let cell = |text: &str| one_line(text).replace('|', "\\|");
-        let (shown, reason) = (cell(&step.shown), cell(&step.reason));
+        let said = [runs_said(step, state), step.reason.clone()];
+        let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
+        let (shown, reason) = (cell(&step.shown), cell(&said.join("; ")));
         let (verdict, run) = (step.verdict, cell(&step.folder().unwrap_or_default()));
         let _ = writeln!(text, "| {verdict} | {shown} | {:.1} | {run} | {reason} |", step.seconds);
     }
@@ -381,6 +402,7 @@ mod tests {
         let fixes = "Fixes: 0123456789ab (\"bpf: break it\")";
         for part in [
             fixes,
+            "\n\ncould not be judged, and may be the first as well: k2\n\n",
             "kvet bisect -t a",
             "| bad | k3 | 0.0 | steps/k3 | said by log |",
             "The verifier:\n\n```diff",
