@@ -5,6 +5,8 @@
 mod bisect;
 #[path = "vm/build.rs"]
 mod build;
+#[path = "vm/ci.rs"]
+mod ci;
 #[path = "vm/counts.rs"]
 mod counts;
 #[path = "vm/kvet.rs"]
