@@ -2,7 +2,7 @@
 //! and full disks are real ones, only the source is none that boots. Whole kernels are built in `tests/vm/build.rs`.
 
 #[path = "vm/kvet.rs"]
-#[allow(dead_code, reason = "no guest is started here")]
+#[allow(dead_code, reason = "few guests are started here")]
 mod kvet_command;
 
 use std::fs;
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kvet_command::{Ended, Kvet, Running, processes};
+use kvet::event::{CellEnd, Phase, RunReport};
+use kvet_command::{Ended, Kvet, Running, cache_with, processes, when};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -138,7 +139,7 @@ impl World {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < deadline, "{what} did not come");
         std::thread::sleep(Duration::from_millis(10));
@@ -628,4 +629,43 @@ fn a_make_that_somebody_else_ends_says_nothing_about_the_source() {
     assert_eq!(world.compiled(), "a b");
     world.release("b");
     world.goes_on("b banner");
+}
+
+/// Two guests are all that there may be at a time: the third kernel is built beside them, and not after them.
+#[test]
+fn the_next_kernel_of_a_matrix_is_built_while_the_guests_of_others_run() {
+    let world = World::new();
+    fs::rename(cache_with("7.2", "x86_64").keep(), world.at("cache")).unwrap();
+    world.write("init/a.hold", "");
+    let text = format!(
+        "kernels: [debian:7.2, '{tree}']\narchs: [x86_64]\nsuites: [./first.yaml, ./second.yaml]\n\
+         exclude: [{{kernel: '{tree}', suite: ./second.yaml}}]\n",
+        tree = world.spec()
+    );
+    let steps = ["one=pass", "two=sleep:5000"];
+    let call = Kvet::new(["matrix", "m.yaml", "-j", "2"]).file("m.yaml", &text);
+    let call = call.fault_suite("first", &steps).fault_suite("second", &steps);
+    let running = call.env("KVET_CACHE", &world.at("cache")).env("PATH", &world.at("bin")).start();
+    let sleeps = |suite: &str| {
+        let path = running.path(&format!("results/latest/debian-7.2-x86_64-{suite}/stdout"));
+        fs::read_to_string(path).is_ok_and(|said| said.contains("RUN           two"))
+    };
+    until("both guests", || sleeps("first") && sleeps("second"));
+    world.wait_for_step("a");
+    world.release("a");
+    let ended = running.end().code(1);
+    let report = fs::read_to_string(ended.path("results/latest/report.json")).unwrap();
+    let cells = serde_json::from_str::<RunReport>(&report).unwrap().cells;
+    let build = when(&cells[2], Phase::Fetch);
+    for cell in &cells[..2] {
+        assert_eq!((&cell.end, cell.counts.passed), (&CellEnd::Completed, 2));
+        let tests = when(cell, Phase::Tests);
+        assert!(
+            build.start < tests.start && tests.start < build.end,
+            "tests at {tests:?}, a build at {build:?}"
+        );
+    }
+    // It is built, and no kernel that boots.
+    assert_eq!(world.compiled(), "a b banner");
+    assert!(matches!(cells[2].end, CellEnd::Unbootable { .. }), "{:?}", cells[2].end);
 }

@@ -5,6 +5,8 @@
 mod bisect;
 #[path = "vm/build.rs"]
 mod build;
+#[path = "vm/ci.rs"]
+mod ci;
 #[path = "vm/counts.rs"]
 mod counts;
 #[path = "vm/kvet.rs"]
@@ -15,6 +17,8 @@ mod matrix;
 mod mutants;
 #[path = "vm/resume.rs"]
 mod resume;
+#[path = "vm/symptom.rs"]
+mod symptom;
 #[path = "vm/upstream.rs"]
 mod upstream;
 

@@ -161,13 +161,8 @@ pub fn time_line(state: &State) -> String {
 /// One verdict.
 pub fn step_line(step: &Step, width: usize, state: &State) -> String {
     let mut line = format!("{:4}  {:width$}  {:6.1}s", step.verdict, one_line(&step.shown), step.seconds);
-    if step.runs > 1 {
-        let _ = write!(line, "  {} of {} runs failed", step.failed_runs, step.runs);
-        if step.verdict == Verdict::Good {
-            let _ = write!(line, " ({:.0} % sure)", 100.0 * state.confidence(step.runs));
-        }
-    }
-    for more in [step.folder(), Some(one_line(&step.reason))].into_iter().flatten() {
+    let runs = Some(runs_said(step, state));
+    for more in [runs, step.folder(), Some(one_line(&step.reason))].into_iter().flatten() {
         if !more.is_empty() {
             let _ = write!(line, "  {more}");
         }
@@ -175,15 +170,33 @@ pub fn step_line(step: &Step, width: usize, state: &State) -> String {
     line
 }
 
-/// What is said of [`Answer::doubtful`].
-const DOUBTFUL: &str = "could not be judged, and may be the first as well";
+/// What several runs of a kernel showed, and how sure it is that it is good: never quite, which rounding must not hide.
+fn runs_said(step: &Step, state: &State) -> String {
+    if step.runs < 2 {
+        return String::new();
+    }
+    let failed = format!("{} of {} runs failed", step.failed_runs, step.runs);
+    match step.verdict {
+        Verdict::Good => {
+            let percent = (100.0 * state.confidence(step.runs)).floor().min(99.0);
+            format!("{failed} ({percent} % sure)")
+        }
+        Verdict::Bad | Verdict::Skip => failed,
+    }
+}
+
+/// Kernels that may be the first as well, if there are any.
+fn doubt(answer: &Answer) -> Option<String> {
+    let names: Vec<String> = answer.doubtful.iter().map(|subject| one_line(&subject.shown)).collect();
+    let said = "could not be judged, and may be the first as well";
+    (!names.is_empty()).then(|| format!("{said}: {}", names.join(", ")))
+}
 
 /// The answer for people.
 pub fn text(state: &State, answer: &Answer, evidence: &Evidence) -> String {
     let mut text = format!("\n{}\n{}\n", steps(state), time_line(state));
-    if !answer.doubtful.is_empty() {
-        let names: Vec<String> = answer.doubtful.iter().map(|s| one_line(&s.shown)).collect();
-        let _ = writeln!(text, "\n{DOUBTFUL}: {}", names.join(", "));
+    if let Some(doubt) = doubt(answer) {
+        let _ = writeln!(text, "\n{doubt}");
     }
     if let Some(commit) = &answer.commit {
         let _ = writeln!(
@@ -244,6 +257,9 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         }
         text.push('\n');
     }
+    if let Some(doubt) = doubt(answer) {
+        let _ = writeln!(text, "{doubt}\n");
+    }
     if let Some(commit) = &answer.commit {
         let short: String = commit.hash.chars().take(12).collect();
         let _ = writeln!(text, "{}, {}\n", one_line(&commit.author), one_line(&commit.date));
@@ -251,12 +267,8 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let _ = writeln!(text, "    {tag}: {short} (\"{}\")\n", one_line(&commit.subject));
         let _ = writeln!(text, "```\n{}\n```\n", commit.stat.trim_end());
     }
-    if !answer.doubtful.is_empty() {
-        let _ = writeln!(text, "These {DOUBTFUL}:\n");
-        for subject in &answer.doubtful {
-            let _ = writeln!(text, "- {}", one_line(&subject.shown));
-        }
-        text.push('\n');
+    if let Some(doubt) = doubt(answer) {
+        let _ = writeln!(text, "{doubt}\n");
     }
     if !evidence.reproduce.is_empty() {
         let _ = writeln!(text, "To reproduce:\n\n    {}\n", command_line(&evidence.reproduce));
@@ -300,7 +312,9 @@ fn step_table(level: &State) -> String {
     let mut text = String::from("| verdict | kernel | seconds | run | |\n|---|---|--:|---|---|\n");
     for step in &level.steps {
         let cell = |text: &str| one_line(text).replace('|', "\\|");
-        let (shown, reason) = (cell(&step.shown), cell(&step.reason));
+        let said = [runs_said(step, level), step.reason.clone()];
+        let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
+        let (shown, reason) = (cell(&step.shown), cell(&said.join("; ")));
         let (verdict, run) = (step.verdict, cell(&step.folder().unwrap_or_default()));
         let _ = writeln!(text, "| {verdict} | {shown} | {:.1} | {run} | {reason} |", step.seconds);
     }
@@ -360,7 +374,7 @@ mod tests {
             fixes,
             "To reproduce:\n\n    kvet run -k k3 -t 'dynptr/a b'\n",
             "Found by:\n\n    kvet bisect -t a\n",
-            "These could not be judged, and may be the first as well:\n\n- k2\n",
+            "\n\ncould not be judged, and may be the first as well: k2\n\n",
             "| bad | k3 | 0.0 | steps/k3 | said by log |",
             "The verifier:\n\n```diff",
         ] {

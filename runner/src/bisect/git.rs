@@ -146,6 +146,14 @@ impl Commits {
             // The merge base of two branches is not what the older end is.
             Some(3) => Err(Error::caller(said)
                 .hint("the two ends are on different branches; an older end that is an ancestor of the newer one helps")),
+            // After a verdict: of those that touch the paths none is left, and none was of the newer side.
+            Some(4) if arguments.first() != Some(&"start") => {
+                let paths = self.paths.join(" ");
+                let said = "every commit that touches it is like the older end, and what is looked for is another one";
+                Err(Error::caller(format!("--paths {paths}: {said}")).hint(
+                    "without --paths, and with --replay of what `kvet bisect --log` prints, no commit is tested twice",
+                ))
+            }
             Some(4) => {
                 Err(Error::caller(format!("no commit between the two ends touches what --paths names: {said}")))
             }
@@ -184,6 +192,28 @@ impl Commits {
             subject: line(),
             stat: stat.trim_end().to_owned(),
         })
+    }
+
+    /// How many commits may be left to be told apart after this one, whatever it is, and how often they have to be halved. git
+    /// counts only those that are left if it is of the older side, and nothing while it asks for the merge base of two branches.
+    fn left(&self, head: &str) -> Result<(usize, usize)> {
+        let list = |arguments: &[&str]| -> Result<String> {
+            let mut command = git(&self.scratch);
+            command.arg("rev-list").args(arguments).arg("--").args(&self.paths);
+            output(&mut command, "count the commits").map(|text| text.trim().to_owned())
+        };
+        let older = format!("--glob=refs/bisect/{OLDER}-*");
+        let count = |of: &str| -> Result<usize> {
+            let text = list(&["--count", of, "--not", &older])?;
+            text.parse().map_err(|e| Error::host("git counts no commits").because(e))
+        };
+        let newer =
+            self.told.iter().rev().find(|(word, _)| *word == NEWER).map_or(&self.newer, |(_, told)| told);
+        let (here, all) = (count(head)?, count(newer)?);
+        // The newer end is known, if it is one of them: it need not touch the paths.
+        let known = usize::from(list(&["--max-count=1", newer])? == *newer);
+        let left = (here.saturating_sub(1)).max(all.saturating_sub(here + known));
+        Ok((left, super::releases::halvings(left)))
     }
 
     /// The answer, if git has one.
@@ -239,8 +269,16 @@ impl Search for Commits {
     }
 
     fn between(&self) -> (Subject, Subject) {
-        let last = |side: &str| self.told.iter().rev().find(|(word, _)| *word == side).map(|(_, told)| told);
-        let (older, newer) = (last(OLDER).unwrap_or(&self.older), last(NEWER).unwrap_or(&self.newer));
+        let last = |side: &'static str| {
+            self.told.iter().rev().filter(move |(word, _)| *word == side).map(|(_, told)| told)
+        };
+        let newer = last(NEWER).next().unwrap_or(&self.newer);
+        // What was judged on a branch that the newer one does not have is no end of a range to it.
+        let in_newer = |older: &&String| {
+            succeeds(git(&self.scratch).args(["merge-base", "--is-ancestor", older.as_str(), newer.as_str()]))
+                .unwrap_or(false)
+        };
+        let older = last(OLDER).find(in_newer).unwrap_or(&self.older);
         (self.named(older), self.named(newer))
     }
 
@@ -250,7 +288,7 @@ impl Search for Commits {
         }
         let head = ["rev-parse", "--verify", "--quiet", "BISECT_HEAD"];
         let head = output(git(&self.scratch).args(head), "find the next commit")?;
-        let (left, steps) = progress(&self.said);
+        let (left, steps) = self.left(head.trim())?;
         Ok(Next::Test { subject: self.subject(head.trim())?, left, steps })
     }
 
@@ -296,18 +334,6 @@ fn word(newer: Option<bool>) -> &'static str {
 /// The commit that is meant.
 fn hash(subject: &Subject) -> String {
     subject.kernel.rsplit('@').next().unwrap_or_default().to_owned()
-}
-
-/// `Bisecting: 5 revisions left to test after this (roughly 3 steps)`.
-fn progress(said: &str) -> (usize, usize) {
-    let numbers: Vec<usize> = said
-        .lines()
-        .find(|line| line.starts_with("Bisecting:"))
-        .into_iter()
-        .flat_map(|line| line.split(|c: char| !c.is_ascii_digit()))
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Search for Row {
 }
 
 /// How often a row of that many must be halved.
-fn halvings(left: usize) -> usize {
+pub(super) fn halvings(left: usize) -> usize {
     (usize::BITS - left.leading_zeros()) as usize
 }
 

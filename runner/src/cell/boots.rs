@@ -45,12 +45,15 @@ struct Boot<'a> {
 }
 
 impl Running<'_> {
-    /// Boots until the tests are over, or until nothing is gained by another boot.
-    pub(super) fn boots(&mut self, guest: &Guest<'_>, chosen: Chosen) -> Result<Watched> {
+    /// Boots until the tests are over, or until nothing is gained by another boot. None if no guest may be started any more.
+    pub(super) fn boots(&mut self, guest: &Guest<'_>, chosen: Chosen) -> Result<Option<Watched>> {
         let resources = self.resources;
         let wanted = Share { cpus: self.plan.cpus, memory_mib: self.plan.memory_mib.into() };
         // Before the clock starts: waiting for other guests is no time of this one.
-        let _slot = resources.slots.take(wanted, &resources.cancel, || self.enter(Phase::Wait))?;
+        self.slot = resources.slots.take(wanted, &resources.cancel, || self.enter(Phase::Wait))?;
+        if self.slot.is_none() {
+            return Ok(None);
+        }
         let started = Instant::now();
         let (first, chosen) = self.first_boot(guest, chosen)?;
         let mut all = SoFar::new(first);
@@ -72,7 +75,7 @@ impl Running<'_> {
             grown = all.add(next);
         }
         self.report.boots = all.boots;
-        Ok(all.watched)
+        Ok(Some(all.watched))
     }
 
     /// The first guest, and how it was run.

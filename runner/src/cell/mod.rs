@@ -30,7 +30,7 @@ use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::accel;
 use boots::Guest;
 use root::GuestRoot;
-use slots::Slots;
+use slots::{Slot, Slots};
 use tools::Tools;
 
 /// What cells share.
@@ -71,6 +71,9 @@ struct Running<'a> {
     report: CellReport,
     /// Where the log of the kernel's build is, if it was built.
     build_log: Option<PathBuf>,
+    /// What its guests have of the host. It is kept until the cell is told to be finished: who stops the others because this one
+    /// failed has to be quicker than they are.
+    slot: Option<Slot<'a>>,
 }
 
 /// Runs a cell. `dir` is its folder in the results. Whatever happens is in the report: the kernel's trouble, the
@@ -83,8 +86,9 @@ pub fn run(
     emit: &mut dyn FnMut(Event),
 ) -> CellReport {
     let report = blank(plan, dir, CellEnd::Completed);
-    let mut cell =
-        Running { index, plan: plan.clone(), dir, resources, emit, phase: None, report, build_log: None };
+    let plan = plan.clone();
+    let (phase, build_log, slot) = (None, None, None);
+    let mut cell = Running { index, plan, dir, resources, emit, phase, report, build_log, slot };
     if let Err(error) = cell.run() {
         cell.report.end = end_of(&error);
     }
@@ -167,6 +171,11 @@ impl Running<'_> {
         let guest = Guest { kernel: &kernel, prepared: &prepared, qemu: &qemu, expected: &expected };
         let watched = self.boots(&guest, chosen)?;
         remove_if_empty(&results);
+        let Some(watched) = watched else {
+            let reason = self.resources.slots.closed().unwrap_or_default();
+            self.report.end = CellEnd::NotStarted { reason };
+            return Ok(());
+        };
         report::conclude(&mut self.report, &self.plan, watched);
         report::apply_expectations(&mut self.report, &self.plan, &expected);
         Ok(())

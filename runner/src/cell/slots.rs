@@ -19,6 +19,8 @@ pub struct Slots {
 struct State {
     left: Share,
     guests: u32,
+    /// Why no guest is started any more, if so.
+    closed: Option<String>,
 }
 
 /// CPUs and memory.
@@ -43,24 +45,41 @@ const LOOK: Duration = Duration::from_millis(100);
 impl Slots {
     /// So much.
     pub fn new(whole: Share) -> Self {
-        Self { whole, state: Mutex::new(State { left: whole, guests: 0 }), freed: Condvar::new() }
+        let state = State { left: whole, guests: 0, closed: None };
+        Self { whole, state: Mutex::new(state), freed: Condvar::new() }
     }
 
-    /// Takes a part, when there is enough. Where it has to be waited for, `waits` is called before.
+    /// Nobody gets a part any more, for this reason; whoever has one keeps it.
+    pub fn close(&self, reason: &str) {
+        self.state().closed.get_or_insert_with(|| reason.to_owned());
+        self.freed.notify_all();
+    }
+
+    /// Why nobody gets a part any more, if so.
+    pub fn closed(&self) -> Option<String> {
+        self.state().closed.clone()
+    }
+
+    /// Takes a part, when there is enough. Where it has to be waited for, `waits` is called before. None if they are closed before.
     ///
     /// # Errors
     /// Interrupted: a cancel came first.
-    pub fn take(&self, wanted: Share, cancel: &Cancel, waits: impl FnOnce()) -> Result<Slot<'_>> {
-        cancel.check()?;
-        if let Some(slot) = self.part(&mut self.state(), wanted) {
-            return Ok(slot);
-        }
-        waits();
+    pub fn take(&self, wanted: Share, cancel: &Cancel, waits: impl FnOnce()) -> Result<Option<Slot<'_>>> {
         let mut state = self.state();
+        let mut waits = Some(waits);
         loop {
             cancel.check()?;
+            if state.closed.is_some() {
+                return Ok(None);
+            }
             if let Some(slot) = self.part(&mut state, wanted) {
-                return Ok(slot);
+                return Ok(Some(slot));
+            }
+            if let Some(waits) = waits.take() {
+                drop(state);
+                waits();
+                state = self.state();
+                continue;
             }
             state = match self.freed.wait_timeout(state, LOOK) {
                 Ok((state, _)) => state,
@@ -74,7 +93,8 @@ impl Slots {
             cpus: wanted.cpus.min(self.whole.cpus),
             memory_mib: wanted.memory_mib.min(self.whole.memory_mib),
         };
-        if share.cpus > state.left.cpus || share.memory_mib > state.left.memory_mib {
+        let enough = share.cpus <= state.left.cpus && share.memory_mib <= state.left.memory_mib;
+        if !enough || state.closed.is_some() {
             return None;
         }
         state.left.cpus -= share.cpus;
@@ -120,7 +140,7 @@ mod tests {
                 scope.spawn(move || {
                     // Every fourth wants more than there is.
                     let cpus = if i % 4 == 0 { 16 } else { 1 };
-                    let slot = slots.take(Share { cpus, memory_mib: 300 }, cancel, || ()).unwrap();
+                    let slot = slots.take(Share { cpus, memory_mib: 300 }, cancel, || ()).unwrap().unwrap();
                     most.fetch_max(slots.guests(), Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(5));
                     drop(slot);
@@ -138,11 +158,10 @@ mod tests {
         let slots = Slots::new(Share { cpus: 2, memory_mib: 1000 });
         let cancel = Cancel::new().unwrap();
         let share = Share { cpus: 2, memory_mib: 300 };
-        let first = slots.take(share, &cancel, || panic!("all of it is free")).unwrap();
-        let mut first = Some(first);
+        let mut first = slots.take(share, &cancel, || panic!("all of it is free")).unwrap();
         // The other one goes as soon as it is waited for.
         let second = slots.take(share, &cancel, || drop(first.take())).unwrap();
-        assert_eq!(slots.guests(), 1);
+        assert!(second.is_some() && slots.guests() == 1);
         drop(second);
         assert!(first.is_none(), "it was told");
         cancel.request();
@@ -154,12 +173,30 @@ mod tests {
     fn memory_counts_as_well() {
         let slots = Slots::new(Share { cpus: 8, memory_mib: 1000 });
         let cancel = Cancel::new().unwrap();
-        let first = slots.take(Share { cpus: 1, memory_mib: 800 }, &cancel, || ()).unwrap();
+        let first = slots.take(Share { cpus: 1, memory_mib: 800 }, &cancel, || ()).unwrap().unwrap();
         cancel.request();
         assert!(
             slots.take(Share { cpus: 1, memory_mib: 300 }, &cancel, || ()).is_err(),
             "it waited until the cancel"
         );
         drop(first);
+    }
+
+    #[test]
+    fn nobody_who_waits_gets_a_part_after_the_end() {
+        let one = Share { cpus: 1, memory_mib: 1 };
+        let slots = Slots::new(one);
+        let cancel = Cancel::new().unwrap();
+        let first = slots.take(one, &cancel, || ()).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| slots.take(one, &cancel, || ()).unwrap().is_none());
+            slots.close("a failed");
+            slots.close("b failed");
+            assert!(waiting.join().unwrap());
+        });
+        drop(first);
+        let late = slots.take(one, &cancel, || panic!("nothing comes of it")).unwrap();
+        assert!(late.is_none(), "there is enough, and it is not for anybody");
+        assert_eq!(slots.closed().as_deref(), Some("a failed"));
     }
 }

@@ -256,14 +256,29 @@ fn total(diff: &Diff) -> String {
 /// The difference as Markdown.
 pub fn markdown(diff: &Diff) -> String {
     let mut text = format!("**{}**\n", total(diff));
+    // A code span takes everything literally but a backtick.
+    let code = |words: &str| format!("`{}`", words.replace('`', "'"));
+    let cell = |id: &CellId| code(&one_line(&id.to_string()));
+    for (before, after) in &diff.paired {
+        let _ = write!(text, "\ncomparing {} with {}\n", cell(before), cell(after));
+    }
     for kind in Kind::ALL {
-        let mut changes = diff.changes.iter().filter(|change| change.kind == kind).peekable();
-        if changes.peek().is_some() {
-            let _ = write!(text, "\n{}:\n\n", kind.title());
-            for change in changes.take(MAX_SHOWN) {
-                // A code span takes everything literally but a backtick.
-                let _ = writeln!(text, "- `{}`", line(change).replace('`', "'"));
-            }
+        let changes: Vec<&Change> = diff.changes.iter().filter(|change| change.kind == kind).collect();
+        if changes.is_empty() {
+            continue;
+        }
+        let _ = write!(text, "\n{} ({}):\n\n", kind.title(), changes.len());
+        for change in changes.iter().take(MAX_SHOWN) {
+            let _ = writeln!(text, "- {}", code(&line(change)));
+        }
+        if changes.len() > MAX_SHOWN {
+            let _ = writeln!(text, "- … and {} more", changes.len() - MAX_SHOWN);
+        }
+    }
+    for (cells, which) in [(&diff.only_before, "before"), (&diff.only_after, "after")] {
+        if !cells.is_empty() {
+            let names: Vec<String> = cells.iter().map(cell).collect();
+            let _ = write!(text, "\nonly {which}: {}\n", names.join(", "));
         }
     }
     text

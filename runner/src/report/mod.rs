@@ -161,7 +161,9 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
         CellEnd::Infra { reason } => say("host", reason, ""),
         CellEnd::Usage { reason } => say("usage", reason, ""),
         CellEnd::Interrupted => say("interrupted", "interrupted before the end", ""),
-        CellEnd::NotStarted { reason } => say("not-started", reason, ""),
+        CellEnd::NotStarted { reason } => {
+            vec![TestCase { outcome: Outcome::NotRun, ..case("not-started", reason.clone(), "") }]
+        }
     };
     for (number, splat) in unblamed(cell).enumerate() {
         let name = match number {

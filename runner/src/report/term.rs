@@ -69,7 +69,8 @@ pub struct Options {
     pub style: Style,
     /// Each line begins with the time since the beginning: a log of a matrix is read much later.
     pub clock: bool,
-    /// The tests of a finished cell are shown folded, in the way of this CI system.
+    /// The CI system whose log this becomes: the tests of a finished cell are folded away in it, and nothing that a guest says
+    /// is a command to it.
     pub fold: Option<Fold>,
 }
 
@@ -119,7 +120,8 @@ impl Term<std::io::Stdout, std::io::Stderr> {
     pub fn stdio(color: ColorChoice, verbose: bool, style: Style) -> Self {
         let color = color.is_on(std::io::stdout().is_terminal());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let fold = (style == Style::Cells).then(Fold::of_environment).flatten();
+        // What a program prints that the caller named is the caller's business, commands included.
+        let fold = Fold::of_environment().filter(|_| style != Style::Program);
         let live = (std::io::stderr().is_terminal() && !dumb && fold.is_none()).then(|| match style {
             Style::Cells => Live::with_total(),
             Style::Tests | Style::Program => Live::new(),
@@ -144,6 +146,16 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
     }
 
     fn result(&mut self, text: &str) -> Result<()> {
+        let text = self.harmless(text);
+        self.write(&text)
+    }
+
+    /// A text for the log of a CI job, if this is one.
+    fn harmless(&self, text: &str) -> String {
+        self.options.fold.map_or_else(|| text.to_owned(), |fold| fold.harmless(text))
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
         let to = &mut self.results;
         match &self.live {
             Some(live) => live.aside(|| to.line(text)),
@@ -153,10 +165,11 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
+        let text = self.harmless(text);
         let to = &mut self.progress;
         match &self.live {
-            Some(live) => live.aside(|| to.line(text)),
-            None => to.line(text),
+            Some(live) => live.aside(|| to.line(&text)),
+            None => to.line(&text),
         }
         .host("write to standard error")
     }
@@ -261,11 +274,11 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         let Some(fold) = self.options.fold else { return self.result(&line) };
         let mut folded = fold.begin(&report.id.to_string(), &line);
         for case in &report.cases {
-            folded.push_str(&case_line(case, paint));
+            folded.push_str(&fold.harmless(&case_line(case, paint)));
             folded.push('\n');
         }
         folded.push_str(&fold.end(&report.id.to_string()));
-        self.result(&folded)
+        self.write(&folded)
     }
 
     fn run_finished(&mut self, report: &RunReport) -> Result<()> {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use crate::cell::{self, Resources};
-use crate::error::{Error, exit};
+use crate::error::exit;
 use crate::event::{CellEnd, CellReport, Event, RunReport};
 use crate::plan::{CellPlan, Plan};
 use crate::report::store::RunDir;
@@ -23,7 +23,7 @@ use retry::Retries;
 pub struct Options {
     /// Guests that run at the same time. With more than one, one more cell is fetched and prepared meanwhile.
     pub jobs: usize,
-    /// Whether nothing more is started after a cell that failed.
+    /// Whether no guest is started any more after a cell that failed.
     pub fail_fast: bool,
     /// How long each cell took last time, in seconds; 0 where nothing is known. The longest is started first.
     pub weights: Vec<f64>,
@@ -147,8 +147,20 @@ fn work(
     options: &Options,
     events: &SyncSender<Event>,
 ) {
-    // The receiver lives until every sender is gone.
-    let mut emit = |event: Event| drop(events.send(event));
+    let mut emit = |event: Event| {
+        if let Event::CellFinished { report, .. } = &event
+            && options.fail_fast
+            && report.end != CellEnd::Interrupted
+            && cell_code(report) != exit::PASSED
+        {
+            // It still has its slot, so that none of those that wait for one can be quicker.
+            let reason = format!("{} failed", report.id);
+            resources.slots.close(&reason);
+            queue.stop(reason);
+        }
+        // The receiver lives until every sender is gone.
+        drop(events.send(event));
+    };
     while let Some((index, stopped)) = queue.next() {
         let cell = &plan.cells[index];
         if let Some(reason) = stopped {
@@ -156,10 +168,7 @@ fn work(
             emit(Event::CellFinished { cell: index, report: Box::new(report) });
             continue;
         }
-        let report = run_one(index, cell, dir.cell(index), resources, options.retries, &mut emit);
-        if options.fail_fast && cell_code(&report) != exit::PASSED {
-            queue.stop(format!("{} failed", report.id));
-        }
+        run_one(index, cell, dir.cell(index), resources, options.retries, &mut emit);
     }
 }
 
@@ -171,19 +180,15 @@ fn run_one(
     resources: &Resources,
     retries: Option<Retries>,
     emit: &mut dyn FnMut(Event),
-) -> CellReport {
+) {
     let run = std::panic::AssertUnwindSafe(|| match retries {
         Some(retries) => run_with_retries(index, plan, dir, resources, retries, emit),
-        None => cell::run(index, plan, dir, resources, emit),
+        None => drop(cell::run(index, plan, dir, resources, emit)),
     });
-    match std::panic::catch_unwind(run) {
-        Ok(report) => report,
-        Err(_) => {
-            let error = Error::host("kvet itself failed in this cell; what it said is above");
-            let report = cell::not_run(plan, dir, CellEnd::Infra { reason: error.to_string() });
-            emit(Event::CellFinished { cell: index, report: Box::new(report.clone()) });
-            report
-        }
+    if std::panic::catch_unwind(run).is_err() {
+        let reason = "kvet itself failed in this cell; what it said is above".to_owned();
+        let report = cell::not_run(plan, dir, CellEnd::Infra { reason });
+        emit(Event::CellFinished { cell: index, report: Box::new(report) });
     }
 }
 
@@ -195,14 +200,13 @@ fn run_with_retries(
     resources: &Resources,
     retries: Retries,
     emit: &mut dyn FnMut(Event),
-) -> CellReport {
+) {
     let mut report = cell::run(index, plan, dir, resources, &mut |event| match event {
         Event::CellFinished { .. } => {}
         event => emit(event),
     });
     retry::retry(index, plan, &mut report, resources, retries, emit);
-    emit(Event::CellFinished { cell: index, report: Box::new(report.clone()) });
-    report
+    emit(Event::CellFinished { cell: index, report: Box::new(report) });
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
+use kvet::event::{CellEnd, CellReport, Outcome, Phase, RunReport};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -339,6 +340,15 @@ impl Ended {
         assert_eq!(yaml["counts"]["passed"].as_u64(), Some(passed));
         check_junit(&self.path("results/latest/junit.xml"), &cell);
     }
+}
+
+/// When a cell was in a phase, in seconds since the epoch.
+pub fn when(cell: &CellReport, phase: Phase) -> Range<f64> {
+    let at = cell.times.iter().position(|time| time.phase == phase);
+    let at = at.unwrap_or_else(|| panic!("no {phase:?} in {:?}", cell.times));
+    let before: f64 = cell.times[..at].iter().map(|time| time.wall.as_secs_f64()).sum();
+    let begin = cell.started_unix + before;
+    begin..begin + cell.times[at].wall.as_secs_f64()
 }
 
 /// Parses a JUnit file strictly and compares it with the report of its only cell.

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
-use nix::sys::signal::{Signal, kill};
+use kvet::event::{CellEnd, CellReport, Outcome, Phase, RunReport};
+use nix::sys::signal::Signal;
 
-use crate::kvet_command::{Ended, Kvet, Running, cache_with, have};
+use crate::kvet_command::{Ended, Kvet, Running, cache_with, have, when};
 
 /// A matrix of 7.2 and these suites, one guest at a time.
 fn matrix(suites: &[(&str, &[&str])], args: &[&str]) -> Kvet {
@@ -146,17 +146,6 @@ fn a_crash_a_hang_and_a_failure_stop_nobody_and_are_no_flakes() {
 }
 
 #[test]
-fn a_killed_qemu_is_the_trouble_of_its_cell() {
-    let running = matrix(&[HANGS, GOOD], &["-j", "1", "--timeout", "100s"]).start();
-    wait_for(&running, "hangs", "one");
-    kill(running.qemu(), Signal::SIGKILL).unwrap();
-    let ended = running.end().code(3);
-    let cells = cells(&ended);
-    assert!(matches!(cells[0].end, CellEnd::Infra { .. }), "{:?}", cells[0].end);
-    assert_eq!(outcomes(&cells[1]), [Outcome::Pass; 2]);
-}
-
-#[test]
 fn what_had_finished_before_a_ctrl_c_is_reported() {
     let running = matrix(&[GOOD, STUCK, ("never", &["one=pass"])], &["-j", "1", "--timeout", "100s"]).start();
     wait_for(&running, "stuck", "one");
@@ -190,20 +179,31 @@ fn one_passed_and_one_could_not(ended: &Ended, reason: &str) {
 }
 
 #[test]
-fn a_kernel_that_cannot_be_downloaded_is_the_trouble_of_its_cell() {
+fn a_kernel_that_cannot_be_downloaded_is_the_trouble_of_its_cell_and_of_no_guest_that_runs_meanwhile() {
     have("6.17", "x86_64");
     let cache = cache_with("7.2", "x86_64");
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = format!("http://{}/debian", server.local_addr().unwrap());
+    // Nobody is answered before the other cell's tests run.
+    let (answer, wait) = std::sync::mpsc::channel::<()>();
     std::thread::spawn(move || {
         for mut client in server.incoming().flatten() {
             let _ = client.read(&mut [0; 4096]);
+            let _ = wait.recv();
             let _ = client.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     });
     let call = Kvet::new(["matrix", "m.yaml", "-j", "2"]).env("KVET_MIRROR", Path::new(&mirror));
-    let ended = two_kernels(call, cache.path()).end().code(3);
+    let running = two_kernels(call, cache.path()).start();
+    wait_for(&running, "good", "one");
+    drop(answer);
+    let ended = running.end().code(3);
     one_passed_and_one_could_not(&ended, "503");
+    let (boot, fetch) = (when(&cells(&ended)[0], Phase::Boot), when(&cells(&ended)[1], Phase::Fetch));
+    assert!(
+        fetch.start < boot.start && boot.end < fetch.end,
+        "a boot at {boot:?}, the other's fetch at {fetch:?}"
+    );
 }
 
 #[test]

@@ -26,6 +26,20 @@ impl Fold {
         }
     }
 
+    /// A text in which the system finds no command: what a guest says must not end our parts, or hide what comes later. GitHub's
+    /// runner heeds lines that begin with `::`, after blanks, and `##[` wherever it is; GitLab's only what has escapes, which
+    /// nothing that is printed still has.
+    pub(super) fn harmless(self, text: &str) -> String {
+        let tame = |line: &str| {
+            let line = line.replace("##[", r"##\[");
+            if line.trim_start().starts_with("::") { line.replacen("::", r"\::", 1) } else { line }
+        };
+        match self {
+            Self::Github => text.split('\n').map(tame).collect::<Vec<_>>().join("\n"),
+            Self::Gitlab => text.to_owned(),
+        }
+    }
+
     /// Begins a part. `id` tells it from the others.
     pub(super) fn begin(self, id: &str, title: &str) -> String {
         match self {
@@ -71,5 +85,18 @@ mod tests {
         let begin = Fold::Gitlab.begin("debian:7.2 x/y", "title");
         assert!(begin.contains(":debian_7.2_x_y[collapsed=true]\r\x1b[0Ktitle\n"), "{begin:?}");
         assert!(Fold::Gitlab.end("debian:7.2 x/y").contains(":debian_7.2_x_y\r"));
+    }
+
+    #[test]
+    fn what_a_guest_says_is_no_command() {
+        for (said, shown) in [
+            ("::endgroup::", r"\::endgroup::"),
+            ("a\n  \t::add-mask::x", "a\n  \t\\::add-mask::x"),
+            ("│ ##[group]x ##[error]y", r"│ ##\[group]x ##\[error]y"),
+            ("✗ a::b  ::c", "✗ a::b  ::c"),
+        ] {
+            assert_eq!(Fold::Github.harmless(said), shown);
+            assert_eq!(Fold::Gitlab.harmless(said), said);
+        }
     }
 }

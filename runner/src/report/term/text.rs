@@ -204,7 +204,8 @@ pub(super) fn cell_line(cell: &CellReport, paint: Paint) -> String {
         text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
     }
     let own = cell.times.iter().filter(|time| time.phase != Phase::Wait);
-    let seconds: f64 = own.map(|time| time.wall.as_secs_f64()).sum();
+    // Of nothing a sum would be -0.
+    let seconds = own.fold(0.0, |all, time| all + time.wall.as_secs_f64());
     text.push_str(&paint.faint(&format!(" · {seconds:.1}s")));
     text
 }
