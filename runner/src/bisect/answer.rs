@@ -267,9 +267,6 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let _ = writeln!(text, "    {tag}: {short} (\"{}\")\n", one_line(&commit.subject));
         let _ = writeln!(text, "```\n{}\n```\n", commit.stat.trim_end());
     }
-    if let Some(doubt) = doubt(answer) {
-        let _ = writeln!(text, "{doubt}\n");
-    }
     if !evidence.reproduce.is_empty() {
         let _ = writeln!(text, "To reproduce:\n\n    {}\n", command_line(&evidence.reproduce));
     }
@@ -380,6 +377,7 @@ mod tests {
         ] {
             assert!(mail.contains(part), "{part} in {mail}");
         }
+        assert_eq!(mail.matches("may be the first as well").count(), 1, "{mail}");
         let fixed = markdown(&State { find: Find::Fix, ..state.clone() }, &answer, &evidence);
         assert!(fixed.contains("    Fixed-by: 0123456789ab (\"bpf") && !fixed.contains("Fixes:"), "{fixed}");
         let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
