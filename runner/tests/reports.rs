@@ -265,6 +265,20 @@ fn the_jobs_for_github_are_the_whole_and_each_is_told_what_it_runs() {
     assert_eq!(each["include"].as_array().map(Vec::len), Some(TIMES.len() + 1), "a job for each cell");
 }
 
+#[test]
+fn more_jobs_than_a_system_takes_are_refused() {
+    let kernels: Vec<String> = (1..=256).map(|number| format!("debian:6.{number}")).collect();
+    let text = format!("kernels: [{}]\narchs: [x86_64, arm64]\n", kernels.join(", "));
+    for (system, shards, most) in [("github", "", 256), ("gitlab", "", 200), ("gitlab", "--shards=201", 200)]
+    {
+        let args =
+            ["matrix", "m.yaml", "--emit", system].into_iter().chain((!shards.is_empty()).then_some(shards));
+        let ended = Kvet::new(args).file("m.yaml", &text).without_guest().end().code(2);
+        ended.refused(&format!(" takes, which is {most}"));
+        assert!(ended.stderr.contains(&format!("hint: --shards {most}, or less")), "{}", ended.stderr);
+    }
+}
+
 /// A folder in which the kvet under test is called so.
 fn bin() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
