@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kvet::bisect::state::{State, Step, Verdict};
 use kvet::cancel::Cancel;
+use kvet::event::RunReport;
 use kvet::kernel::source::{self, SourceSpec};
 use kvet::kernel::{Cache, Sources};
 use kvet::plan::config::KernelsConfig;
@@ -17,7 +18,7 @@ use kvet::report::store;
 use kvet::spec::home::Home;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use repository::{BREAKS, MENDS, MENDS_SLICES};
+use repository::{BREAKS, MENDS, MENDS_SLICES, SPOILS};
 
 /// Two bisections at a time would build in two checkouts, each of them all of the kernel.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -174,6 +175,27 @@ fn releases_are_narrowed_down_to_two_neighbours_and_then_their_commits_are_bisec
     assert_eq!(state(other.path()).unwrap().steps.iter().filter(|step| step.runs > 0).count(), 2);
 }
 
+#[test]
+#[ignore = "builds two kernels and their selftests: a few minutes where the first one has run"]
+fn each_commit_is_tested_with_the_selftests_of_its_own_source_though_the_kernel_is_the_same() {
+    let (repository, _alone) = repository();
+    repository::selftests(&repository);
+    let dir = tempfile::tempdir().unwrap();
+    let tree = repository.to_str().unwrap();
+    let suite = ["-t", "dynptr/test_adjust", "-s", "upstream", "--slice", "dynptr", "--selftests", "own"];
+    let ends = ["--tree", tree, "--good", "imported", "--bad", "selftests"];
+    let out = succeed(kvet(dir.path(), &[&suite[..], &ends].concat()));
+    assert!(out.trim_end().ends_with(SPOILS), "{out}");
+    let found = state(dir.path()).unwrap();
+    for step in found.steps.iter().filter(|step| step.runs > 0) {
+        let report = std::fs::read(step.dirs[0].parent().unwrap().join("report.json")).unwrap();
+        let cells = serde_json::from_slice::<RunReport>(&report).unwrap().cells;
+        let source = &cells[0].provenance["selftests_source"];
+        assert!(source.starts_with(&step.kernel), "{}: {source}", step.kernel);
+    }
+    assert!(found.steps.iter().filter(|step| step.runs > 0).count() > 2, "{:?}", found.steps);
+}
+
 /// The history is what the tests above take it for, which is cheap to know.
 #[test]
 #[ignore = "unpacks the source of a kernel"]
@@ -192,5 +214,10 @@ fn the_repository_holds_what_it_should() {
     assert_eq!(git(&["diff", "--stat", "imported..mended", "--", "kernel/bpf/helpers.c"]), "");
     assert_eq!(git(&["diff", "--stat", "mended..v7.2.9", "--", "kernel/bpf/helpers.c"]), "");
     assert!(git(&["log", "-1", "--format=%s", "broken~6"]).contains(BREAKS));
+    repository::selftests(&repository);
+    assert_eq!(git(&["rev-list", "--count", "imported..selftests"]).trim(), "3");
+    assert!(git(&["log", "-1", "--format=%s", "selftests~1"]).contains(SPOILS));
+    let changed = git(&["diff", "--numstat", "selftests~2", "selftests~1"]);
+    assert!(changed.starts_with("1\t1\ttools/testing/selftests/bpf/"), "{changed}");
     assert!(git(&["log", "-1", "--format=%s", "v7.2.9~2"]).contains(MENDS_SLICES));
 }

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use Outcome::{Error, Fail, NotRun, Pass, Skip, Xfail};
-use kvet::event::{CellEnd, CellReport, Outcome, Phase, PhaseTime};
+use kvet::event::{CellEnd, CellReport, Outcome, Phase, PhaseTime, RunReport};
 use kvet::report::store::store_report;
 use kvet_command::{Ended, Kvet};
 use made_up::cell;
@@ -265,6 +265,20 @@ fn the_jobs_for_github_are_the_whole_and_each_is_told_what_it_runs() {
     assert_eq!(each["include"].as_array().map(Vec::len), Some(TIMES.len() + 1), "a job for each cell");
 }
 
+#[test]
+fn more_jobs_than_a_system_takes_are_refused() {
+    let kernels: Vec<String> = (1..=256).map(|number| format!("debian:6.{number}")).collect();
+    let text = format!("kernels: [{}]\narchs: [x86_64, arm64]\n", kernels.join(", "));
+    for (system, shards, most) in [("github", "", 256), ("gitlab", "", 200), ("gitlab", "--shards=201", 200)]
+    {
+        let args =
+            ["matrix", "m.yaml", "--emit", system].into_iter().chain((!shards.is_empty()).then_some(shards));
+        let ended = Kvet::new(args).file("m.yaml", &text).without_guest().end().code(2);
+        ended.refused(&format!(" takes, which is {most}"));
+        assert!(ended.stderr.contains(&format!("hint: --shards {most}, or less")), "{}", ended.stderr);
+    }
+}
+
 /// A folder in which the kvet under test is called so.
 fn bin() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -308,4 +322,85 @@ fn the_jobs_for_gitlab_are_the_whole_when_their_script_is_run() {
     are_the_whole(&parts);
     assert_eq!(parts[0], shard(1, "1/3", run.path()), "the times are told to each job");
     assert!(script[0].as_str().unwrap().contains(" --retries 2 "), "and all else that was asked for");
+}
+
+/// What a job of the workflow does with kvet: the script of its step, run as a runner does it.
+fn step(
+    workflow: &serde_yaml::Value,
+    job: &str,
+    at: &Path,
+    more: &str,
+    variables: &[(&str, &str)],
+) -> String {
+    let steps = workflow["jobs"][job]["steps"].as_sequence().unwrap();
+    let scripts: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    let ours: Vec<&&str> = scripts.iter().filter(|script| script.contains("target/release/kvet")).collect();
+    assert_eq!(ours.len(), 1, "{job}: {scripts:?}");
+    let mut shell = Command::new("bash");
+    shell.args(["-e", "-c", &format!("{}{more}", ours[0].trim_end())]).current_dir(at);
+    let output = shell.envs(variables.iter().copied()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{job}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_jobs_of_the_workflow_for_github_make_one_run_of_the_whole() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(top.join(".github/workflows/matrix.yml")).unwrap();
+    let workflow: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    let default = workflow["on"]["workflow_dispatch"]["inputs"]["matrix"]["default"].as_str().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bin = bin();
+    fs::create_dir_all(dir.path().join("target")).unwrap();
+    symlink(bin.path(), dir.path().join("target/release")).unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+
+    // The plan is an output of its job, in one line.
+    step(&workflow, "plan", dir.path(), "", &[("MATRIX", default), ("GITHUB_OUTPUT", &at("output"))]);
+    let output = fs::read_to_string(at("output")).unwrap();
+    let jobs: serde_json::Value = serde_json::from_str(output.strip_prefix("jobs=").unwrap()).unwrap();
+
+    // Each job runs what its part of the plan says, and leaves a run.
+    let mut planned = Vec::new();
+    let parts: Vec<Vec<String>> = jobs["include"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| {
+            let shard = job["shard"].as_str().unwrap();
+            let cells: Vec<String> = job["cells"].as_str().unwrap().split(", ").map(String::from).collect();
+            let listing =
+                step(&workflow, "test", dir.path(), " --dry-run", &[("MATRIX", default), ("SHARD", shard)]);
+            let listed = listing.lines().filter(|line| line.contains(" cpu"));
+            let words = listed.map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" "));
+            assert_eq!(words.collect::<BTreeSet<_>>(), cells.iter().cloned().collect(), "{shard}");
+            planned.extend(cells.clone());
+            cells
+        })
+        .collect();
+    let run_of = |cells: &[String]| {
+        let made = |id: &String| {
+            let words: Vec<&str> = id.split(' ').collect();
+            let mut cell = cell(words[0], &[("t", Pass, "")]);
+            cell.id.arch = words[1].parse().unwrap();
+            cell
+        };
+        made_up::run(cells.iter().map(made).collect())
+    };
+    let whole = run_of(&planned).planned;
+    for (number, cells) in parts.iter().enumerate() {
+        let run = RunReport { planned: whole.clone(), ..run_of(cells) };
+        let folder = dir.path().join(format!("shards/results-{number}/20261121-14305{number}"));
+        store_report(&folder, &run).unwrap();
+    }
+
+    // The last one puts them together, for its page and as an artifact.
+    step(&workflow, "report", dir.path(), "", &[("GITHUB_STEP_SUMMARY", &at("summary"))]);
+    let summary = fs::read_to_string(at("summary")).unwrap();
+    assert!(whole.iter().all(|id| summary.contains(&format!("| {} |", id.kernel))), "{summary}");
+    let merged: RunReport =
+        serde_json::from_str(&fs::read_to_string(at("results/all/report.json")).unwrap()).unwrap();
+    assert_eq!((merged.cells.len(), merged.exit_code), (whole.len(), 0));
+    assert!(dir.path().join("results/all/report.html").is_file());
 }

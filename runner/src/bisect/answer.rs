@@ -267,9 +267,6 @@ pub fn markdown(state: &State, answer: &Answer, evidence: &Evidence) -> String {
         let _ = writeln!(text, "    {tag}: {short} (\"{}\")\n", one_line(&commit.subject));
         let _ = writeln!(text, "```\n{}\n```\n", commit.stat.trim_end());
     }
-    if let Some(doubt) = doubt(answer) {
-        let _ = writeln!(text, "{doubt}\n");
-    }
     if !evidence.reproduce.is_empty() {
         let _ = writeln!(text, "To reproduce:\n\n    {}\n", command_line(&evidence.reproduce));
     }
@@ -336,7 +333,7 @@ mod tests {
         let answer = Answer {
             first: subject("k3"),
             before: subject("k1"),
-            doubtful: vec![subject("k2")],
+            doubtful: vec![subject("k2"), subject("k2.1")],
             commit: Some(Commit {
                 hash: "0123456789abcdef".into(),
                 author: "A <a@b>".into(),
@@ -358,7 +355,7 @@ mod tests {
         for part in [
             "bad   k3",
             "  steps/k3  said by log",
-            "may be the first as well: k2",
+            "may be the first as well: k2, k2.1\n",
             "bpf: break it",
             "dynptr/a on k1:\n    passes",
             "-x\n+y",
@@ -372,18 +369,21 @@ mod tests {
         let fixes = "Fixes: 0123456789ab (\"bpf: break it\")";
         for part in [
             fixes,
+            "\n\ncould not be judged, and may be the first as well: k2, k2.1\n\n",
             "To reproduce:\n\n    kvet run -k k3 -t 'dynptr/a b'\n",
             "Found by:\n\n    kvet bisect -t a\n",
-            "\n\ncould not be judged, and may be the first as well: k2\n\n",
             "| bad | k3 | 0.0 | steps/k3 | said by log |",
             "The verifier:\n\n```diff",
         ] {
             assert!(mail.contains(part), "{part} in {mail}");
         }
+        assert_eq!(mail.matches("may be the first as well").count(), 1, "{mail}");
         let fixed = markdown(&State { find: Find::Fix, ..state.clone() }, &answer, &evidence);
         assert!(fixed.contains("    Fixed-by: 0123456789ab (\"bpf") && !fixed.contains("Fixes:"), "{fixed}");
+        state.answer = Some(answer.clone());
         let json: serde_json::Value = serde_json::from_slice(&json(&state, &evidence).unwrap()).unwrap();
         assert_eq!(json["steps"][0]["verdict"], "bad");
+        assert_eq!(json["answer"]["doubtful"], serde_json::json!([["k2", "k2"], ["k2.1", "k2.1"]]));
         let Compared::Differ(diff) = &evidence.verifier else { panic!("{:?}", evidence.verifier) };
         assert_eq!(json["evidence"]["verifier"]["differ"], diff.as_str());
     }

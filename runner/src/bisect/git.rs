@@ -194,6 +194,12 @@ impl Commits {
         })
     }
 
+    /// The commit that git asks for.
+    fn head(&self) -> Result<String> {
+        let head = ["rev-parse", "--verify", "--quiet", "BISECT_HEAD"];
+        output(git(&self.scratch).args(head), "find the next commit").map(|hash| hash.trim().to_owned())
+    }
+
     /// How many commits may be left to be told apart after this one, whatever it is, and how often they have to be halved. git
     /// counts only those that are left if it is of the older side, and nothing while it asks for the merge base of two branches.
     fn left(&self, head: &str) -> Result<(usize, usize)> {
@@ -286,10 +292,9 @@ impl Search for Commits {
         if let Some(answer) = self.answer()? {
             return Ok(Next::Done(answer));
         }
-        let head = ["rev-parse", "--verify", "--quiet", "BISECT_HEAD"];
-        let head = output(git(&self.scratch).args(head), "find the next commit")?;
-        let (left, steps) = self.left(head.trim())?;
-        Ok(Next::Test { subject: self.subject(head.trim())?, left, steps })
+        let head = self.head()?;
+        let (left, steps) = self.left(&head)?;
+        Ok(Next::Test { subject: self.subject(&head)?, left, steps })
     }
 
     fn tell(&mut self, subject: &Subject, newer: Option<bool>) -> Result<()> {
@@ -312,10 +317,11 @@ impl Search for Commits {
             if copy.replay().is_err() {
                 continue;
             }
-            if let Next::Test { subject, .. } = copy.next()?
-                && !likely.contains(&subject)
-            {
-                likely.push(subject);
+            if copy.answer()?.is_none() {
+                let subject = copy.subject(&copy.head()?)?;
+                if !likely.contains(&subject) {
+                    likely.push(subject);
+                }
             }
         }
         Ok(likely)

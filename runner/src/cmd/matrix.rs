@@ -177,6 +177,11 @@ fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<Strin
     if of > planned.len() {
         return Err(Error::caller(format!("--shards {of}: the matrix has only {} cells", planned.len())));
     }
+    let (name, most) = system.limit();
+    if of > most {
+        return Err(Error::caller(format!("{of} jobs are more than {name} takes, which is {most}"))
+            .hint(format!("--shards {most}, or less")));
+    }
     let numbers = shards(planned, of, args.times.as_deref())?;
     let jobs = (1..=of).map(|number| {
         let cells = planned.iter().zip(&numbers).filter(|(_, n)| **n == number).map(|(id, _)| id.to_string());
@@ -209,6 +214,17 @@ fn emit(args: &MatrixArgs, system: CiSystem, planned: &[CellId]) -> Result<Strin
                 },
             };
             to_yaml(&BTreeMap::from([("kvet", job)]))
+        }
+    }
+}
+
+impl CiSystem {
+    /// What it is called, and how many jobs it makes of one matrix (GitHub Actions, "Using a matrix for your jobs"; GitLab CI/CD YAML
+    /// reference, `parallel:matrix`).
+    fn limit(self) -> (&'static str, usize) {
+        match self {
+            Self::Github => ("GitHub", 256),
+            Self::Gitlab => ("GitLab", 200),
         }
     }
 }

@@ -134,8 +134,12 @@ fn changed(text: &str, file: &str, change: &Change, number: usize) -> String {
 }
 
 fn commit(to: &mut impl Write, number: usize, subject: &str) {
+    commit_to(to, "main", number, subject);
+}
+
+fn commit_to(to: &mut impl Write, branch: &str, number: usize, subject: &str) {
     let who = format!("T. Ester <t@example> {} +0000", 1_700_000_000 + number);
-    write!(to, "commit refs/heads/main\ncommitter {who}\ndata {}\n{subject}\n", subject.len()).unwrap();
+    write!(to, "commit refs/heads/{branch}\ncommitter {who}\ndata {}\n{subject}\n", subject.len()).unwrap();
 }
 
 fn tag_at(to: &mut impl Write, commits: usize) {
@@ -172,4 +176,43 @@ fn import(source: &Path, below: &Path, to: &mut impl Write) {
             inline(to, mode, name, &fs::read(&full).unwrap());
         }
     }
+}
+
+/// The commit of [`selftests`] that is to be found.
+pub const SPOILS: &str = "selftests: a size that is wrong";
+
+/// A file of the kernel's own selftests, and what is wrong in it after that commit.
+const SELFTEST: &str = "tools/testing/selftests/bpf/progs/dynptr_success.c";
+const EXPECTED: &str = "(&ptr) != trim - off)";
+const WRONG: &str = "(&ptr) != trim)";
+
+/// A branch `selftests` of the import on which the kernel stays what it is, and a test of its own does not.
+pub fn selftests(repository: &Path) {
+    let git = |args: &[&str]| Command::new("git").arg("-C").arg(repository).args(args).output().unwrap();
+    if git(&["rev-parse", "--verify", "--quiet", "selftests"]).status.success() {
+        return;
+    }
+    let file = |name: &str| String::from_utf8(git(&["show", &format!("imported:{name}")]).stdout).unwrap();
+    let (tnum, xdp, test) = (file("kernel/bpf/tnum.c"), file("net/core/xdp.c"), file(SELFTEST));
+    assert_eq!(test.matches(EXPECTED).count(), 1, "'{EXPECTED}' in {SELFTEST}");
+    let mut stream = Vec::new();
+    for (number, (subject, name, text)) in [
+        ("tnum: other words", "kernel/bpf/tnum.c", format!("{tnum}\n/* Other words. */\n")),
+        (SPOILS, SELFTEST, test.replace(EXPECTED, WRONG)),
+        ("xdp: other words", "net/core/xdp.c", format!("{xdp}\n/* Other words. */\n")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        commit_to(&mut stream, "selftests", 100 + number, subject);
+        if number == 0 {
+            stream.extend(b"from refs/tags/imported^0\n");
+        }
+        inline(&mut stream, "100644", name.as_bytes(), text.as_bytes());
+    }
+    let mut import = Command::new("git");
+    import.arg("-C").arg(repository).args(["fast-import", "--quiet"]);
+    let mut child = import.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&stream).unwrap();
+    assert!(child.wait().unwrap().success());
 }

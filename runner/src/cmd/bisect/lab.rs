@@ -14,7 +14,7 @@ use crate::cmd::args::BisectArgs;
 use crate::cmd::running::mistake;
 use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
-use crate::event::{CellId, CellReport, Event, Phase, WorkTime};
+use crate::event::{CellEnd, CellId, CellReport, Event, Phase, WorkTime};
 use crate::kernel::{self, Kernel, KernelSpec, Progress, Sources};
 use crate::plan::{CellPlan, Plan, Request, ShareMode};
 use crate::report::Fanout;
@@ -213,6 +213,23 @@ impl<'a> Kernels<'a> {
         Ok(kernel)
     }
 
+    /// Where the selftests of a kernel's own source are, or will be: named by all that goes into them.
+    ///
+    /// # Errors
+    /// The kernel's: its source does not have what is asked for. Else as [`upstream::foresee`].
+    fn selftests(&self, subject: &Subject, kernel: &Kernel) -> Result<PathBuf> {
+        let cell = self.cell(subject, None)?;
+        let request = cell.upstream.ok_or_else(|| Error::host("a suite that is not built"))?;
+        let Resources { home, cache, sources, cancel, .. } = &self.setup.resources;
+        let log = self.folder.join(SUITE_LOG);
+        let means = Means { home, cache, sources, cancel, log: &log, wanted: &|_| Ok(()) };
+        let foreseen = upstream::foresee(&request, kernel, &means, &mut plain_progress());
+        foreseen.map(|foreseen| foreseen.share).map_err(|e| match e.fault() {
+            Fault::Caller => Error::kernel(e.to_string()),
+            _ => e,
+        })
+    }
+
     fn run_dir(&self, subject: &Subject, cells: &[CellId]) -> Result<RunDir> {
         RunDir::create_at(&self.folder.join(STEPS), &safe_name(&subject.shown), cells)
     }
@@ -263,7 +280,14 @@ impl Lab for Kernels<'_> {
     }
 
     fn signature(&mut self, subject: &Subject) -> Result<String> {
-        Ok(self.acquire(subject)?.facts.signature().to_owned())
+        let kernel = self.acquire(subject)?;
+        let signature = kernel.facts.signature().to_owned();
+        if !self.own_selftests {
+            return Ok(signature);
+        }
+        // With other tests the same kernel may be another one.
+        let selftests = self.selftests(subject, &kernel)?;
+        Ok(format!("{signature} with {}", selftests.display()))
     }
 
     fn worked(&mut self) -> Vec<WorkTime> {
@@ -299,7 +323,14 @@ impl Lab for Kernels<'_> {
         if let Some(ahead) = begun? {
             self.ahead = Some(ahead);
         }
-        report.cells.into_iter().next().ok_or_else(|| Error::host("a run without a cell"))
+        let mut cell = report.cells.into_iter().next().ok_or_else(|| Error::host("a run without a cell"))?;
+        // A source that does not have the test is no mistake of the caller: its kernel cannot be judged.
+        if self.own_selftests
+            && let CellEnd::Usage { reason } = cell.end
+        {
+            cell.end = CellEnd::NotStarted { reason };
+        }
+        Ok(cell)
     }
 
     fn pause(&mut self, time: Duration) -> Result<()> {
