@@ -83,7 +83,7 @@ pub(super) struct Found {
 /// Programs that every build runs, and headers that it includes, each with its Debian package.
 const PROGRAMS: [(&str, &str); 7] = [
     ("make", "make"),
-    // With LLVM, too: before 7.2 clang links the programs of the build itself with it.
+    // With LLVM, too: clang links objtool with it.
     ("ld", "binutils"),
     ("flex", "flex"),
     ("bison", "bison"),
