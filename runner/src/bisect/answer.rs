@@ -10,6 +10,7 @@ use super::state::{Parts, State, Step, Verdict};
 use super::{Find, Subject};
 use crate::error::{Error, Result};
 use crate::parse::clean::one_line;
+use crate::version::KernelVersion;
 pub use compared::Compared;
 
 /// Where it began.
@@ -189,7 +190,30 @@ fn runs_said(step: &Step, state: &State) -> String {
 fn doubt(answer: &Answer) -> Option<String> {
     let names: Vec<String> = answer.doubtful.iter().map(|subject| one_line(&subject.shown)).collect();
     let said = "could not be judged, and may be the first as well";
-    (!names.is_empty()).then(|| format!("{said}: {}", names.join(", ")))
+    let judged = (!names.is_empty()).then(|| format!("{said}: {}", names.join(", ")));
+    let said: Vec<String> = judged.into_iter().chain(not_there(answer)).collect();
+    (!said.is_empty()).then(|| said.join("\n\n"))
+}
+
+/// The point releases between the two neighbours that the archive has not.
+fn not_there(answer: &Answer) -> Option<String> {
+    let version = |subject: &Subject| subject.shown.parse::<KernelVersion>().ok();
+    let (before, first) = (version(&answer.before)?, version(&answer.first)?);
+    let series = |v: &KernelVersion| (v.major, v.minor, v.rc);
+    let between = before.patch + 1..first.patch;
+    if series(&before) != series(&first) || first.rc.is_some() {
+        return None;
+    }
+    let names: Vec<String> = between.map(|patch| KernelVersion { patch, ..first }.to_string()).collect();
+    let known = |name: &String| answer.doubtful.iter().any(|subject| subject.shown == *name);
+    let names: Vec<String> = names.into_iter().filter(|name| !known(name)).collect();
+    let shown = match &names[..] {
+        [] => return None,
+        [one] => one.clone(),
+        [one, other] => format!("{one} or {other}"),
+        [one, .., last] => format!("{one} to {last}"),
+    };
+    Some(format!("not to be had, and may be the first as well: {shown}"))
 }
 
 /// The answer for people.
@@ -325,6 +349,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn releases_that_nobody_has_may_be_the_first_as_well() {
+        let said = |before: &str, first: &str, doubtful: &[&str]| {
+            let subject = |name: &str| Subject { kernel: format!("debian:{name}"), shown: name.into() };
+            let doubtful = doubtful.iter().map(|name| subject(name)).collect();
+            doubt(&Answer { first: subject(first), before: subject(before), doubtful, commit: None })
+        };
+        let there = "not to be had, and may be the first as well: ";
+        assert_eq!(said("7.2.6", "7.2.9", &[]), Some(format!("{there}7.2.7 or 7.2.8")));
+        assert_eq!(said("7.2.1", "7.2.9", &[]), Some(format!("{there}7.2.2 to 7.2.8")));
+        let both = format!("could not be judged, and may be the first as well: 7.2.7\n\n{there}7.2.8");
+        assert_eq!(said("7.2.6", "7.2.9", &["7.2.7"]), Some(both));
+        assert_eq!((said("7.2.6", "7.2.7", &[]), said("7.1.13", "7.2.6", &[])), (None, None));
+        assert_eq!(said("0123456789ab bpf: x", "0123456789ac bpf: y", &[]), None);
+    }
+
+    #[test]
     fn everything_is_told() {
         let mut state = State::new(["bisect", "-t", "a"].map(String::from).to_vec(), Find::Bug, None, 1);
         state.steps = replay("bad k3\ngood k1\nskip k2 # did not boot\n", "log").unwrap();
@@ -396,7 +436,7 @@ mod tests {
         assert_eq!(Compared::of(missing(), said("x")), no("it crashed before"));
         assert_eq!(Compared::of(said("x"), missing()), no("it crashed before"));
         assert_eq!(Compared::of(said(""), said("")), no("nothing was said on either"));
-        let same = no("the same on both, but for times and addresses");
+        let same = no("the same on both, but for times, addresses and ids");
         assert_eq!(Compared::of(said("[ 1.0] x\n"), said("[ 2.0] x\n")), same);
         let state = State::new(vec!["bisect".into()], Find::Bug, None, 1);
         let subject = |name: &str| Subject { kernel: name.into(), shown: name.into() };

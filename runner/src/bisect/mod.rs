@@ -94,6 +94,11 @@ pub trait Search {
     /// What was judged last on each side; the ends where nothing was.
     fn between(&self) -> (Subject, Subject);
 
+    /// Whether a kernel may be asked for.
+    fn has(&self, _kernel: &str) -> bool {
+        true
+    }
+
     /// The next kernel, after the verdict on the last one.
     ///
     /// # Errors

@@ -52,6 +52,10 @@ impl Search for Row {
         (self.subjects[older].clone(), self.subjects[newer].clone())
     }
 
+    fn has(&self, kernel: &str) -> bool {
+        self.subjects.iter().any(|subject| subject.kernel == kernel)
+    }
+
     fn next(&mut self) -> Result<Next> {
         let (older, newer) = self.bounds();
         let open: Vec<usize> = (older + 1..newer).filter(|i| self.known[*i] == Known::No).collect();

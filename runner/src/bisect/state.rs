@@ -333,7 +333,7 @@ impl State {
 /// # Errors
 /// The caller's: a line is neither; the message has its number.
 pub fn replay(text: &str, name: &str) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let words = line.split_once('#').map_or(line, |(words, _)| words).trim();
         if words.is_empty() {
@@ -355,6 +355,18 @@ pub fn replay(text: &str, name: &str) -> Result<Vec<Step>> {
                     one_line(words)
                 ))
             })?;
+        match steps.iter().find(|step| step.kernel == kernel) {
+            Some(known) if known.verdict == verdict => continue,
+            Some(known) => {
+                return Err(Error::caller(format!(
+                    "{name}:{}: '{}': further up it is {}",
+                    number + 1,
+                    one_line(words),
+                    known.verdict
+                )));
+            }
+            None => {}
+        }
         let subject = Subject { kernel: kernel.to_owned(), shown: kernel.to_owned() };
         steps.push(Step::unseen(&subject, verdict, format!("said by {name}"), Parts::default()));
     }
@@ -373,6 +385,9 @@ mod tests {
             replay("bad debian:7.2\n\n# x\ngood debian:6.1  # fine\nskip git:~/l@v6 # no\n", "f").unwrap();
         let log = state.log();
         assert!(log.starts_with("# kvet bisect -t 'a b'\nbad debian:7.2  # said by f\n"), "{log}");
+        let twice = replay("bad k1\nbad k1\ngood k1 # is it?\n", "f").unwrap_err().to_string();
+        assert_eq!(twice, "f:3: 'good k1': further up it is bad");
+        assert_eq!(replay("bad k1\nbad k1\n", "f").unwrap().len(), 1);
         let again = replay(&log, "f").unwrap();
         assert_eq!(again, state.steps);
         assert_eq!(again[2].verdict, Verdict::Skip);

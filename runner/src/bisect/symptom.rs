@@ -79,33 +79,21 @@ impl Symptom {
                 )));
             }
         }
-        let failing = bad.iter().flat_map(|run| &run.cases).filter_map(|case| {
-            let failure = failure(case)?;
-            pattern_fits(&pattern, case).then(|| Sign {
-                test: case.name.clone(),
-                failure,
-                message: case.message.clone(),
-            })
-        });
-        let mut signs: Vec<Sign> = Vec::new();
-        for sign in failing {
-            if !signs.iter().any(|known| known.test == sign.test) {
-                signs.push(sign);
-            }
-        }
+        let signs = failing(bad, &pattern);
         if signs.is_empty() {
             let what = matching.map_or(String::new(), |m| format!(" with a message that matches '{m}'"));
-            let name = &bad[0].id.kernel;
-            return Err(Error::caller(format!(
-                "{name} was said to be bad, but no selected test fails{what}"
-            )));
+            let names = [&bad[0].id.kernel, &good[0].id.kernel];
+            let said = format!("{} was said to be bad, but no selected test fails{what}", names[0]);
+            let other_way = failing(good, &pattern).into_iter().find(|sign| passes(sign, bad));
+            return Err(match other_way {
+                Some(Sign { test, .. }) => Error::caller(said).hint(format!(
+                    "{test} fails on {} and passes here: --good and --bad are swapped",
+                    names[1]
+                )),
+                None => Error::caller(said),
+            });
         }
-        let passes = |sign: &Sign| {
-            good.iter().all(|run| {
-                run.cases.iter().any(|case| case.name == sign.test && case.outcome == Outcome::Pass)
-            })
-        };
-        let (kept, lost): (Vec<Sign>, Vec<Sign>) = signs.into_iter().partition(passes);
+        let (kept, lost): (Vec<Sign>, Vec<Sign>) = signs.into_iter().partition(|sign| passes(sign, good));
         if kept.is_empty() {
             return Err(not_good(&lost, good));
         }
@@ -146,6 +134,25 @@ impl Symptom {
             Some(_) => Finding::Good,
         }
     }
+}
+
+/// The tests that fail in any of these runs, each once.
+fn failing(runs: &[CellReport], pattern: &Option<Regex>) -> Vec<Sign> {
+    let mut signs: Vec<Sign> = Vec::new();
+    for case in runs.iter().flat_map(|run| &run.cases).filter(|case| pattern_fits(pattern, case)) {
+        if let Some(failure) = failure(case)
+            && !signs.iter().any(|known| known.test == case.name)
+        {
+            signs.push(Sign { test: case.name.clone(), failure, message: case.message.clone() });
+        }
+    }
+    signs
+}
+
+/// Whether a test passes in all of these runs.
+fn passes(sign: &Sign, runs: &[CellReport]) -> bool {
+    let passes = |case: &TestCase| case.name == sign.test && case.outcome == Outcome::Pass;
+    runs.iter().all(|run| run.cases.iter().any(passes))
 }
 
 /// Whether a pattern is one.
@@ -268,6 +275,11 @@ mod tests {
             e.to_string()
         };
         assert!(e(&pass, &pass, None).contains("was said to be bad, but no selected test fails"));
+        let swapped =
+            Symptom::between(std::slice::from_ref(&pass), std::slice::from_ref(&fail), None).unwrap_err();
+        assert!(
+            swapped.hint_text().unwrap().contains("a fails on debian:7.2 and passes here: --good and --bad")
+        );
         assert!(
             e(&fail, &fail, None)
                 .contains("was said to be good, but no failing test passes there (a: fail: x)")

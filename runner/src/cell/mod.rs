@@ -354,7 +354,7 @@ pub fn check_tests(plan: &CellPlan, resources: &Resources) -> Result<()> {
     upstream::check_available(request, &plan.kernel, plan.arch, &means)
 }
 
-/// The same of any source, where the kernel is built of one: it is fetched, looked at, and then the kernel can be built.
+/// The same of any source that is named, the kernel's or that of its selftests: it is fetched, looked at, and then the kernel can be had.
 ///
 /// # Errors
 /// As a real run would have. What the kernel's own build lacks is said before a source is fetched for it.
@@ -363,9 +363,11 @@ pub fn check_source(
     resources: &Resources,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    let (Some(request), KernelSpec::Source { .. }) = (&plan.upstream, &plan.kernel) else { return Ok(()) };
+    let Some(request) = &plan.upstream else { return Ok(()) };
     let Resources { home, cache, sources, cancel, .. } = resources;
-    kernel::check_available(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
+    if let KernelSpec::Source { .. } = &plan.kernel {
+        kernel::check_available(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
+    }
     let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);
     let means = Means { home, cache, sources, cancel, log: Path::new(""), wanted: &wanted };
     upstream::check_source(request, &plan.kernel, plan.arch, &means, progress)

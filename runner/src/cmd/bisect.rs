@@ -206,6 +206,13 @@ fn search(args: &BisectArgs, mut stage: Stage, level: &Level, lab: &mut Kernels)
         let (_, newer) = stage.search.ends();
         let scheme = newer.kernel.split_once(':').map_or("", |(scheme, _)| scheme);
         state.steps = State::keep(level.replayed.to_vec(), scheme);
+        state.steps.retain(|step| {
+            let has = stage.search.has(&step.kernel);
+            if !has {
+                eprintln!("note: {} ({}) is none of the releases between the ends", step.kernel, step.reason);
+            }
+            has
+        });
     }
     if state.answer.is_none() {
         state.prepared += Parts::of(level.started.elapsed().as_secs_f64(), &[], &[]);

@@ -39,8 +39,7 @@ pub fn check_available(request: &Request, kernel: &KernelSpec, arch: Arch, means
     }
 }
 
-/// The same, of any source, which is fetched for it: building a kernel takes ten minutes, and then it would show. Of a kernel that is
-/// not built nothing is said.
+/// The same, of any source that is named, which is fetched for it: building a kernel takes ten minutes, and then it would show.
 ///
 /// # Errors
 /// As [`super::ensure`], for what shows before a build; the host's: no compiler.
@@ -51,9 +50,6 @@ pub fn check_source(
     means: &Means,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    if !matches!(kernel, KernelSpec::Source { .. }) {
-        return Ok(());
-    }
     let Some(source) = source_of_tests(request, kernel) else { return Ok(()) };
     check_tools(arch, means.home, &request.manifest)?;
     // What there is to note is noted when the source is used.

@@ -29,7 +29,7 @@ impl Compared {
         match (diff.is_empty(), before.trim().is_empty() && after.trim().is_empty()) {
             (false, _) => Self::Differ(diff),
             (true, true) => Self::No("nothing was said on either".into()),
-            (true, false) => Self::No("the same on both, but for times and addresses".into()),
+            (true, false) => Self::No("the same on both, but for times, addresses and ids".into()),
         }
     }
 }
@@ -39,7 +39,7 @@ const CONTEXT: usize = 2;
 /// Lines of a diff that are kept.
 const MAX_KEPT: usize = 20_000;
 
-/// A unified diff of two texts. Times and addresses are taken out first: they always differ.
+/// A unified diff of two texts. Times, addresses and ids are taken out first: they always differ.
 fn difference(before: &str, after: &str) -> String {
     let (before, after) = (comparable(before), comparable(after));
     let diff = TextDiff::from_lines(&before, &after);
@@ -47,10 +47,22 @@ fn difference(before: &str, after: &str) -> String {
     first_lines(&text, MAX_KEPT)
 }
 
-/// Without printk's times (`[    1.234567] `), what the verifier took, and the kernel's addresses.
+/// Without printk's times (`[    1.234567] `), what the verifier took, the kernel's addresses, and the numbers that its functions have
+/// in BTF.
 fn comparable(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.starts_with("verification time "));
-    lines.map(|line| without_addresses(without_time(line)) + "\n").collect()
+    lines.map(|line| without_ids(&without_addresses(without_time(line))) + "\n").collect()
+}
+
+/// `call bpf_dynptr_slice#68803`, as the verifier prints an instruction: which of a kernel's types it is says nothing.
+fn without_ids(line: &str) -> String {
+    match line.split_once(") call ").and_then(|(_, called)| called.split_once('#')) {
+        Some((_, rest)) if rest.starts_with(|c: char| c.is_ascii_digit()) => {
+            let named = &line[..line.len() - rest.len()];
+            format!("{named}…{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        _ => line.to_owned(),
+    }
 }
 
 fn without_time(line: &str) -> &str {
@@ -90,6 +102,10 @@ mod tests {
             format!("2: (18) r1 = 0xffff{address} ; R2=0xffffffff\nverification time {address} usec\n")
         };
         assert_eq!(difference(&loaded("888005fa0600"), &loaded("888005fb0000")), "");
+        let called =
+            |id| format!("8: (85) call bpf_dynptr_slice#{id}       ; R0=rdonly_mem_or_null(id=2,sz=#3)\n");
+        assert_eq!(difference(&called(68803), &called(68853)), "");
+        assert!(!difference(&called(1), &called(1).replace("=#3", "=#4")).is_empty());
         let numbers = |to: usize| (0..to).map(|i| format!("{i}\n")).collect::<String>();
         assert!(difference("", &numbers(5000)).ends_with("+4999\n"), "a program reads all of it");
         assert!(difference("", &numbers(MAX_KEPT + 500)).ends_with("lines more\n"));

@@ -67,6 +67,8 @@ pub fn check(args: &BisectArgs, setup: &Setup) -> Result<()> {
         if args.tree.is_some() {
             let Resources { cache, sources, cancel, .. } = &setup.resources;
             let mut progress = plain_progress();
+            // A compiler that is missing now is missing later.
+            kernel::check_tools(request.toolchain, cell.arch, &setup.home, cancel)?;
             mistake(kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel))?;
         }
         mistake(cell::check_tests(cell, &setup.resources))?;
@@ -270,8 +272,11 @@ impl Lab for Kernels<'_> {
     /// Unless something else was asked for, the selftests are those of the newest kernel. A suite that is no kernel's own is the
     /// same for all anyway.
     fn prepare(&mut self, newest: &Subject, known: Option<&str>) -> Result<Option<String>> {
-        let built = self.cell(newest, None)?.upstream.is_some();
-        if built && !self.own_selftests && self.request.selftests.is_none() {
+        let cell = self.cell(newest, None)?;
+        let built = cell.upstream.is_some();
+        if built && self.request.selftests.is_some() {
+            cell::check_source(&cell, &self.setup.resources, &mut plain_progress())?;
+        } else if built && !self.own_selftests {
             let source = known.map_or_else(|| self.newest_selftests(newest), |known| Ok(known.to_owned()))?;
             eprintln!("the selftests on all kernels: {source}");
             self.request.selftests = Some(source);
