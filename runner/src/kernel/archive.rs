@@ -94,7 +94,7 @@ impl Work<'_> {
         also: &[String],
         old: Option<&Index>,
     ) -> std::result::Result<Index, Trouble> {
-        let base = self.sources.base(suite)?;
+        let base = self.sources.base(suite, self.cancel)?;
         let down = |set: bool| {
             // A poisoned lock only means that another thread panicked; the set is fine.
             let mut down = self.sources.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -105,8 +105,12 @@ impl Work<'_> {
         }
         let dir = format!("dists/{}", suite.name);
         let place = format!("{base}/{dir}/InRelease");
-        let signed =
-            self.sources.fetcher()?.small(base, &format!("{dir}/InRelease"), MAX_INRELEASE, self.cancel);
+        let signed = self.sources.fetcher(self.cancel)?.small(
+            base,
+            &format!("{dir}/InRelease"),
+            MAX_INRELEASE,
+            self.cancel,
+        );
         let signed = signed.inspect_err(|trouble| {
             if matches!(trouble, Trouble::Away(_)) {
                 down(true);
@@ -194,7 +198,7 @@ impl Work<'_> {
             return Ok(());
         };
         let expired = format!("{place} expired on {}", release::show(until));
-        if suite.check_valid_until && !self.sources.mirrors()?.accept_expired {
+        if suite.check_valid_until && !self.sources.mirrors(self.cancel)?.accept_expired {
             return Err(Trouble::Away(Error::host(expired).hint(
                 "the mirror is not updated any more, or the clock is wrong; check_valid_until: false in \
                  configs/kernels.yaml accepts it",
@@ -261,7 +265,7 @@ impl Work<'_> {
         let at = self.cache.partial_path(sha256);
         let lock = Lock::take(&at, Mode::Exclusive, "download the same file", self.progress, self.cancel)?;
         let mut file = lock.file().try_clone().host(format_args!("open {}", at.display()))?;
-        let done = self.sources.fetcher()?.file(
+        let done = self.sources.fetcher(self.cancel)?.file(
             base,
             path,
             &mut file,

@@ -233,7 +233,7 @@ fn open(cache: &Cache, id: &str, lock: Lock) -> Option<SourceTree> {
 /// Downloads and unpacks. The entry's lock is held alone.
 fn make(work: &mut Work<'_>, id: &str, offer: &Offer<'_>) -> Result<()> {
     let suite = work.sources.suite(offer.suite)?;
-    let base = work.sources.base(suite).map_err(Trouble::into_error)?;
+    let base = work.sources.base(suite, work.cancel).map_err(Trouble::into_error)?;
     let needed = TREE_BYTES + 2 * offer.package.size;
     space::require(work.cache.root(), needed, &format!("the source of {}", offer.version))?;
     let scratch = work.cache.scratch()?;

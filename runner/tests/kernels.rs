@@ -1,0 +1,34 @@
+//! What kvet says of kernels and of the cache without a guest.
+
+#[path = "vm/kvet.rs"]
+#[allow(dead_code, reason = "no guest is started here")]
+mod kvet_command;
+
+use std::path::Path;
+
+use kvet_command::Kvet;
+
+/// `PATH` with this folder first.
+fn path_with(dir: &Path) -> String {
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn an_interrupt_while_apt_is_asked_is_no_trouble_of_the_host() {
+    for args in [&["kernel", "fetch", "6.12"][..], &["image", "build"], &["run", "-k", "6.12"]] {
+        let cache = tempfile::tempdir().unwrap();
+        let bin = tempfile::tempdir().unwrap();
+        // As a terminal does: the signal goes to all of kvet's process group.
+        let shell = "unset KVET_MIRROR; chmod +x apt-get; mv apt-get \"$BIN\"; exec setsid \"$0\" \"$@\"";
+        let ended = Kvet::under(shell, args)
+            .file("apt-get", "#!/bin/sh\nkill -s INT -- -$PPID\nsleep 60\n")
+            .env("BIN", bin.path())
+            .env("KVET_CACHE", cache.path())
+            .env("PATH", Path::new(&path_with(bin.path())))
+            .without_guest()
+            .end()
+            .code(130);
+        assert!(!ended.stderr.contains("mirror") && !ended.stderr.contains("hint"), "{}", ended.stderr);
+        assert!(ended.wall.as_secs() < 30, "{:?}", ended.wall);
+    }
+}
