@@ -12,7 +12,7 @@ use crate::cmd::{Setup, complain, exit_code, plain_progress, print};
 use crate::error::{Fault, Result, exit};
 use crate::event::BuiltFacts;
 use crate::kernel::source::SourceSpec;
-use crate::kernel::{self, Cache, Kernel, KernelSpec, Pruned, Recipe};
+use crate::kernel::{self, Cache, Kernel, KernelSpec, Pruned, Recipe, Removed, RemovedFiles};
 use crate::report::term::ColorChoice;
 
 /// Fetches, lists, shows or prunes.
@@ -235,12 +235,16 @@ pub(super) fn age(unix: u64) -> Duration {
 /// What was pruned, for people.
 pub(super) fn pruned(pruned: &Pruned) -> String {
     let mut text = String::new();
-    for name in &pruned.removed {
-        let _ = writeln!(text, "removed {name}");
+    for Removed { kind, id, size_bytes } in &pruned.removed {
+        let _ = writeln!(text, "removed {kind:<8} {id}  {}", HumanBytes(*size_bytes));
+    }
+    for RemovedFiles { kind: (one, several), count, size_bytes } in &pruned.files {
+        let word = if *count == 1 { one } else { several };
+        let _ = writeln!(text, "removed {count} {word}  {}", HumanBytes(*size_bytes));
     }
     for name in &pruned.in_use {
         let _ = writeln!(text, "in use, kept {name}");
     }
-    let _ = writeln!(text, "{} freed", HumanBytes(pruned.freed_bytes));
+    let _ = writeln!(text, "{} freed", HumanBytes(pruned.freed_bytes()));
     text
 }

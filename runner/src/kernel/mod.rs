@@ -52,7 +52,9 @@ pub use apt::{Archive, Base, Mirrors};
 pub use btf::{Btf, ensure_btf};
 pub use build::{Base as ConfigBase, Recipe, Toolchain, Workshop, check_tools, find_built};
 pub(crate) use build::{Trouble, trouble};
-pub use cache::{Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, tree_size};
+pub use cache::{
+    Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles, tree_size,
+};
 pub use hash::{Sha256Hex, sha256};
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
