@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::event::PackageFacts;
 
 use super::super::archive::Work;
@@ -248,7 +248,8 @@ fn make(work: &mut Work<'_>, id: &str, offer: &Offer<'_>) -> Result<()> {
         .into_iter()
         .find(|p| p.is_file())
         .ok_or_else(|| Error::host(format!("package {} holds no usr/src/{stem}.xz", offer.package.name)))?;
-    tar::unpack(&packed, &scratch.path().join("tree"), work.progress, work.cancel)?;
+    let whole = format!("the tarball in package {}", offer.package.name);
+    tar::unpack(&packed, &scratch.path().join("tree"), &whole, Fault::Host, work.progress, work.cancel)?;
     fs::remove_file(&packed).map_err(|e| space::explain(e, &packed, "remove"))?;
     let version = super::tree::version(&scratch.path().join("tree"))
         .map_err(|e| Error::host(format!("package {} is unusable", offer.package.name)).because(e))?;
