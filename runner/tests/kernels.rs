@@ -6,7 +6,8 @@ mod kvet_command;
 
 use std::path::Path;
 
-use kvet_command::Kvet;
+use kvet::event::Phase;
+use kvet_command::{Kvet, have};
 
 /// `PATH` with this folder first.
 fn path_with(dir: &Path) -> String {
@@ -30,5 +31,20 @@ fn an_interrupt_while_apt_is_asked_is_no_trouble_of_the_host() {
             .code(130);
         assert!(!ended.stderr.contains("mirror") && !ended.stderr.contains("hint"), "{}", ended.stderr);
         assert!(ended.wall.as_secs() < 30, "{:?}", ended.wall);
+    }
+}
+
+#[test]
+fn a_kernel_whose_modules_are_gone_is_told_before_anything_boots() {
+    have("7.1", "x86_64");
+    for (root, remedy) in [
+        (&[][..], "(hint: --share initramfs carries a suite"),
+        (&["--root", "host"], "(hint: a root of its own comes over 9p; --root none --share initramfs runs"),
+    ] {
+        let ended = Kvet::new(["run", "-k", "7.1", "-a", "x86_64"]).args(root).without_guest().end().code(1);
+        let gone = "kvet cannot work with debian:7.1: its modules are gone from the archive";
+        assert!(ended.stdout.contains(gone) && ended.stdout.contains(remedy), "{}", ended.stdout);
+        let phases: Vec<Phase> = ended.cell().times.iter().map(|time| time.phase).collect();
+        assert!(!phases.contains(&Phase::Boot), "{phases:?}");
     }
 }
