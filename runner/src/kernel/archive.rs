@@ -317,6 +317,13 @@ impl Work<'_> {
         }
     }
 
+    /// Whether the index that has the package was read by this kvet.
+    fn was_just_read(&self, package: &index::Package) -> bool {
+        let indexes = self.sources.config.suites.iter().filter_map(|suite| self.stored_index(suite));
+        let mut holding = indexes.filter(|index| index.packages.contains(package));
+        holding.any(|index| index.checked_unix >= self.sources.started_unix)
+    }
+
     pub(super) fn unpack(
         &mut self,
         base: &Base,
@@ -327,6 +334,12 @@ impl Work<'_> {
         let partial = self
             .fetched(base, &package.filename, package.size, &package.sha256, MAX_DEB, &package.name)
             .map_err(|trouble| match trouble {
+                // It was read a moment ago: reading it again would say the same.
+                Trouble::Missing(e) if self.was_just_read(package) => e.hint(format!(
+                    "the archive still lists {} {} and has lost its file; another point release or suite may be whole \
+                     (debian:SUITE/SERIES)",
+                    package.name, package.version
+                )),
                 Trouble::Missing(e) => e.hint(
                     "the archive moved on since its index was read: `kvet kernel fetch --refresh` reads it anew",
                 ),

@@ -109,7 +109,7 @@ fn retired_keyrings() -> Vec<PathBuf> {
 pub struct Sources {
     pub(super) config: DebianSuites,
     pub(super) refresh: bool,
-    started_unix: u64,
+    pub(super) started_unix: u64,
     mirrors: OnceLock<Mirrors>,
     fetcher: OnceLock<Fetcher>,
     plain: OnceLock<Fetcher>,
