@@ -48,3 +48,16 @@ fn a_kernel_whose_modules_are_gone_is_told_before_anything_boots() {
         assert!(!phases.contains(&Phase::Boot), "{phases:?}");
     }
 }
+
+#[test]
+fn selftests_of_a_release_whose_source_is_gone_are_asked_of_another_source() {
+    have("7.1", "x86_64");
+    let args = ["run", "-k", "7.1", "-a", "x86_64", "-s", "upstream", "--slice", "dynptr"];
+    let ended = Kvet::new(args).without_guest().end();
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(
+        said.contains("no suite that can have it (trixie-backports) offers linux-source of 7.1"),
+        "{said}"
+    );
+    assert!(said.contains("hint: --selftests SOURCE names a source"), "{said}");
+}

@@ -147,7 +147,7 @@ impl Market<'_> {
         }
         let place = match suite {
             Some(suite) => format!("suite {suite} offers"),
-            None => format!("no suite ({}) offers", self.asked.join(", ")),
+            None => format!("no suite that can have it ({}) offers", self.asked.join(", ")),
         };
         let (no, available) = if there.is_empty() {
             (if suite.is_some() { " no" } else { "" }, "nothing of that series is available".into())
