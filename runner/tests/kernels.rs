@@ -50,6 +50,31 @@ fn a_kernel_whose_modules_are_gone_is_told_before_anything_boots() {
 }
 
 #[test]
+fn info_tells_of_what_is_there_and_fetches_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let info = |spec: &str| {
+        Kvet::new(["kernel", "info", spec, "-a", "arm64"])
+            .env("KVET_CACHE", cache.path())
+            .env("KVET_MIRROR", Path::new("/nonexistent/mirror"))
+            .without_guest()
+            .end()
+            .code(2)
+    };
+    for spec in ["6.12", "debian:7.2.11", "debian:trixie/6.12"] {
+        let ended = info(spec);
+        ended.refused("for arm64 is not in the cache");
+        assert!(ended.stderr.contains("hint: `kvet kernel fetch debian:"), "{}", ended.stderr);
+    }
+    have("7.2", "x86_64");
+    let ended = Kvet::new(["kernel", "info", "7.2", "-a", "x86_64"])
+        .env("KVET_MIRROR", Path::new("/nonexistent/mirror"))
+        .without_guest()
+        .end()
+        .code(0);
+    assert!(ended.stdout.starts_with("spec      debian:7.2\nrelease   7.2."), "{}", ended.stdout);
+}
+
+#[test]
 fn selftests_of_a_release_whose_source_is_gone_are_asked_of_another_source() {
     have("7.1", "x86_64");
     let args = ["run", "-k", "7.1", "-a", "x86_64", "-s", "upstream", "--slice", "dynptr"];

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{HumanBytes, HumanDuration};
 
 use crate::arch::Arch;
+use crate::cell::Resources;
 use crate::cmd::args::{BuildFlags, KernelCommand, KernelFiles};
 use crate::cmd::{Setup, complain, exit_code, plain_progress, print};
 use crate::error::{Fault, Result, exit};
@@ -40,7 +41,14 @@ fn find(setup: &Setup, text: &str, arch: Option<Arch>, files: KernelFiles) -> Re
         Err(wrong) => kernel::find_built(text, arch, &setup.resources.cache).map_err(|_| wrong),
         Ok(spec) => {
             let arch = arch.map_or_else(Arch::host, Ok)?;
-            acquire(setup, &spec.with_files(files.modules, files.config)?, arch)
+            let spec = spec.with_files(files.modules, files.config)?;
+            let Resources { cache, sources, cancel, .. } = &setup.resources;
+            match &spec {
+                KernelSpec::Debian { suite, version } => {
+                    kernel::find_cached(&spec, suite.as_deref(), *version, arch, cache, sources, cancel)
+                }
+                _ => acquire(setup, &spec, arch),
+            }
         }
     }
 }

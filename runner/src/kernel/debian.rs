@@ -69,6 +69,19 @@ pub(super) fn acquire(
     }
 }
 
+/// See [`super::find_cached`].
+pub(super) fn find(
+    spec: &KernelSpec,
+    suite: Option<&str>,
+    pattern: VersionPattern,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    cancel: &Cancel,
+) -> Result<Option<Kernel>> {
+    Work { arch, cache, sources, progress: &mut |_| {}, cancel }.cached(spec, suite, pattern)
+}
+
 /// See [`super::check_available`].
 pub(super) fn check_available(
     suite: Option<&str>,

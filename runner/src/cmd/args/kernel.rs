@@ -52,7 +52,7 @@ pub enum KernelCommand {
     },
     /// List what is in the cache
     List,
-    /// Show everything that is known about a kernel
+    /// Show everything that is known about a kernel of the cache, or of your own; nothing is fetched
     Info {
         /// A kernel: debian:7.2, file:./bzImage, or what was built of tree:~/linux, by its source or its signature
         #[arg(value_name = "SPEC")]
