@@ -7,7 +7,7 @@ mod play;
 use std::time::{Duration, Instant};
 
 use kvet::cell::resume::{Next, SoFar};
-use kvet::event::CellEnd;
+use kvet::event::{CellEnd, Phase};
 use kvet::guest::Session;
 use play::{Scenario, job};
 
@@ -603,6 +603,23 @@ fn an_interrupt_keeps_what_had_finished() {
     asker.join().unwrap();
     assert_eq!(p.watched.end, CellEnd::Interrupted);
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
+}
+
+#[test]
+fn an_interrupt_says_so_and_does_not_wait_for_a_qemu_that_does_not_listen_yet() {
+    for script in ["while :; do sleep 1; done", "ready; while :; do sleep 1; done"] {
+        let scenario = Scenario::new(script);
+        let cancel = scenario.cancel.clone();
+        let asker = std::thread::spawn(move || {
+            std::thread::sleep(ms(500));
+            cancel.request();
+        });
+        let p = scenario.play();
+        asker.join().unwrap();
+        assert_eq!(p.watched.end, CellEnd::Interrupted);
+        assert!(p.wall < ms(3500), "{:?}", p.wall);
+        assert_eq!(p.phases.last(), Some(&Phase::Teardown), "{:?}", p.phases);
+    }
 }
 
 #[test]

@@ -180,6 +180,8 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     };
     let needs = Needs {
         share_9p: plan.share == ShareMode::NineP,
+        // Of packages, and no modules in any: a file of the user's may have 9p built in.
+        modules_lost: kernel.modules.is_none() && !kernel.facts.packages.is_empty(),
         machine: plan.facts.console.kconfig.iter().map(console).chain(overlay).collect(),
         suite: plan.suite.spec.kconfig.iter().map(wanted).collect(),
         suite_modules: plan.suite.spec.modules.clone(),
@@ -190,7 +192,13 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     let findings = preflight::check(&name, &needs, config, tree)?;
     findings.usable(&name).map_err(|e| {
         let lacks_9p = findings.of(NeededBy::Kvet).all(|problem| problem.what.contains("9P"));
-        if lacks_9p { e.hint("--share initramfs carries a suite to kernels without 9p") } else { e }
+        match plan.root {
+            _ if !lacks_9p => e,
+            Root::None => e.hint("--share initramfs carries a suite to kernels without 9p"),
+            _ => e.hint(
+                "a root of its own comes over 9p; --root none --share initramfs runs a suite without both",
+            ),
+        }
     })?;
     let (musts, modules): (Vec<_>, Vec<_>) =
         findings.of(NeededBy::Suite).partition(|problem| problem.what.starts_with("CONFIG_"));

@@ -6,6 +6,7 @@ use crate::cell::watch::Watched;
 use crate::event::{CellEnd, CellReport, Outcome, Splat, TestCase};
 use crate::plan::CellPlan;
 use crate::plan::expectations::Expected;
+use crate::plan::filter::Filter;
 
 /// Puts what was watched into the report.
 pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
@@ -13,7 +14,7 @@ pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
     report.cases = watched.cases;
     report.notes.extend(watched.notes);
     if !plan.filter.is_all() {
-        select(report, plan, &watched.about_job);
+        select(report, &plan.filter, &watched.about_job);
     }
     for (mut splat, test) in watched.splats {
         let case = test.and_then(|name| report.cases.iter_mut().find(|case| case.name == name));
@@ -46,13 +47,13 @@ fn blame(case: &mut TestCase, splat: &Splat) {
 
 /// Where the suite could not be told which tests to run, all ran; only those asked for count, and what is to be said
 /// of the job as a whole. A splat of a test that does not count is nobody's, but a failure all the same.
-fn select(report: &mut CellReport, plan: &CellPlan, about_job: &HashSet<String>) {
+fn select(report: &mut CellReport, filter: &Filter, about_job: &HashSet<String>) {
     let before = report.cases.len();
     let names: Vec<String> = report.cases.iter().map(|case| case.name.clone()).collect();
-    report.cases.retain(|case| plan.filter.matches(&case.name) || about_job.contains(&case.name));
+    report.cases.retain(|case| filter.matches(&case.name) || about_job.contains(&case.name));
     if report.cases.is_empty() && before > 0 && report.end == CellEnd::Completed {
-        let error = plan.filter.nothing(&plan.id.suite, &names);
-        report.end = CellEnd::Usage { reason: error.to_string() };
+        let error = filter.nothing(&report.id.suite, &names);
+        report.end = super::end_of(&error);
     }
 }
 
@@ -119,4 +120,25 @@ pub fn name_what_never_ran(report: &mut CellReport, plan: &CellPlan) {
         })
         .collect();
     report.cases.extend(missing);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_filter_that_turns_out_to_match_nothing_says_where_the_names_are() {
+        let cases = vec![sample::case("dynptr/test_read", Outcome::Pass, 1, "", "")];
+        let mut report = CellReport {
+            end: CellEnd::Completed,
+            cases,
+            splats: Vec::new(),
+            ..sample::run().cells.remove(0)
+        };
+        let filter = Filter::new(&["dynptr/tset_read".to_owned()]).unwrap();
+        select(&mut report, &filter, &HashSet::new());
+        let CellEnd::Usage { reason } = &report.end else { panic!("{:?}", report.end) };
+        assert!(reason.contains("matches -t 'dynptr/tset_read' (hint: `kvet suite show "), "{reason}");
+    }
 }

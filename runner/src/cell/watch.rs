@@ -281,7 +281,13 @@ impl<'a> Watch<'a> {
             }
             GuestEvent::Stopped(reason) => self.on_stopped(reason),
             GuestEvent::Exited { status, clean, stderr } => self.on_exit(&status, clean, &stderr),
-            GuestEvent::Cancelled => self.lost(CellEnd::Interrupted),
+            GuestEvent::Cancelled => {
+                // Said at once: QEMU may take a moment.
+                if !matches!(self.stage, Stage::Leaving { .. } | Stage::Over) {
+                    (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
+                }
+                self.lost(CellEnd::Interrupted);
+            }
         }
         Ok(())
     }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{HumanBytes, HumanDuration};
 
 use crate::arch::Arch;
+use crate::cell::Resources;
 use crate::cmd::args::{BuildFlags, KernelCommand, KernelFiles};
 use crate::cmd::{Setup, complain, exit_code, plain_progress, print};
 use crate::error::{Fault, Result, exit};
 use crate::event::BuiltFacts;
 use crate::kernel::source::SourceSpec;
-use crate::kernel::{self, Cache, Kernel, KernelSpec, Pruned, Recipe};
+use crate::kernel::{self, Cache, Kernel, KernelSpec, Pruned, Recipe, Removed, RemovedFiles};
 use crate::report::term::ColorChoice;
 
 /// Fetches, lists, shows or prunes.
@@ -40,7 +41,14 @@ fn find(setup: &Setup, text: &str, arch: Option<Arch>, files: KernelFiles) -> Re
         Err(wrong) => kernel::find_built(text, arch, &setup.resources.cache).map_err(|_| wrong),
         Ok(spec) => {
             let arch = arch.map_or_else(Arch::host, Ok)?;
-            acquire(setup, &spec.with_files(files.modules, files.config)?, arch)
+            let spec = spec.with_files(files.modules, files.config)?;
+            let Resources { cache, sources, cancel, .. } = &setup.resources;
+            match &spec {
+                KernelSpec::Debian { suite, version } => {
+                    kernel::find_cached(&spec, suite.as_deref(), *version, arch, cache, sources, cancel)
+                }
+                _ => acquire(setup, &spec, arch),
+            }
         }
     }
 }
@@ -235,12 +243,16 @@ pub(super) fn age(unix: u64) -> Duration {
 /// What was pruned, for people.
 pub(super) fn pruned(pruned: &Pruned) -> String {
     let mut text = String::new();
-    for name in &pruned.removed {
-        let _ = writeln!(text, "removed {name}");
+    for Removed { kind, id, size_bytes } in &pruned.removed {
+        let _ = writeln!(text, "removed {kind:<8} {id}  {}", HumanBytes(*size_bytes));
+    }
+    for RemovedFiles { kind: (one, several), count, size_bytes } in &pruned.files {
+        let word = if *count == 1 { one } else { several };
+        let _ = writeln!(text, "removed {count} {word}  {}", HumanBytes(*size_bytes));
     }
     for name in &pruned.in_use {
         let _ = writeln!(text, "in use, kept {name}");
     }
-    let _ = writeln!(text, "{} freed", HumanBytes(pruned.freed_bytes));
+    let _ = writeln!(text, "{} freed", HumanBytes(pruned.freed_bytes()));
     text
 }

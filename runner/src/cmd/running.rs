@@ -88,5 +88,27 @@ pub fn exit_code(report: &RunReport) -> Result<u8> {
         CellEnd::Usage { reason } if report.exit_code == exit::USAGE => Some(reason),
         _ => None,
     });
-    usage.map_or(Ok(report.exit_code), |reason| Err(Error::caller(reason.clone())))
+    usage.map_or(Ok(report.exit_code), |reason| Err(as_told(reason)))
+}
+
+/// A cell's reason ends with its hint, in brackets.
+fn as_told(reason: &str) -> Error {
+    match reason.strip_suffix(')').and_then(|rest| rest.split_once(" (hint: ")) {
+        Some((message, hint)) => Error::caller(message).hint(hint),
+        None => Error::caller(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cells_hint_is_told_as_a_hint() {
+        let error = as_told("no test of suite a matches -t 'b' (hint: `kvet suite show a` lists its tests)");
+        assert_eq!(error.to_string(), "no test of suite a matches -t 'b'");
+        assert_eq!(error.hint_text(), Some("`kvet suite show a` lists its tests"));
+        let error = as_told("a folder (of somebody)");
+        assert_eq!((error.to_string().as_str(), error.hint_text()), ("a folder (of somebody)", None));
+    }
 }

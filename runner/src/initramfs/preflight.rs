@@ -28,6 +28,8 @@ pub struct ConfigNeed {
 pub struct Needs {
     /// Files are shared over 9p.
     pub share_9p: bool,
+    /// The archive has lost the kernel's modules. Debian builds 9p as modules, in all releases.
+    pub modules_lost: bool,
     /// What the machine needs (`configs/arch`): above all the driver of the serial console.
     pub machine: Vec<ConfigNeed>,
     /// What the suite needs.
@@ -131,11 +133,13 @@ pub fn transport_builtin(config: Config) -> Vec<String> {
 /// The module tree cannot be read.
 pub fn check(kernel: &str, needs: &Needs, config: Option<Config>, tree: &ModuleTree) -> Result<Findings> {
     let mut check = Check { kernel, config, tree, findings: Findings::default(), unchecked: Vec::new() };
+    if needs.share_9p && needs.modules_lost {
+        check.lost_9p();
+    }
     for (symbol, module, why) in TRANSPORT.into_iter().filter(|(symbol, ..)| needs.share_9p || !is_9p(symbol))
     {
-        // Both depend on it: one cause, one line.
-        let follows = matches!(symbol, "CONFIG_NET_9P_VIRTIO" | "CONFIG_9P_FS");
-        if follows && check.findings.problems.iter().any(|problem| problem.what == "CONFIG_NET_9P") {
+        // The others depend on it: one cause, one line.
+        if is_9p(symbol) && check.findings.problems.iter().any(|problem| problem.what == "CONFIG_NET_9P") {
             continue;
         }
         let any_of =
@@ -166,6 +170,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Neither a config nor a module says so: they are what is lost.
+    fn lost_9p(&mut self) {
+        self.problem(NeededBy::Kvet, "CONFIG_NET_9P", |_| {
+            "its modules are gone from the archive, and 9p, which shares files with the guest, is one"
+                .to_owned()
+        });
+    }
+
     fn setting(&mut self, by: NeededBy, need: &ConfigNeed) -> Result<()> {
         let Some(config) = self.config else {
             // Without a config, what is or could be a module still tells.

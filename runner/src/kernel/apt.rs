@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::error::{Error, Result};
+use crate::cancel::Cancel;
+use crate::error::{Error, Fault, Result};
+
+use super::child;
 
 /// Which of Debian's two archives a suite is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -78,21 +81,23 @@ impl Mirrors {
     /// Asks the environment, then apt.
     ///
     /// # Errors
-    /// The caller's when `KVET_MIRROR` cannot be understood; the host's when nobody knows a mirror.
-    pub fn discover(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self> {
+    /// The caller's when `KVET_MIRROR` cannot be understood; the host's when nobody knows a mirror. Interrupted.
+    pub fn discover(env: &dyn Fn(&str) -> Option<OsString>, cancel: &Cancel) -> Result<Self> {
         let named = env("KVET_MIRROR").filter(|v| !v.is_empty());
-        let targets = run("apt-get", &["indextargets", "--format", FORMAT, "Created-By: Packages"]);
+        let targets = run("apt-get", &["indextargets", "--format", FORMAT, "Created-By: Packages"], cancel)?;
         let found = targets.as_deref().map(read_targets).unwrap_or_default();
         let main = match &named {
             Some(named) => {
                 let text = named.to_str().unwrap_or_default();
                 Base::parse(text).map_err(|e| e.context(format_args!("KVET_MIRROR={}", named.display())))?
             }
-            None => found.main.clone().ok_or_else(|| no_mirror(targets.is_err(), &found.unusable))?,
+            None => found.main.clone().ok_or_else(|| no_mirror(targets.is_none(), &found.unusable))?,
         };
         // apt's proxy is the way to apt's mirror; it says nothing about one that KVET_MIRROR names.
-        let config =
-            if named.is_none() { run("apt-config", &["dump"]).unwrap_or_default() } else { String::new() };
+        let config = match &named {
+            None => run("apt-config", &["dump"], cancel)?.unwrap_or_default(),
+            Some(_) => String::new(),
+        };
         let scheme =
             if matches!(&main, Base::Http(url) if url.starts_with("https")) { "https" } else { "http" };
         Ok(Self {
@@ -188,15 +193,14 @@ fn truth(value: &str) -> bool {
     !["false", "no", "off", "without", "disable", "0"].iter().any(|no| value.eq_ignore_ascii_case(no))
 }
 
-fn run(program: &str, args: &[&str]) -> std::result::Result<String, ()> {
-    let output = Command::new(program)
-        .args(args)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .map_err(drop)?;
-    if output.status.success() { String::from_utf8(output.stdout).map_err(drop) } else { Err(()) }
+/// What apt says; none where there is no apt or it fails. It is in a process group of its own: the ^C that a terminal sends to
+/// all of ours must not look like an apt that fails.
+fn run(program: &str, args: &[&str], cancel: &Cancel) -> Result<Option<String>> {
+    match child::run(Command::new(program).args(args).env("LC_ALL", "C"), "apt", cancel) {
+        Ok(output) if output.status.success() => Ok(String::from_utf8(output.stdout).ok()),
+        Err(error) if error.fault() == Fault::Interrupted => Err(error),
+        Ok(_) | Err(_) => Ok(None),
+    }
 }
 
 /// The keyring files that are there.
@@ -237,7 +241,8 @@ mod tests {
     #[test]
     fn kvet_mirror_goes_first_and_must_be_understood() {
         let mirror = |value: &'static str| {
-            Mirrors::discover(&move |name| (name == "KVET_MIRROR").then(|| OsString::from(value)))
+            let cancel = Cancel::new().unwrap();
+            Mirrors::discover(&move |name| (name == "KVET_MIRROR").then(|| OsString::from(value)), &cancel)
                 .map(|m| m.main)
         };
         assert_eq!(mirror("file:///srv/a/").unwrap(), Base::Dir("/srv/a".into()));
@@ -247,6 +252,18 @@ mod tests {
             let error = mirror(bad).unwrap_err();
             assert!(error.to_string().contains("KVET_MIRROR=") && error.to_string().contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn an_interrupt_is_no_apt_that_fails() {
+        let cancel = Cancel::new().unwrap();
+        assert_eq!(run("false", &[], &cancel).unwrap(), None);
+        assert_eq!(run("kvet-no-such-program", &[], &cancel).unwrap(), None);
+        cancel.request();
+        let error = run("sleep", &["60"], &cancel).unwrap_err();
+        assert_eq!(error.fault(), Fault::Interrupted);
+        let error = Mirrors::discover(&|_| None, &cancel).unwrap_err();
+        assert_eq!((error.fault(), error.hint_text()), (Fault::Interrupted, None));
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Work<'_> {
         also: &[String],
         old: Option<&Index>,
     ) -> std::result::Result<Index, Trouble> {
-        let base = self.sources.base(suite)?;
+        let base = self.sources.base(suite, self.cancel)?;
         let down = |set: bool| {
             // A poisoned lock only means that another thread panicked; the set is fine.
             let mut down = self.sources.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -105,8 +105,12 @@ impl Work<'_> {
         }
         let dir = format!("dists/{}", suite.name);
         let place = format!("{base}/{dir}/InRelease");
-        let signed =
-            self.sources.fetcher()?.small(base, &format!("{dir}/InRelease"), MAX_INRELEASE, self.cancel);
+        let signed = self.sources.fetcher(self.cancel)?.small(
+            base,
+            &format!("{dir}/InRelease"),
+            MAX_INRELEASE,
+            self.cancel,
+        );
         let signed = signed.inspect_err(|trouble| {
             if matches!(trouble, Trouble::Away(_)) {
                 down(true);
@@ -194,7 +198,7 @@ impl Work<'_> {
             return Ok(());
         };
         let expired = format!("{place} expired on {}", release::show(until));
-        if suite.check_valid_until && !self.sources.mirrors()?.accept_expired {
+        if suite.check_valid_until && !self.sources.mirrors(self.cancel)?.accept_expired {
             return Err(Trouble::Away(Error::host(expired).hint(
                 "the mirror is not updated any more, or the clock is wrong; check_valid_until: false in \
                  configs/kernels.yaml accepts it",
@@ -261,7 +265,7 @@ impl Work<'_> {
         let at = self.cache.partial_path(sha256);
         let lock = Lock::take(&at, Mode::Exclusive, "download the same file", self.progress, self.cancel)?;
         let mut file = lock.file().try_clone().host(format_args!("open {}", at.display()))?;
-        let done = self.sources.fetcher()?.file(
+        let done = self.sources.fetcher(self.cancel)?.file(
             base,
             path,
             &mut file,
@@ -313,6 +317,13 @@ impl Work<'_> {
         }
     }
 
+    /// Whether the index that has the package was read by this kvet.
+    fn was_just_read(&self, package: &index::Package) -> bool {
+        let indexes = self.sources.config.suites.iter().filter_map(|suite| self.stored_index(suite));
+        let mut holding = indexes.filter(|index| index.packages.contains(package));
+        holding.any(|index| index.checked_unix >= self.sources.started_unix)
+    }
+
     pub(super) fn unpack(
         &mut self,
         base: &Base,
@@ -323,6 +334,12 @@ impl Work<'_> {
         let partial = self
             .fetched(base, &package.filename, package.size, &package.sha256, MAX_DEB, &package.name)
             .map_err(|trouble| match trouble {
+                // It was read a moment ago: reading it again would say the same.
+                Trouble::Missing(e) if self.was_just_read(package) => e.hint(format!(
+                    "the archive still lists {} {} and has lost its file; another point release or suite may be whole \
+                     (debian:SUITE/SERIES)",
+                    package.name, package.version
+                )),
                 Trouble::Missing(e) => e.hint(
                     "the archive moved on since its index was read: `kvet kernel fetch --refresh` reads it anew",
                 ),

@@ -43,7 +43,7 @@ use super::space;
 use super::version::KernelVersion;
 
 pub(super) use builds::Build;
-pub use stock::{Listed, ListedWork, Prune, Pruned, tree_size};
+pub use stock::{Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles, tree_size};
 
 /// Entries of another format are not understood and are made again.
 pub(super) const FORMAT: u32 = 1;
@@ -132,6 +132,19 @@ impl Kind {
             Kind::Slices => "slices",
             Kind::Suites => "suites",
             Kind::Images => "images",
+        }
+    }
+
+    /// One of them, for people.
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Kernels => "kernel",
+            Kind::Packages => "package",
+            Kind::Sources => "source",
+            Kind::Builds => "build",
+            Kind::Slices => "slice",
+            Kind::Suites => "suite",
+            Kind::Images => "image",
         }
     }
 }
@@ -291,7 +304,8 @@ impl Cache {
         }
         let lock = Lock::try_take(path, Mode::Shared)?;
         // Taking the lock makes the file where it had just gone; ours are never empty.
-        Ok(lock.filter(|lock| lock.file().metadata().is_ok_and(|m| m.len() > 0)).map(Held))
+        let lock = lock.filter(|lock| lock.file().metadata().is_ok_and(|m| m.len() > 0));
+        Ok(lock.inspect(Lock::touch).map(Held))
     }
 
     /// Removes what has no living owner. Trouble in doing so hinders nobody: the next kvet tries again.

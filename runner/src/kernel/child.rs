@@ -47,6 +47,8 @@ const PASSED_ON: [&str; 15] = [
 /// variable for one of its own, compilers look for headers where some say, and some are flags.
 pub(crate) fn in_own_environment(command: &mut Command) -> &mut Command {
     command.env_clear().env("LC_ALL", "C");
+    // A terminal's ^C is for kvet, which ends what it waits for: a compiler that dies of it would look like one that fails.
+    command.process_group(0);
     command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tar::EntryType;
 
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
+use crate::parse::clean::one_line;
 
 use super::Progress;
 use super::space;
@@ -63,7 +64,7 @@ pub(super) fn unpack(
             if let Some(suffix) = id.strip_prefix("data.tar") {
                 let tar = decoder(member, suffix).map_err(|e| damaged("cannot be unpacked").because(e))?;
                 let whole = format!("package {name}");
-                let mut target = Target::new(dest, &whole);
+                let mut target = Target::new(dest, &whole, Fault::Host);
                 target.all(tar, select)?;
                 return Ok(target.done);
             }
@@ -97,38 +98,48 @@ pub(super) fn decoder<'a>(member: impl Read + 'a, suffix: &str) -> io::Result<Bo
 pub(super) struct Target<'a> {
     dest: &'a Path,
     name: &'a str,
+    /// Whose it is when it is not what it should be.
+    fault: Fault,
     /// Folders below `dest` that are known to be real ones.
     known: HashSet<PathBuf>,
     done: Unpacked,
 }
 
 impl<'a> Target<'a> {
-    /// `name` begins a sentence: `package linux-image-…`.
-    pub fn new(dest: &'a Path, name: &'a str) -> Self {
-        Self { dest, name, known: HashSet::new(), done: Unpacked::default() }
+    /// `name` begins a sentence: `package linux-image-…`. `fault` is who gave it.
+    pub fn new(dest: &'a Path, name: &'a str, fault: Fault) -> Self {
+        Self { dest, name, fault, known: HashSet::new(), done: Unpacked::default() }
     }
 }
 
 impl Target<'_> {
     fn refuse(&self, path: &Path, why: &str) -> Error {
-        Error::host(format!("{} is refused: its file '{}' {why}", self.name, path.display()))
+        let path = one_line(&path.display().to_string());
+        Error::new(self.fault, format!("{} is refused: its file '{path}' {why}", self.name))
     }
 
-    fn damaged(&self, e: io::Error) -> Error {
-        Error::host(format!("{} is damaged", self.name)).because(e)
+    /// What cannot be read as what it should be. The reason may hold bytes of it.
+    fn unreadable(&self, what: &str, e: &io::Error) -> Error {
+        let fault = if is_of_the_system(e) { Fault::Host } else { self.fault };
+        Error::new(fault, format!("{} {what}: {}", self.name, one_line(&e.to_string())))
+    }
+
+    fn damaged(&self, e: &io::Error) -> Error {
+        self.unreadable("is damaged", e)
     }
 
     /// Unpacks what `select` wants of an uncompressed tar.
     pub fn all(&mut self, tar: impl Read, select: &dyn Fn(&Path) -> Option<PathBuf>) -> Result<()> {
         let mut archive = tar::Archive::new(tar.take(MAX_BYTES));
         let mut seen = 0;
-        for entry in archive.entries().map_err(|e| self.damaged(e))? {
-            let mut entry = entry.map_err(|e| self.damaged(e))?;
+        for entry in archive.entries().map_err(|e| self.damaged(&e))? {
+            let what = if seen == 0 { "is no tar archive" } else { "is damaged" };
+            let mut entry = entry.map_err(|e| self.unreadable(what, &e))?;
             seen += 1;
             if seen > MAX_FILES {
                 return Err(self.refuse(Path::new("*"), "is one of too many"));
             }
-            let raw = entry.path().map_err(|e| self.damaged(e))?.into_owned();
+            let raw = entry.path().map_err(|e| self.damaged(&e))?.into_owned();
             let path = clean(&raw).ok_or_else(|| self.refuse(&raw, "leads out of the package"))?;
             if path.as_os_str().is_empty() {
                 continue;
@@ -156,7 +167,7 @@ impl Target<'_> {
             return self.folder(to, path);
         }
         self.folder(to.parent().unwrap_or(Path::new("")), path)?;
-        let link = entry.link_name().map_err(|e| self.damaged(e))?.map(std::borrow::Cow::into_owned);
+        let link = entry.link_name().map_err(|e| self.damaged(&e))?.map(std::borrow::Cow::into_owned);
         match (kind, link) {
             (EntryType::Regular | EntryType::Continuous, _) => self.file(entry, path, to),
             (EntryType::Symlink, Some(link)) => {
@@ -197,7 +208,7 @@ impl Target<'_> {
         match e.kind() {
             io::ErrorKind::AlreadyExists => self.refuse(path, "comes twice"),
             _ if e.raw_os_error().is_some() => space::explain(e, &self.dest.join(to), "write"),
-            _ => self.damaged(e),
+            _ => self.damaged(&e),
         }
     }
 
@@ -222,6 +233,14 @@ impl Target<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether it comes from reading the disk, however deep it is wrapped: those have a number.
+fn is_of_the_system(e: &io::Error) -> bool {
+    let inner = e.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    let mut causes = std::iter::successors(inner, |error| error.source());
+    e.raw_os_error().is_some()
+        || causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_of_the_system))
 }
 
 /// A path of a package without `.`; none when it is absolute or goes up.

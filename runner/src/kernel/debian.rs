@@ -69,6 +69,19 @@ pub(super) fn acquire(
     }
 }
 
+/// See [`super::find_cached`].
+pub(super) fn find(
+    spec: &KernelSpec,
+    suite: Option<&str>,
+    pattern: VersionPattern,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    cancel: &Cancel,
+) -> Result<Option<Kernel>> {
+    Work { arch, cache, sources, progress: &mut |_| {}, cancel }.cached(spec, suite, pattern)
+}
+
 /// See [`super::check_available`].
 pub(super) fn check_available(
     suite: Option<&str>,
@@ -162,7 +175,7 @@ impl Work<'_> {
     /// Downloads and unpacks. The entry's lock is held alone.
     fn make(&mut self, id: &str, offer: &Offer) -> Result<()> {
         let suite = self.sources.suite(&offer.suite)?;
-        let base = self.sources.base(suite).map_err(Trouble::into_error)?;
+        let base = self.sources.base(suite, self.cancel).map_err(Trouble::into_error)?;
         let needed =
             offer.packages.iter().map(|p| p.size.saturating_add(p.installed_kib.saturating_mul(1024))).sum();
         space::require(self.cache.root(), needed, &format!("kernel {} {}", offer.version, self.arch))?;

@@ -61,7 +61,7 @@ impl Market {
         let place = match suite {
             Some(suite) => format!("suite {suite}"),
             None if self.asked.is_empty() => "no configured suite can".to_string(),
-            None => format!("no suite ({})", self.asked.join(", ")),
+            None => format!("no suite that can have it ({})", self.asked.join(", ")),
         };
         let verb = match suite {
             Some(_) => " does not offer",

@@ -45,14 +45,16 @@ use std::time::Instant;
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{KernelFacts, Work, WorkTime};
 
 pub use apt::{Archive, Base, Mirrors};
 pub use btf::{Btf, ensure_btf};
 pub use build::{Base as ConfigBase, Recipe, Toolchain, Workshop, check_tools, find_built};
 pub(crate) use build::{Trouble, trouble};
-pub use cache::{Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, tree_size};
+pub use cache::{
+    Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles, tree_size,
+};
 pub use hash::{Sha256Hex, sha256};
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
@@ -164,6 +166,25 @@ pub fn check_available(
         }
     }
     .map_err(|e| e.context(format_args!("kernel {spec}")))
+}
+
+/// One of the archive's kernels that is in the cache, the newest that is meant. Nothing is asked or fetched.
+///
+/// # Errors
+/// The caller's: it is not there. Interrupted.
+pub fn find_cached(
+    spec: &KernelSpec,
+    suite: Option<&str>,
+    version: VersionPattern,
+    arch: Arch,
+    cache: &Cache,
+    sources: &Sources,
+    cancel: &Cancel,
+) -> Result<Kernel> {
+    debian::find(spec, suite, version, arch, cache, sources, cancel)?.ok_or_else(|| {
+        Error::caller(format!("kernel {spec} for {arch} is not in the cache"))
+            .hint(format!("`kvet kernel fetch {spec} -a {arch}` gets it"))
+    })
 }
 
 /// Gets a kernel: out of the cache, else from the archive, or from the caller's own disk.

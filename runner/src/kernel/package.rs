@@ -80,7 +80,7 @@ impl Work<'_> {
     }
 
     fn make_package(&mut self, id: &str, package: &index::Package, suite: &DebianSuite) -> Result<()> {
-        let base = self.sources.base(suite).map_err(Trouble::into_error)?;
+        let base = self.sources.base(suite, self.cancel).map_err(Trouble::into_error)?;
         let needed = package.size.saturating_add(package.installed_kib.saturating_mul(1024));
         space::require(self.cache.root(), needed, &format!("package {}", package.name))?;
         let scratch = self.cache.scratch()?;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -88,6 +89,8 @@ fn gpgv(signed: &Path, text: &Path, keyrings: &[&Path]) -> Result<String> {
         .arg("--")
         .arg(signed)
         .env("LC_ALL", "C")
+        // A terminal's ^C must not look like a signature that is wrong.
+        .process_group(0)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()

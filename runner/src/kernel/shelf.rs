@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(made, 1);
         assert_eq!(cache.prune(Prune::All).unwrap().in_use, ["upstream-x"]);
         drop(first);
-        assert_eq!(cache.prune(Prune::All).unwrap().removed, ["upstream-x"]);
+        assert_eq!(cache.prune(Prune::All).unwrap().names(), ["upstream-x"]);
         assert!(cache.suite("upstream-x").unwrap().is_none());
     }
 

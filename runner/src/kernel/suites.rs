@@ -109,7 +109,7 @@ fn retired_keyrings() -> Vec<PathBuf> {
 pub struct Sources {
     pub(super) config: DebianSuites,
     pub(super) refresh: bool,
-    started_unix: u64,
+    pub(super) started_unix: u64,
     mirrors: OnceLock<Mirrors>,
     fetcher: OnceLock<Fetcher>,
     plain: OnceLock<Fetcher>,
@@ -169,9 +169,9 @@ impl Sources {
     ///
     /// # Errors
     /// As [`Mirrors::discover`].
-    pub fn mirrors(&self) -> Result<&Mirrors> {
+    pub fn mirrors(&self, cancel: &Cancel) -> Result<&Mirrors> {
         if self.mirrors.get().is_none() {
-            let found = Mirrors::discover(&|name| std::env::var_os(name))?;
+            let found = Mirrors::discover(&|name| std::env::var_os(name), cancel)?;
             // Another thread may have been faster, with the same answer.
             let _ = self.mirrors.set(found);
         }
@@ -183,19 +183,19 @@ impl Sources {
     /// # Errors
     /// As [`Mirrors::discover`], or it does not answer.
     pub fn probe(&self, cancel: &Cancel) -> Result<String> {
-        let main = &self.mirrors()?.main;
+        let main = &self.mirrors(cancel)?.main;
         let suite = self.config.suites.iter().find(|suite| suite.archive == Archive::Main);
         let suite =
             suite.ok_or_else(|| Error::caller("configs/kernels.yaml names no suite of the main archive"))?;
         let path = format!("dists/{}/InRelease", suite.name);
-        match self.fetcher()?.small(main, &path, MAX_PROBE, cancel) {
+        match self.fetcher(cancel)?.small(main, &path, MAX_PROBE, cancel) {
             Ok(_) => Ok(format!("{main} answers")),
             Err(trouble) => Err(trouble.into_error()),
         }
     }
 
-    pub(super) fn fetcher(&self) -> Result<&Fetcher> {
-        let proxy = self.mirrors()?.proxy.clone();
+    pub(super) fn fetcher(&self, cancel: &Cancel) -> Result<&Fetcher> {
+        let proxy = self.mirrors(cancel)?.proxy.clone();
         Ok(self.fetcher.get_or_init(|| Fetcher::new(proxy)))
     }
 
@@ -204,8 +204,8 @@ impl Sources {
         self.plain.get_or_init(|| Fetcher::new(None))
     }
 
-    pub(super) fn base(&self, suite: &DebianSuite) -> std::result::Result<&Base, Trouble> {
-        let mirrors = self.mirrors()?;
+    pub(super) fn base(&self, suite: &DebianSuite, cancel: &Cancel) -> std::result::Result<&Base, Trouble> {
+        let mirrors = self.mirrors(cancel)?;
         match suite.archive {
             Archive::Main => Ok(&mirrors.main),
             Archive::Security => mirrors

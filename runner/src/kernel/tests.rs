@@ -309,6 +309,21 @@ fn a_changed_package_is_refused_and_deleted_and_a_good_one_taken_later() {
 }
 
 #[test]
+fn a_file_that_is_gone_is_asked_for_anew_only_where_the_index_may_be_old() {
+    let world = World::new();
+    world.get("6.12").kernel();
+    fs::remove_file(world.path(&world.deb("linux-modules-7.2.12"))).unwrap();
+    let error = world.get("7.2").error();
+    assert!(error.hint_text().unwrap().contains("has lost its file"), "{error} {:?}", error.hint_text());
+    // The next kvet has it from the cache, and it may have changed since.
+    std::thread::sleep(Duration::from_millis(1100));
+    let error = world.get("7.2").error();
+    assert!(error.hint_text().unwrap().contains("kernel fetch --refresh"), "{error} {:?}", error.hint_text());
+    let error = world.get_from("7.2", Arch::X86_64, &world.sources().refresh(true)).error();
+    assert!(error.hint_text().unwrap().contains("has lost its file"), "{error} {:?}", error.hint_text());
+}
+
+#[test]
 fn a_download_that_breaks_off_is_taken_up_again() {
     let world = World::with(Behaviour { cut_at: Some(15_000), cuts: 1, ..Default::default() }, "");
     world.get("6.12").kernel();

@@ -164,7 +164,7 @@ pub fn acquire_tree(
 impl Work<'_> {
     /// Downloads, unpacks and finishes. The entry's lock is held alone.
     fn make_tree(&mut self, id: &str, spec: &TreeSpec, suite: &DebianSuite, needed: &[Needed]) -> Result<()> {
-        let base = self.sources.base(suite).map_err(Trouble::into_error)?;
+        let base = self.sources.base(suite, self.cancel).map_err(Trouble::into_error)?;
         let sizes = needed
             .iter()
             .map(|n| n.package.size.saturating_add(n.package.installed_kib.saturating_mul(1024)));

@@ -117,16 +117,22 @@ pub fn source_of(kernel: &Kernel, means: &Means, progress: &mut dyn FnMut(Progre
     match &kernel.spec {
         KernelSpec::Debian { .. } => {
             let Means { cache, sources, cancel, .. } = means;
-            source::nearest_debian(kernel.version, cache, sources, progress, cancel)
+            source::nearest_debian(kernel.version, cache, sources, progress, cancel).map_err(|error| {
+                let lost = error.fault() == Fault::Caller;
+                if lost { error.hint(OTHER_SOURCE) } else { error }
+            })
         }
         KernelSpec::Source { source, .. } => Ok(source.clone()),
         KernelSpec::File { image, .. } => Err(Error::caller(format!(
             "file:{}: what this kernel was built from is not known, nor are its selftests",
             image.display()
         ))
-        .hint("--selftests SOURCE names a source: tree:~/linux, git:~/linux@v6.12, debian-source:7.2")),
+        .hint(OTHER_SOURCE)),
     }
 }
+
+/// What to do where a kernel's own selftests are not to be had.
+const OTHER_SOURCE: &str = "--selftests SOURCE names a source: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, tar:linux-7.1.tar.xz";
 
 /// Gets a source and builds the selftests of it for a kernel.
 ///

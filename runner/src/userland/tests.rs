@@ -158,7 +158,7 @@ fn it_is_made_once_and_made_anew_when_what_it_is_made_of_changes() {
     assert!(cache.trees().unwrap().iter().all(|tree| tree.in_use));
     assert_eq!(cache.prune_trees(Prune::All).unwrap().in_use.len(), 4);
     drop((first, again, other, without, arm64));
-    assert_eq!(cache.prune(Prune::All).unwrap().removed, Vec::<String>::new(), "kernels are pruned apart");
+    assert_eq!(cache.prune(Prune::All).unwrap().names(), Vec::<&str>::new(), "kernels are pruned apart");
     assert_eq!(cache.prune_trees(Prune::KeepNewest(1)).unwrap().removed.len(), 3);
     assert_eq!(cache.trees().unwrap().len(), 1);
 }

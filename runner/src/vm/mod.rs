@@ -65,6 +65,8 @@ const MAX_UNSENT: usize = 4 << 20;
 const CHUNK: usize = 64 * 1024;
 /// How long QEMU may take to end after `quit` before it is killed.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
+/// The same after a cancel, which is no orderly end. While QEMU starts it does not listen.
+const CANCEL_PATIENCE: Duration = Duration::from_millis(500);
 
 const CONSOLE: u64 = 1;
 const WIRE: u64 = 2;
@@ -208,8 +210,8 @@ impl Vm {
         self.process.kill();
     }
 
-    /// Ends QEMU in good order, or by force where it does not obey within five seconds. What the guest still says
-    /// is dropped.
+    /// Ends QEMU in good order, or by force where it does not obey within five seconds, or half a second once somebody
+    /// cancelled. What the guest still says is dropped.
     ///
     /// # Errors
     /// The host's: the wait itself failed.
@@ -217,9 +219,10 @@ impl Vm {
         if !self.exited {
             self.send_qmp(&qmp::quit())?;
         }
-        let patience = Instant::now() + QUIT_PATIENCE;
+        let asked = Instant::now();
         while !self.exited {
-            if let VmEvent::Deadline = self.next_event(Some(patience))? {
+            let patience = if self.cancel.requested() { CANCEL_PATIENCE } else { QUIT_PATIENCE };
+            if let VmEvent::Deadline = self.next_event(Some(asked + patience))? {
                 self.process.reap()?;
                 self.exited = true;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kvet::cancel::Cancel;
 use kvet::cell::watch::{Watch, Watched};
-use kvet::event::{Accel, Event, Outcome};
+use kvet::event::{Accel, Event, Outcome, Phase};
 use kvet::guest::Session;
 use kvet::parse::OutputParser;
 use kvet::parse::ktap::KtapParser;
@@ -34,6 +34,7 @@ pub struct Played {
     pub console: Vec<String>,
     pub console_bytes: usize,
     pub started: Vec<String>,
+    pub phases: Vec<Phase>,
     pub wire: String,
     pub wall: Duration,
 }
@@ -69,9 +70,9 @@ impl Scenario {
     pub fn play(self) -> Played {
         let (vm, _dir) = self.start();
         let pid = vm.pid();
-        let seen = RefCell::new((Vec::new(), 0, Vec::new()));
+        let seen = RefCell::new((Vec::new(), 0, Vec::new(), Vec::new()));
         let mut emit = |event: Event| {
-            let (console, console_bytes, started) = &mut *seen.borrow_mut();
+            let (console, console_bytes, started, phases) = &mut *seen.borrow_mut();
             match event {
                 Event::ConsoleLine { line, .. } => {
                     *console_bytes += line.len();
@@ -80,6 +81,7 @@ impl Scenario {
                     }
                 }
                 Event::TestStarted { name, .. } => started.push(name),
+                Event::PhaseStarted { phase, .. } => phases.push(phase),
                 _ => {}
             }
         };
@@ -96,9 +98,9 @@ impl Scenario {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(group_of(pid), Vec::<u32>::new(), "processes left behind");
-        let (console, console_bytes, started) = seen.into_inner();
+        let (console, console_bytes, started, phases) = seen.into_inner();
         let wire = String::from_utf8(log).unwrap();
-        Played { watched, console, console_bytes, started, wire, wall }
+        Played { watched, console, console_bytes, started, phases, wire, wall }
     }
 }
 

@@ -52,7 +52,7 @@ pub enum KernelCommand {
     },
     /// List what is in the cache
     List,
-    /// Show everything that is known about a kernel
+    /// Show everything that is known about a kernel of the cache, or of your own; nothing is fetched
     Info {
         /// A kernel: debian:7.2, file:./bzImage, or what was built of tree:~/linux, by its source or its signature
         #[arg(value_name = "SPEC")]
@@ -64,7 +64,8 @@ pub enum KernelCommand {
         /// Its files.
         files: KernelFiles,
     },
-    /// Remove kernels from the cache; those in use stay
+    /// Remove kernels from the cache, and what was made on the way: packages, sources, builds, selftests, initramfs files;
+    /// what is in use stays
     Prune(PruneArgs),
 }
 
@@ -102,7 +103,7 @@ pub struct PruneArgs {
     /// Those not used for this many days
     #[arg(long, value_name = "DAYS")]
     unused_for: Option<u32>,
-    /// All but the N that were used last
+    /// All but the N of each kind that were used last
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
 }

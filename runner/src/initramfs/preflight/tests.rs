@@ -64,6 +64,20 @@ fn stock_debian_kernels_will_do() {
 }
 
 #[test]
+fn what_the_archive_has_lost_is_told_before_the_boot_unless_nothing_is_shared() {
+    let name = "debian:7.1";
+    let lost = Needs { modules_lost: true, ..over_9p() };
+    let findings = check(name, &lost, None, &ModuleTree::none()).unwrap();
+    let said = texts(&findings, NeededBy::Kvet);
+    assert!(said.len() == 1 && said[0].contains("its modules are gone from the archive"), "{said:?}");
+    assert!(!findings.notes.iter().any(|note| note.contains("9P")), "{:?}", findings.notes);
+    assert_eq!(findings.usable(name).unwrap_err().fault(), Fault::Kernel);
+    for needs in [Needs { share_9p: false, ..lost }, over_9p()] {
+        check(name, &needs, None, &ModuleTree::none()).unwrap().usable(name).unwrap();
+    }
+}
+
+#[test]
 fn the_cloud_flavour_is_refused_in_one_line_with_a_way_out() {
     let config = saved("debian-7.2-cloud-amd64.config");
     let (_dir, tree) = tree(&["tun"], Some(&["virtio_pci", "virtio_console"]));

@@ -10,7 +10,7 @@ use super::super::version::KernelVersion;
 use super::expr::{holds, unmet};
 use super::fragment::Request;
 use super::merge::Merged;
-use super::symbols::Symbols;
+use super::symbols::{Definition, Symbols};
 
 /// Most missing options that are told one by one.
 const SHOWN: usize = 20;
@@ -44,9 +44,21 @@ pub(super) fn prove(
     if missing.len() > SHOWN {
         let _ = write!(text, "\n  and {} more", missing.len() - SHOWN);
     }
-    Err(Error::caller(text).hint(
-        "an option that only some releases have says so in the line above it: `#@ since 6.7` or `#@ until 6.15`",
-    ))
+    let error = Error::caller(text);
+    // Another release may have what this one does not know; it helps with nothing else.
+    let unknown = missing.iter().any(|request| !symbols.defined.contains_key(bare(&request.option)));
+    Err(if unknown {
+        error.hint(
+            "an option that only some releases have says so in the line above it: `#@ since 6.7` or `#@ until 6.15`",
+        )
+    } else {
+        error
+    })
+}
+
+/// The name as Kconfig has it.
+fn bare(option: &str) -> &str {
+    option.trim_start_matches("CONFIG_")
 }
 
 fn granted(request: &Request, config: &KernelConfig) -> bool {
@@ -60,7 +72,7 @@ fn granted(request: &Request, config: &KernelConfig) -> bool {
 
 /// Why a request was not granted.
 fn reason(request: &Request, config: &KernelConfig, symbols: &Symbols) -> String {
-    let name = request.option.trim_start_matches("CONFIG_");
+    let name = bare(&request.option);
     let Some(definitions) = symbols.defined.get(name) else {
         return "this release has no such option".into();
     };
@@ -93,7 +105,25 @@ fn reason(request: &Request, config: &KernelConfig, symbols: &Symbols) -> String
     if let Some(other) = chosen.into_iter().find(|other| *other != name && config.is_builtin(other)) {
         return format!("it is one of a choice, and {other} was chosen");
     }
+    let ranges = definitions.iter().filter_map(|definition| out_of_range(&request.value, definition, config));
+    if let Some(range) = ranges.into_iter().next() {
+        return format!("it is {got}: {range}");
+    }
     format!("it is {got}, for a reason that its dependencies do not tell")
+}
+
+/// The range that a number is not in, with its place.
+fn out_of_range(wanted: &str, definition: &Definition, config: &KernelConfig) -> Option<String> {
+    let number = |text: &str| match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => i128::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    // A bound may be another option.
+    let bound = |text: &str| number(text).or_else(|| number(config.get(text)?));
+    let in_force = |condition: &str| condition.is_empty() || holds(condition, config) == Some(true);
+    let (least, most, _) = definition.ranges.iter().find(|(_, _, condition)| in_force(condition))?;
+    let outside = !(bound(least)?..=bound(most)?).contains(&number(wanted)?);
+    outside.then(|| format!("{} allows {least} to {most}", definition.place))
 }
 
 /// Who switches an option on.
@@ -121,7 +151,8 @@ mod tests {
 
     const KCONFIG: &str = "config NET\n\tbool \"net\"\nconfig TUN\n\ttristate \"tun\"\n\tdepends on NET && PCI\nconfig PCI\n\tbool \"pci\"\n\
         config HIDDEN\n\tbool\nconfig SELECTS\n\tbool \"s\"\n\tselect HIDDEN\nchoice\n\tprompt \"c\"\nconfig ONE\n\tbool \"1\"\n\
-        config TWO\n\tbool \"2\"\nendchoice\n";
+        config TWO\n\tbool \"2\"\nendchoice\nconfig SHIFT\n\tint \"s\"\n\trange 1 9 if PCI\n\trange 12 MOST\n\tdefault 17\n\
+        config MOST\n\tint\n\tdefault 25\n";
 
     fn proved(asked: &str, got: &str) -> Result<()> {
         let dir = tempfile::tempdir().unwrap();
@@ -154,11 +185,25 @@ mod tests {
             ),
             ("CONFIG_ONE=y\n", "CONFIG_TWO=y\n", "one of a choice, and TWO was chosen"),
             ("CONFIG_NET=y\n", "CONFIG_NET=m\n", "it is m"),
+            (
+                "CONFIG_SHIFT=99\n",
+                "CONFIG_SHIFT=25\nCONFIG_MOST=25\n",
+                "CONFIG_SHIFT=99 (f:1): it is 25: Kconfig:20 allows 12 to MOST",
+            ),
+            ("CONFIG_SHIFT=0x63\n", "CONFIG_PCI=y\nCONFIG_SHIFT=9\n", "allows 1 to 9"),
+            ("CONFIG_SHIFT=13\n", "CONFIG_SHIFT=25\nCONFIG_MOST=25\n", "do not tell"),
         ] {
             let error = proved(asked, got).unwrap_err();
             assert_eq!(error.fault(), crate::error::Fault::Caller);
             assert!(error.to_string().contains(said), "{asked}: {error}");
             assert!(error.to_string().contains("in 7.2"), "{error}");
+            // Another release is no help where this one has the option.
+            assert_eq!(
+                error.hint_text().is_some(),
+                asked.contains("GONE"),
+                "{asked}: {:?}",
+                error.hint_text()
+            );
         }
     }
 }

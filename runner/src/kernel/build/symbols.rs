@@ -23,6 +23,8 @@ pub(super) struct Definition {
     pub prompt: Option<String>,
     /// The `choice` it is in, by number.
     pub choice: Option<usize>,
+    /// Its `range` lines: least, most, and on what condition. The first whose condition holds counts.
+    pub ranges: Vec<(String, String, String)>,
 }
 
 /// All options of a tree, for one architecture.
@@ -135,6 +137,7 @@ impl Symbols {
             depends: around.iter().flat_map(|a| a.depends.clone()).collect(),
             prompt: None,
             choice: around.iter().rev().find_map(|a| a.choice),
+            ranges: Vec::new(),
         };
         self.defined.entry(name.to_string()).or_default().push(definition);
     }
@@ -160,6 +163,17 @@ impl Symbols {
                     let after = rest[1..].split_once(quote).map_or("", |(_, after)| after);
                     let condition = after.trim().strip_prefix("if ").unwrap_or("");
                     definition.prompt = Some(condition.to_string());
+                }
+            }
+            ("range", Subject::Config(name)) => {
+                let (bounds, condition) = rest.split_once(" if ").unwrap_or((rest, ""));
+                let definition = self.defined.get_mut(name).and_then(|d| d.last_mut());
+                if let (Some(definition), Some((least, most))) =
+                    (definition, bounds.trim().split_once(char::is_whitespace))
+                {
+                    let [least, most, condition] =
+                        [least, most, condition].map(|text| text.trim().to_string());
+                    definition.ranges.push((least, most, condition));
                 }
             }
             ("select", Subject::Config(name)) => {

@@ -48,19 +48,65 @@ pub enum Prune {
     All,
     /// Entries of every kind that were not used for so long.
     UnusedFor(Duration),
-    /// All but so many, the most recently used ones.
+    /// All but so many of each kind, the most recently used ones: kernels do not make way for packages.
     KeepNewest(usize),
+}
+
+impl Prune {
+    /// Whether it is meant: the `rank`th of its kind by its last use.
+    fn takes(self, rank: usize, used: SystemTime, now: SystemTime) -> bool {
+        match self {
+            Prune::All => true,
+            Prune::UnusedFor(age) => now.duration_since(used).unwrap_or_default() >= age,
+            Prune::KeepNewest(n) => rank >= n,
+        }
+    }
+}
+
+/// An entry that was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// What it was: `kernel`, `package`, `source`, …
+    pub kind: &'static str,
+    /// Its name in the cache.
+    pub id: String,
+    /// Bytes that came free.
+    pub size_bytes: u64,
+}
+
+/// Files of one kind that were removed and have no names that would tell anybody anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemovedFiles {
+    /// What they were, one of them and several.
+    pub kind: (&'static str, &'static str),
+    /// How many.
+    pub count: usize,
+    /// Bytes that came free.
+    pub size_bytes: u64,
 }
 
 /// What [`Cache::prune`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Pruned {
-    /// Names of the removed entries.
-    pub removed: Vec<String>,
-    /// Names of those that stayed because they are in use.
+    /// The removed entries, kind by kind.
+    pub removed: Vec<Removed>,
+    /// Initramfs images, indexes, broken-off downloads.
+    pub files: Vec<RemovedFiles>,
+    /// Names of the entries that stayed because they are in use.
     pub in_use: Vec<String>,
+}
+
+impl Pruned {
     /// Bytes that came free.
-    pub freed_bytes: u64,
+    pub fn freed_bytes(&self) -> u64 {
+        let entries = self.removed.iter().map(|removed| removed.size_bytes);
+        entries.chain(self.files.iter().map(|files| files.size_bytes)).sum()
+    }
+
+    /// Names of the removed entries.
+    pub fn names(&self) -> Vec<&str> {
+        self.removed.iter().map(|removed| removed.id.as_str()).collect()
+    }
 }
 
 impl Cache {
@@ -116,38 +162,41 @@ impl Cache {
     /// The host's: something cannot be removed.
     pub fn prune(&self, what: Prune) -> Result<Pruned> {
         let mut done = self.prune_entries(&Kind::OWN, what)?;
-        // They are made again in milliseconds.
-        done.freed_bytes += self.prune_files("initramfs", "")?;
+        let mut files =
+            vec![self.prune_files("initramfs", "", ("initramfs file", "initramfs files"), what)?];
+        // Small, and they go by themselves when they are old.
         if what == Prune::All {
-            done.freed_bytes += self.prune_files("index", ".json")? + self.prune_files("partial", "")?;
+            files.push(self.prune_files("index", ".json", ("index", "indexes"), what)?);
+            files.push(self.prune_files(
+                "partial",
+                "",
+                ("broken-off download", "broken-off downloads"),
+                what,
+            )?);
         }
+        done.files = files.into_iter().filter(|files| files.count > 0).collect();
         Ok(done)
     }
 
     pub(in crate::kernel) fn prune_entries(&self, kinds: &[Kind], what: Prune) -> Result<Pruned> {
-        let mut entries = Vec::new();
-        for &kind in kinds {
-            for id in self.ids(kind)? {
-                let used = modified(&self.lock_path(&id));
-                let whole = self.entry_dir(kind, &id).join(ENTRY_FILE).is_file();
-                entries.push((used, whole, kind, id));
-            }
-        }
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.0));
         let now = SystemTime::now();
         let mut done = Pruned::default();
-        for (rank, (used, whole, kind, id)) in entries.into_iter().enumerate() {
-            let goes = !whole
-                || match what {
-                    Prune::All => true,
-                    Prune::UnusedFor(age) => now.duration_since(used).unwrap_or_default() >= age,
-                    Prune::KeepNewest(n) => rank >= n,
-                };
-            if goes {
+        for &kind in kinds {
+            let mut entries = Vec::new();
+            for id in self.ids(kind)? {
+                let whole = self.entry_dir(kind, &id).join(ENTRY_FILE).is_file();
+                entries.push((whole, modified(&self.lock_path(&id)), id));
+            }
+            // Broken ones last: they must not take the place of a whole one.
+            entries.sort_by_key(|(whole, used, _)| std::cmp::Reverse((*whole, *used)));
+            for (rank, (whole, used, id)) in entries.into_iter().enumerate() {
+                if whole && !what.takes(rank, used, now) {
+                    continue;
+                }
                 match Lock::try_take(&self.lock_path(&id), Mode::Exclusive)? {
                     Some(_alone) => {
-                        done.freed_bytes += self.remove_entry(kind, &id)?;
-                        done.removed.push(id);
+                        let size_bytes = self.remove_entry(kind, &id)?;
+                        done.removed.push(Removed { kind: kind.word(), id, size_bytes });
                     }
                     None => done.in_use.push(id),
                 }
@@ -156,20 +205,34 @@ impl Cache {
         Ok(done)
     }
 
-    fn prune_files(&self, dir: &str, suffix: &str) -> Result<u64> {
-        let mut freed = 0;
-        for name in names(&self.root.join(dir))? {
+    /// Those in use stay.
+    fn prune_files(
+        &self,
+        dir: &str,
+        suffix: &str,
+        kind: (&'static str, &'static str),
+        what: Prune,
+    ) -> Result<RemovedFiles> {
+        let now = SystemTime::now();
+        let mut done = RemovedFiles { kind, count: 0, size_bytes: 0 };
+        let named = names(&self.root.join(dir))?.into_iter();
+        let mut all: Vec<_> = named.map(|n| (modified(&self.root.join(dir).join(&n)), n)).collect();
+        all.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
+        for (rank, (used, name)) in all.into_iter().enumerate() {
             let path = self.root.join(dir).join(&name);
             let lock = match name.strip_suffix(suffix) {
                 Some(stem) if !suffix.is_empty() => self.lock_path(&format!("index-{stem}")),
                 _ => path.clone(),
             };
-            if let Some(_alone) = Lock::try_take(&lock, Mode::Exclusive)? {
-                freed += path.metadata().map_or(0, |m| m.len());
+            if what.takes(rank, used, now)
+                && let Some(_alone) = Lock::try_take(&lock, Mode::Exclusive)?
+            {
+                done.size_bytes += path.metadata().map_or(0, |m| m.len());
                 fs::remove_file(&path).host(format_args!("remove {}", path.display()))?;
+                done.count += 1;
             }
         }
-        Ok(freed)
+        Ok(done)
     }
 }
 

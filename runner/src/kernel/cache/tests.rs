@@ -73,16 +73,52 @@ fn prune_goes_by_the_last_use_and_spares_what_is_in_use() {
     used(&cache, "b", 3000);
     used(&cache, "c", 10);
     let done = cache.prune(Prune::UnusedFor(Duration::from_secs(1000))).unwrap();
-    assert_eq!((done.removed, done.in_use), (vec!["b".into(), "broken".into()], vec!["a".into()]));
-    assert!(done.freed_bytes > 5);
+    assert_eq!((done.names(), &*done.in_use), (vec!["b", "broken"], &["a".to_owned()][..]));
+    assert!(done.freed_bytes() > 5);
     drop(a);
     let done = cache.prune(Prune::KeepNewest(1)).unwrap();
-    assert_eq!(done.removed, ["a"]);
+    assert_eq!(done.names(), ["a"]);
     fs::write(cache.index_path("stable-arm64"), "{}").unwrap();
     fs::write(cache.partial_path(&Sha256Hex::of(b"")), "part").unwrap();
-    assert_eq!(cache.prune(Prune::All).unwrap().removed, ["c"]);
+    assert_eq!(cache.prune(Prune::All).unwrap().names(), ["c"]);
     assert_eq!(tree_size(&cache.root.join("index")) + tree_size(&cache.root.join("partial")), 0);
     assert_eq!(names(&cache.root.join("tmp")).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn so_many_of_each_kind_are_kept_whatever_was_used_of_others() {
+    let (_dir, cache) = cache();
+    let put = |kind: Kind, id: &str, seconds_ago: u64| {
+        let scratch = cache.scratch().unwrap();
+        fs::write(scratch.path().join("data"), b"12345").unwrap();
+        cache.commit(&scratch, kind, id, &serde_json::json!({})).unwrap();
+        drop(used(&cache, id, seconds_ago));
+    };
+    for (age, name) in [(3000, "old"), (2000, "middle"), (1000, "new")] {
+        put(Kind::Kernels, &format!("k-{name}"), age);
+        // All of them were used after the last of the kernels.
+        put(Kind::Packages, &format!("p-{name}"), age / 10);
+        put(Kind::Slices, &format!("s-{name}"), age / 100);
+        let initramfs = cache.root.join(format!("initramfs/{name}.cpio"));
+        fs::write(&initramfs, "cpio").unwrap();
+        let then = SystemTime::now() - Duration::from_secs(age);
+        fs::File::options().write(true).open(&initramfs).unwrap().set_modified(then).unwrap();
+    }
+    fs::create_dir(cache.entry_dir(Kind::Kernels, "k-broken")).unwrap();
+    drop(used(&cache, "k-broken", 1));
+    // Whoever uses an initramfs makes it the newest.
+    drop(cache.hold(&cache.root.join("initramfs/old.cpio")).unwrap().unwrap());
+    let done = cache.prune(Prune::KeepNewest(2)).unwrap();
+    assert_eq!(done.names(), ["k-old", "k-broken", "p-old", "s-old"]);
+    assert_eq!(
+        done.removed.iter().map(|r| r.kind).collect::<Vec<_>>(),
+        ["kernel", "kernel", "package", "slice"]
+    );
+    assert!(done.removed[0].size_bytes > 5, "{:?}", done.removed[0]);
+    let kind = ("initramfs file", "initramfs files");
+    assert_eq!(done.files, [RemovedFiles { kind, count: 1, size_bytes: 4 }]);
+    assert_eq!(names(&cache.root.join("initramfs")).unwrap(), ["new.cpio", "old.cpio"]);
+    assert_eq!(cache.prune(Prune::KeepNewest(2)).unwrap(), Pruned::default());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::event::PackageFacts;
 
 use super::super::archive::Work;
@@ -147,7 +147,7 @@ impl Market<'_> {
         }
         let place = match suite {
             Some(suite) => format!("suite {suite} offers"),
-            None => format!("no suite ({}) offers", self.asked.join(", ")),
+            None => format!("no suite that can have it ({}) offers", self.asked.join(", ")),
         };
         let (no, available) = if there.is_empty() {
             (if suite.is_some() { " no" } else { "" }, "nothing of that series is available".into())
@@ -233,7 +233,7 @@ fn open(cache: &Cache, id: &str, lock: Lock) -> Option<SourceTree> {
 /// Downloads and unpacks. The entry's lock is held alone.
 fn make(work: &mut Work<'_>, id: &str, offer: &Offer<'_>) -> Result<()> {
     let suite = work.sources.suite(offer.suite)?;
-    let base = work.sources.base(suite).map_err(Trouble::into_error)?;
+    let base = work.sources.base(suite, work.cancel).map_err(Trouble::into_error)?;
     let needed = TREE_BYTES + 2 * offer.package.size;
     space::require(work.cache.root(), needed, &format!("the source of {}", offer.version))?;
     let scratch = work.cache.scratch()?;
@@ -248,7 +248,8 @@ fn make(work: &mut Work<'_>, id: &str, offer: &Offer<'_>) -> Result<()> {
         .into_iter()
         .find(|p| p.is_file())
         .ok_or_else(|| Error::host(format!("package {} holds no usr/src/{stem}.xz", offer.package.name)))?;
-    tar::unpack(&packed, &scratch.path().join("tree"), work.progress, work.cancel)?;
+    let whole = format!("the tarball in package {}", offer.package.name);
+    tar::unpack(&packed, &scratch.path().join("tree"), &whole, Fault::Host, work.progress, work.cancel)?;
     fs::remove_file(&packed).map_err(|e| space::explain(e, &packed, "remove"))?;
     let version = super::tree::version(&scratch.path().join("tree"))
         .map_err(|e| Error::host(format!("package {} is unusable", offer.package.name)).because(e))?;

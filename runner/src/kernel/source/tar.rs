@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Fault, IoContext, Result};
 
 use super::super::apt::Base;
 use super::super::cache::{Cache, FORMAT, Kind, unix};
@@ -121,7 +121,8 @@ fn make(
     space::require(cache.root(), TREE_BYTES, &format!("the source in {place}"))?;
     let scratch = cache.scratch()?;
     let tree = scratch.path().join("tree");
-    unpack(file, &tree, progress, cancel).map_err(|e| e.context(format_args!("tarball {place}")))?;
+    // What is unpacked is what the caller named, down to its hash.
+    unpack(file, &tree, &format!("tarball {place}"), Fault::Caller, progress, cancel)?;
     let version = tree::version(&tree).map_err(|_| {
         Error::caller(format!(
             "tarball {place} holds no kernel source: no Makefile with a version below one folder"
@@ -137,10 +138,12 @@ fn make(
     cache.commit(&scratch, Kind::Sources, id, &entry)
 }
 
-/// Unpacks a tarball without its outermost folder.
+/// Unpacks a tarball without its outermost folder. Messages call it `whole`, and `fault` is whose it is if it is none.
 pub(super) fn unpack(
     packed: &Path,
     dest: &Path,
+    whole: &str,
+    fault: Fault,
     progress: &mut dyn FnMut(Progress),
     cancel: &Cancel,
 ) -> Result<()> {
@@ -156,7 +159,7 @@ pub(super) fn unpack(
         let rest = parts.as_path();
         (!rest.as_os_str().is_empty()).then(|| rest.to_path_buf())
     };
-    let done = Target::new(dest, &name).all(plain, &below);
+    let done = Target::new(dest, whole, fault).all(plain, &below);
     // A cancel surfaces as a failed read somewhere deep down.
     cancel.check()?;
     done

@@ -1,6 +1,7 @@
 //! Sources of every kind, small ones.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -191,9 +192,36 @@ fn tarballs_are_unpacked_once_and_checked_before() {
     let error = world.get(&format!("tar:{}#sha256={}", file.display(), "0".repeat(64))).unwrap_err();
     assert_eq!(error.fault(), Fault::Caller);
     assert!(error.to_string().contains("not what was asked for"), "{error}");
-    fs::write(&file, b"hello").unwrap();
-    let error = world.get(&format!("tar:{}", file.display())).unwrap_err();
-    assert!(error.to_string().contains("e.tar.gz"), "{error}");
+    assert_eq!(fs::read_dir(world.cache.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_no_archive_is_the_callers_and_its_bytes_stay_away_from_the_terminal() {
+    let mut world = World::new();
+    let whole = fs::read(world.tarball("whole.tar", "--format=gnu")).unwrap();
+    let hostile: Vec<u8> = b"\x1b]0;owned\x07\x1b[2J\xff".iter().copied().cycle().take(4096).collect();
+    let packed = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    for (name, bytes, said) in [
+        ("text.tar.xz", b"hello".to_vec(), "is no tar archive"),
+        ("text.tar.zst", b"hello".to_vec(), "is no tar archive"),
+        ("text.tar", b"hello".to_vec(), "is no tar archive"),
+        ("hostile.tar", hostile.clone(), "is no tar archive"),
+        ("hostile.tar.gz", packed(&hostile), "is no tar archive"),
+        ("half.tar", whole[..612].to_vec(), "is damaged"),
+        ("zeros.tar", vec![0; 4096], "holds no kernel source"),
+    ] {
+        let file = world.at(name);
+        fs::write(&file, bytes).unwrap();
+        let error = world.get(&format!("tar:{}", file.display())).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.fault(), Fault::Caller, "{text}");
+        assert!(text.contains(&format!("tarball {} {said}", file.display())), "{text}");
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
     assert_eq!(fs::read_dir(world.cache.root().join("tmp")).unwrap().count(), 0);
 }
 

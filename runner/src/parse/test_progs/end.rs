@@ -48,7 +48,9 @@ impl TestProgsParser {
         let said = self.talk.last().map(|said| format!(": {said}")).unwrap_or_default();
         let (fault, reason) = match status {
             status::NOTHING if self.cases == 0 => {
-                (Fault::Caller, format!("no test of suite {} was selected{said}", self.suite))
+                let suite = &self.suite;
+                let hint = format!("`kvet suite show {suite}` lists what it has");
+                (Fault::Caller, format!("no test of suite {suite} was selected{said} (hint: {hint})"))
             }
             status::SETUP => (Fault::Host, format!("test_progs could not set up what its tests need{said}")),
             _ if self.cases > 0 || self.summary => return None,

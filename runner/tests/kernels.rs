@@ -1,0 +1,88 @@
+//! What kvet says of kernels and of the cache without a guest.
+
+#[path = "vm/kvet.rs"]
+#[allow(dead_code, reason = "no guest is started here")]
+mod kvet_command;
+
+use std::path::Path;
+
+use kvet::event::Phase;
+use kvet_command::{Kvet, have};
+
+/// `PATH` with this folder first.
+fn path_with(dir: &Path) -> String {
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn an_interrupt_while_apt_is_asked_is_no_trouble_of_the_host() {
+    for args in [&["kernel", "fetch", "6.12"][..], &["image", "build"], &["run", "-k", "6.12"]] {
+        let cache = tempfile::tempdir().unwrap();
+        let bin = tempfile::tempdir().unwrap();
+        // As a terminal does: the signal goes to all of kvet's process group.
+        let shell = "unset KVET_MIRROR; chmod +x apt-get; mv apt-get \"$BIN\"; exec setsid \"$0\" \"$@\"";
+        let ended = Kvet::under(shell, args)
+            .file("apt-get", "#!/bin/sh\nkill -s INT -- -$PPID\nsleep 60\n")
+            .env("BIN", bin.path())
+            .env("KVET_CACHE", cache.path())
+            .env("PATH", Path::new(&path_with(bin.path())))
+            .without_guest()
+            .end()
+            .code(130);
+        assert!(!ended.stderr.contains("mirror") && !ended.stderr.contains("hint"), "{}", ended.stderr);
+        assert!(ended.wall.as_secs() < 30, "{:?}", ended.wall);
+    }
+}
+
+#[test]
+fn a_kernel_whose_modules_are_gone_is_told_before_anything_boots() {
+    have("7.1", "x86_64");
+    for (root, remedy) in [
+        (&[][..], "(hint: --share initramfs carries a suite"),
+        (&["--root", "host"], "(hint: a root of its own comes over 9p; --root none --share initramfs runs"),
+    ] {
+        let ended = Kvet::new(["run", "-k", "7.1", "-a", "x86_64"]).args(root).without_guest().end().code(1);
+        let gone = "kvet cannot work with debian:7.1: its modules are gone from the archive";
+        assert!(ended.stdout.contains(gone) && ended.stdout.contains(remedy), "{}", ended.stdout);
+        let phases: Vec<Phase> = ended.cell().times.iter().map(|time| time.phase).collect();
+        assert!(!phases.contains(&Phase::Boot), "{phases:?}");
+    }
+}
+
+#[test]
+fn info_tells_of_what_is_there_and_fetches_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let info = |spec: &str| {
+        Kvet::new(["kernel", "info", spec, "-a", "arm64"])
+            .env("KVET_CACHE", cache.path())
+            .env("KVET_MIRROR", Path::new("/nonexistent/mirror"))
+            .without_guest()
+            .end()
+            .code(2)
+    };
+    for spec in ["6.12", "debian:7.2.11", "debian:trixie/6.12"] {
+        let ended = info(spec);
+        ended.refused("for arm64 is not in the cache");
+        assert!(ended.stderr.contains("hint: `kvet kernel fetch debian:"), "{}", ended.stderr);
+    }
+    have("7.2", "x86_64");
+    let ended = Kvet::new(["kernel", "info", "7.2", "-a", "x86_64"])
+        .env("KVET_MIRROR", Path::new("/nonexistent/mirror"))
+        .without_guest()
+        .end()
+        .code(0);
+    assert!(ended.stdout.starts_with("spec      debian:7.2\nrelease   7.2."), "{}", ended.stdout);
+}
+
+#[test]
+fn selftests_of_a_release_whose_source_is_gone_are_asked_of_another_source() {
+    have("7.1", "x86_64");
+    let args = ["run", "-k", "7.1", "-a", "x86_64", "-s", "upstream", "--slice", "dynptr"];
+    let ended = Kvet::new(args).without_guest().end();
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(
+        said.contains("no suite that can have it (trixie-backports) offers linux-source of 7.1"),
+        "{said}"
+    );
+    assert!(said.contains("hint: --selftests SOURCE names a source"), "{said}");
+}
