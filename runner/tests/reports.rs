@@ -309,3 +309,58 @@ fn the_jobs_for_gitlab_are_the_whole_when_their_script_is_run() {
     assert_eq!(parts[0], shard(1, "1/3", run.path()), "the times are told to each job");
     assert!(script[0].as_str().unwrap().contains(" --retries 2 "), "and all else that was asked for");
 }
+
+// --- what is wrong with a matrix --------------------------------------------------------------------------------
+
+/// `kvet matrix m.yaml` with a cache of its own. None of its kernels can be had.
+fn hopeless(text: &str) -> Ended {
+    let cache = tempfile::tempdir().unwrap();
+    let kvet = Kvet::new(["matrix", "m.yaml", "--junit", "j.xml"]).file("m.yaml", text);
+    kvet.env("KVET_CACHE", cache.path()).without_guest().end()
+}
+
+#[test]
+fn a_kernel_that_is_not_there_is_told_at_once_and_is_the_trouble_of_its_cell() {
+    let text = format!(
+        "kernels:\n  - tree:./gone\n  - file:./bzImage\narchs: [x86_64]\nsuites: [{}]\n",
+        made_up::SUITE
+    );
+    let ended = hopeless(&text).code(2);
+    let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.len() == 2, "{}", ended.stderr);
+    assert!(errors[0].contains("m.yaml:2: kernel tree:./gone: "), "{errors:?}");
+    assert!(errors[1].contains("m.yaml:3: kernel file:./bzImage: "), "{errors:?}");
+    let report = fs::read_to_string(ended.path("results/latest/report.json")).unwrap();
+    let run: kvet::event::RunReport = serde_json::from_str(&report).unwrap();
+    let reasons: Vec<&str> = run
+        .cells
+        .iter()
+        .map(|cell| match &cell.end {
+            CellEnd::Usage { reason } => reason.as_str(),
+            end => panic!("{end:?}"),
+        })
+        .collect();
+    assert!(reasons[0].contains("./gone") && reasons[1].contains("/bzImage"), "{reasons:?}");
+    assert!(fs::read_to_string(ended.path("j.xml")).unwrap().contains("./gone"));
+    // With nothing beside it there is nothing to run.
+    let ended = hopeless(&text.replace("  - file:./bzImage\n", "")).code(2);
+    assert!(ended.stderr.contains("m.yaml:2: kernel tree:./gone: "), "{}", ended.stderr);
+    assert!(!ended.path("results").exists());
+}
+
+#[test]
+fn what_a_matrix_file_says_wrong_stops_everything() {
+    let tail = format!("archs: [x86_64]\nsuites: [{}]\n", made_up::SUITE);
+    for (kernels, said) in [
+        ("kernels:\n  - tree:./gone\n  - svn:x\n", "m.yaml:3: unknown kernel source 'svn:'"),
+        (
+            "kernels:\n  - file:./bzImage\n  - tree:./gone\n\
+             include:\n  - {kernel: tree:./gone, settings: {config: [nosuch]}}\n",
+            "m.yaml:3: unknown config fragment 'nosuch'",
+        ),
+    ] {
+        let ended = hopeless(&format!("{kernels}{tail}")).code(2);
+        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(said), "{}", ended.stderr);
+        assert!(!ended.path("results").exists());
+    }
+}

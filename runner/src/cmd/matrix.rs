@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::arch::Arch;
 use crate::cell::slots::{Share, Slots};
 use crate::cmd::args::{CiSystem, FlakyIs, MatrixArgs};
-use crate::cmd::running::{Outputs, exit_code, run_plan};
+use crate::cmd::running::{Outputs, run_plan};
 use crate::cmd::{Setup, complain, print};
 use crate::error::{Error, IoContext, Result};
 use crate::event::CellId;
@@ -59,7 +59,8 @@ pub fn run(args: &MatrixArgs, color: ColorChoice) -> Result<u8> {
         complain(&error, color);
     }
     complete?;
-    exit_code(&report)
+    // What was wrong with a cell is told with it, and in the table.
+    Ok(report.exit_code)
 }
 
 /// The cells of the file, or the product of the flags.
@@ -80,7 +81,7 @@ fn cells(args: &MatrixArgs, setup: &Setup) -> Result<Vec<MatrixCell>> {
                     arch,
                     suite: suite.clone(),
                     settings: CellSettings::default(),
-                    place: "-k".into(),
+                    place: None,
                 };
                 // Said twice is meant once.
                 if !cells.contains(&cell) {

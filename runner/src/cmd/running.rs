@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::cell;
 use crate::cell::Resources;
 use crate::cmd::args::{MessageFormat, OutputArgs};
-use crate::cmd::{Setup, plain_progress};
+use crate::cmd::{Setup, complain, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result, exit};
 use crate::event::{CellEnd, CellId, Event, RunReport};
 use crate::kernel;
-use crate::plan::Plan;
+use crate::plan::{CellPlan, Plan};
 use crate::report::Fanout;
 use crate::report::json::Json;
 use crate::report::junit::JunitFile;
@@ -36,7 +36,7 @@ pub fn run_plan(
     outputs: &Outputs,
     options: &Options,
 ) -> Result<(RunReport, Result<()>)> {
-    check_kernels(plan, setup)?;
+    check_kernels(plan, setup, outputs.color)?;
     let places = outputs.places;
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
     if let Some(folder) = places.junit.as_deref().and_then(Path::parent) {
@@ -65,16 +65,33 @@ pub fn run_plan(
     Ok((report, complete))
 }
 
-/// A kernel that does not exist is the caller's mistake, and is said before anything is started. Trouble of the host is
-/// left to the cells, which report it.
-fn check_kernels(plan: &Plan, setup: &Setup) -> Result<()> {
+/// What the caller did wrong is said before anything is started. Of what a file says of itself, nothing is started either.
+/// But a kernel that is not to be had, though the file of a matrix names it, may have left the archive since: that
+/// concerns its cell, which reports it once more, and the others are run. Trouble of the host is left to the cells.
+fn check_kernels(plan: &Plan, setup: &Setup, color: ColorChoice) -> Result<()> {
     let Resources { cache, sources, cancel, .. } = &setup.resources;
     let mut progress = plain_progress();
     for cell in &plan.cells {
-        mistake(kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel))?;
-        mistake(cell::check_tests(cell, &setup.resources))?;
+        mistake(kernel::check_fragments(&cell.kernel, sources)).map_err(|e| placed(e, cell))?;
+    }
+    for cell in &plan.cells {
+        let checked = kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel);
+        match mistake(checked).map_err(|e| placed(e, cell)) {
+            Ok(()) => mistake(cell::check_tests(cell, &setup.resources)).map_err(|e| placed(e, cell))?,
+            // Other shards are no concern of this one: what there is to report is reported by it.
+            Err(error) if cell.place.is_some() && plan.planned.len() > 1 => complain(&error, color),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
+}
+
+/// With the place where a file names the cell, if one does.
+fn placed(error: Error, cell: &CellPlan) -> Error {
+    match &cell.place {
+        Some(place) => error.context(place),
+        None => error,
+    }
 }
 
 /// Only what the caller did wrong: trouble of the host is told when it is in the way.

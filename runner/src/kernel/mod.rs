@@ -139,6 +139,18 @@ fn timed<T>(
     done
 }
 
+/// Whether the config fragments that are asked for are there, and say something. Other kernels than those that are built have
+/// none.
+///
+/// # Errors
+/// The caller's: one is not there, or not what it should be.
+pub fn check_fragments(spec: &KernelSpec, sources: &Sources) -> Result<()> {
+    match spec {
+        KernelSpec::Source { recipe, .. } => build::check_fragments(recipe, sources),
+        KernelSpec::Debian { .. } | KernelSpec::File { .. } => Ok(()),
+    }
+}
+
 /// Whether a kernel can be had, as far as that shows without fetching it: it is in the cache, some suite offers it, or the
 /// file is a kernel of this architecture.
 ///

@@ -108,6 +108,8 @@ pub struct Plan {
 pub struct CellPlan {
     /// Kernel × arch × suite.
     pub id: CellId,
+    /// Where it stands in the file of a matrix: `m.yaml:7`.
+    pub place: Option<String>,
     /// The kernel.
     pub kernel: KernelSpec,
     /// The guest's architecture.
@@ -238,8 +240,11 @@ impl Plan {
     ) -> Result<Self> {
         let mut plan = Self { cells: Vec::new(), planned: Vec::new() };
         for cell in cells {
-            let one = Self::of_request(&with_settings(cell, request), home, config)
-                .map_err(|e| e.context(&cell.place))?;
+            let mut one = Self::of_request(&with_settings(cell, request), home, config)
+                .map_err(|e| e.context(cell.place.as_deref().unwrap_or("-k")))?;
+            for planned in &mut one.cells {
+                planned.place.clone_from(&cell.place);
+            }
             plan.cells.extend(one.cells);
             plan.planned.extend(one.planned);
         }
@@ -333,6 +338,7 @@ fn plan_cell(
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
         id: CellId { kernel: kernel.to_string(), arch, suite: spec.name.clone() },
+        place: None,
         kernel: kernel.clone(),
         arch,
         facts: ArchFacts::load(home, arch)?,

@@ -135,8 +135,8 @@ pub struct MatrixCell {
     pub suite: String,
     /// Its settings.
     pub settings: CellSettings,
-    /// Where its kernel stands: `configs/matrix/dynptr.yaml:7`.
-    pub place: String,
+    /// Where its kernel stands: `configs/matrix/dynptr.yaml:7`. None where no file names it.
+    pub place: Option<String>,
 }
 
 /// What the file may leave out.
@@ -200,7 +200,7 @@ fn cells(spec: &MatrixSpec, source: &Source, defaults: &Defaults) -> Result<Vec<
             for suite in &suites {
                 let (kernel, suite, settings) = (kernel.clone(), suite.clone(), spec.settings.clone());
                 let place = source.place(&kernel);
-                cells.push(MatrixCell { kernel, arch, suite, settings, place });
+                cells.push(MatrixCell { kernel, arch, suite, settings, place: Some(place) });
             }
         }
     }
@@ -239,7 +239,7 @@ fn add(
         return if found { Ok(()) } else { Err(nothing("include", include.kernel.as_deref(), source)) };
     };
     cells.push(MatrixCell {
-        place: source.place(&name),
+        place: Some(source.place(&name)),
         kernel: name,
         arch: include.arch.unwrap_or(defaults.arch),
         suite: include.suite.clone().unwrap_or_else(|| defaults.suite.clone()),
@@ -286,7 +286,10 @@ fn twice(cells: &[MatrixCell]) -> Result<()> {
         let same = |c: &MatrixCell| (&c.kernel, c.arch, &c.suite) == (&cell.kernel, cell.arch, &cell.suite);
         if cells[..index].iter().any(same) {
             let name = format!("{} {} {}", cell.kernel, cell.arch, cell.suite);
-            return Err(Error::caller(format!("{}: {name} is there twice", cell.place)));
+            return Err(Error::caller(format!(
+                "{}: {name} is there twice",
+                cell.place.as_deref().unwrap_or("")
+            )));
         }
     }
     Ok(())
@@ -335,7 +338,7 @@ include:
         let memory: Vec<Option<u32>> = cells.iter().map(|c| c.settings.memory).collect();
         assert_eq!(memory, [512, 512, 1024, 512, 1024, 512].map(Some));
         assert_eq!(cells[5].settings.share, Some(ShareWay::Initramfs));
-        assert!(cells[5].place.ends_with("m.yaml:8"), "{}", cells[5].place);
+        assert!(cells[5].place.as_ref().unwrap().ends_with("m.yaml:8"), "{:?}", cells[5].place);
     }
 
     #[test]

@@ -52,8 +52,8 @@ use make::{Count, Make};
 use merge::Merged;
 use toolchain::Found;
 
-pub(super) use checks::check_available;
 pub use checks::check_tools;
+pub(super) use checks::{check_available, check_fragments};
 pub(crate) use failure::{Trouble, trouble};
 pub use found::find_built;
 pub use recipe::{Base, Recipe};
@@ -136,6 +136,8 @@ impl<'a> Order<'a> {
         let workshop = sources.workshop()?;
         let facts = ArchFacts::load(&workshop.home, arch)?.build;
         recipe.check(&workshop.home)?;
+        // Before anything is fetched for it.
+        checks::check_callers_tree(self.source, &facts, &workshop.home)?;
         let mut tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
         let host = ArchFacts::load(&workshop.home, Arch::host()?)?.build;
         let _pahole = pahole::ensure(&mut tools, &host, cache, sources, progress, cancel)?;
