@@ -40,7 +40,7 @@ pub mod tree;
 mod version;
 mod vmlinux;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::arch::Arch;
@@ -139,16 +139,12 @@ fn timed<T>(
     done
 }
 
-/// Whether the config fragments that are asked for are there, and say something. Other kernels than those that are built have
-/// none.
+/// Whether a config fragment is there, and says something. Of one that is found below the source (`tree:…`) nothing is known yet.
 ///
 /// # Errors
-/// The caller's: one is not there, or not what it should be.
-pub fn check_fragments(spec: &KernelSpec, sources: &Sources) -> Result<()> {
-    match spec {
-        KernelSpec::Source { recipe, .. } => build::check_fragments(recipe, sources),
-        KernelSpec::Debian { .. } | KernelSpec::File { .. } => Ok(()),
-    }
+/// The caller's: it is not there, or not what it should be.
+pub fn check_fragment(given: &Path, sources: &Sources) -> Result<()> {
+    build::check_fragment(given, &sources.workshop()?.home)
 }
 
 /// Whether a kernel can be had, as far as that shows without fetching it: it is in the cache, some suite offers it, or the

@@ -35,11 +35,6 @@ pub(super) fn check_callers_tree(source: &SourceSpec, facts: &BuildFacts, home: 
     check_tree(&path, facts, home)
 }
 
-/// See [`super::super::check_fragments`].
-pub(in crate::kernel) fn check_fragments(recipe: &Recipe, sources: &Sources) -> Result<()> {
-    recipe.check(&sources.workshop()?.home)
-}
-
 /// Looks for what a build needs, and gives the versions of what is there.
 ///
 /// # Errors

@@ -52,10 +52,11 @@ use make::{Count, Make};
 use merge::Merged;
 use toolchain::Found;
 
+pub(super) use checks::check_available;
 pub use checks::check_tools;
-pub(super) use checks::{check_available, check_fragments};
 pub(crate) use failure::{Trouble, trouble};
 pub use found::find_built;
+pub(super) use recipe::check_fragment;
 pub use recipe::{Base, Recipe};
 pub use toolchain::Toolchain;
 
