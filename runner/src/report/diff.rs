@@ -341,7 +341,7 @@ mod tests {
         let diff = Diff::of(&good, &bad);
         assert!(diff.is_worse());
         assert!(
-            text(&diff).contains("kvet/boot  debian:7.2 x86_64 dynptr  no such test → crash  no console")
+            text(&diff).contains("kvet/boot  debian:7.2 x86_64 dynptr  no such test → error  no console")
         );
         let back = Diff::of(&bad, &good);
         assert!(!back.is_worse(), "{}", text(&back));

@@ -117,7 +117,7 @@ pub fn sign(outcome: Option<Outcome>) -> (char, &'static str) {
         Some(Outcome::Fail) => ('F', "fail"),
         Some(Outcome::Xfail) => ('x', "known bug"),
         Some(Outcome::Skip) => ('-', "skip"),
-        Some(Outcome::Error) => ('C', "crash"),
+        Some(Outcome::Error) => ('E', "error"),
         Some(Outcome::NotRun) => ('?', "not run"),
         None => (' ', "no such test"),
     }

@@ -110,7 +110,7 @@ pub(super) fn counts(counts: Counts) -> String {
     let parts: Vec<String> = [
         (counts.passed, "pass"),
         (counts.failed, "fail"),
-        (counts.errors, "crash"),
+        (counts.errors, "error"),
         (counts.xfailed, "known bug"),
         (counts.skipped, "skip"),
         (counts.not_run, "not run"),
@@ -144,17 +144,17 @@ mod tests {
   e  7.3-rc7         7.3-rc7-amd64  no test · did not boot: no 9p
 
    a b c d e
-           C  kvet/boot    in 7.3-rc7
+           E  kvet/boot    in 7.3-rc7
    - .>F>.    g/regressed  since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage
   3 tests pass wherever they apply
-  . pass, F fail, x known bug, - skip, C crash, ? not run, > differs from the kernel on the left
+  . pass, F fail, x known bug, - skip, E error, ? not run, > differs from the kernel on the left
 
 dynptr arm64
   a  debian:6.12    no test · trouble of the host: disk full
 
    a
-   C  kvet/host  in debian:6.12
-  . pass, F fail, x known bug, - skip, C crash, ? not run, > differs from the kernel on the left
+   E  kvet/host  in debian:6.12
+  . pass, F fail, x known bug, - skip, E error, ? not run, > differs from the kernel on the left
 "
         );
         let all = render(&table, Options { all: true, color: false });
