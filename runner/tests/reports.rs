@@ -97,9 +97,17 @@ fn cells_that_come_and_go_and_kernels_that_do_not_boot_any_more() {
         markdown.contains(&format!("\nonly before: `{}`\n\nonly after: `{}`\n", ids[0], ids[1])),
         "{markdown}"
     );
+    assert!(text.ends_with("\n1 as before\n") && !text.contains("appears"), "a cell is one line: {text}");
     // What is new has no past that would excuse it.
-    let bad = cell("debian:7.3", &[("t", Fail, "x")]);
-    diff(vec![good(KERNEL)], vec![good(KERNEL), bad], 1);
+    let bad = cell("debian:7.3", &[("fails", Fail, "x"), ("passes", Pass, ""), ("lost", NotRun, "y")]);
+    let (text, _, json) = diff(vec![good(KERNEL)], vec![good(KERNEL), bad], 1);
+    assert!(
+        text.contains("newly fails (1):\n  fails ") && text.contains("not run any more (1):\n  lost "),
+        "{text}"
+    );
+    assert_eq!(json["changes"].as_array().map(Vec::len), Some(2), "{text}");
+    // Neither a cell nor a test that is gone closes the gate.
+    diff(vec![good(KERNEL), good("debian:7.3")], vec![cell(KERNEL, &[("other", Pass, "")])], 0);
     let dead = CellReport {
         end: CellEnd::Unbootable { reason: "no console".into(), detail: String::new() },
         ..cell(KERNEL, &[])
