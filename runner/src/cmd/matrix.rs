@@ -168,7 +168,8 @@ fn listing(plan: &Plan, times: &Times) -> String {
     }
     let left = plan.planned.len() - plan.cells.len();
     let others = if left > 0 { format!(", {left} in other shards") } else { String::new() };
-    let _ = writeln!(text, "{} cells{others}", plan.cells.len());
+    let cells = plan.cells.len();
+    let _ = writeln!(text, "{cells} {}{others}", if cells == 1 { "cell" } else { "cells" });
     text
 }
 

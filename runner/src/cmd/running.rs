@@ -40,9 +40,9 @@ pub fn run_plan(
     check_kernels(plan, setup, outputs.color)?;
     let places = outputs.places;
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
-    if let Some(folder) = places.junit.as_deref().and_then(Path::parent) {
+    if let Some(file) = &places.junit {
         // Now, and not when the tests have run for an hour.
-        std::fs::create_dir_all(folder).given(format!("make {} for the JUnit file", folder.display()))?;
+        make_folder_of(file)?;
     }
     let dir = RunDir::create(&places.output, &ids)?;
     let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));
@@ -64,6 +64,15 @@ pub fn run_plan(
     let report = schedule::run(plan, &dir, command, &setup.resources, options, &mut emit);
     let complete = reporters.finish();
     Ok((report, complete))
+}
+
+/// Makes the folder that a file is to be written to.
+///
+/// # Errors
+/// The caller's: it cannot be made.
+pub fn make_folder_of(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder).given(format!("make {} for {}", folder.display(), file.display()))
 }
 
 /// A guest gets no more memory than the machine has: the kernel refuses that much to QEMU (vm/overcommit-accounting in the
