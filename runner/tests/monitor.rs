@@ -515,6 +515,8 @@ fn a_test_that_hangs_is_dumped_then_killed() {
     assert_eq!(p.watched.end, CellEnd::Completed);
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
     assert!(p.watched.cases[1].message.contains("two ran longer than 1 s"), "{:?}", p.watched.cases[1]);
+    let ran = p.watched.cases[1].duration.unwrap();
+    assert!(ran >= ms(1000) && ran < p.wall, "{ran:?} of {:?}", p.wall);
     assert!(p.console.iter().any(|line| line.contains("Blocked State")));
 }
 

@@ -167,7 +167,7 @@ pub struct Hardware {
     #[arg(long, value_name = "SIZE", value_parser = units::mebibytes)]
     pub memory: Option<u32>,
     /// The guest's CPUs (default: the suite's, else 1)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::spec::units::MAX_CPUS)))]
     pub cpus: Option<u32>,
 }
 

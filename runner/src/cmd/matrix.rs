@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::arch::Arch;
 use crate::cell::slots::{Share, Slots};
 use crate::cmd::args::{CiSystem, FlakyIs, MatrixArgs};
-use crate::cmd::running::{Outputs, exit_code, run_plan};
+use crate::cmd::running::{Outputs, meminfo, run_plan};
 use crate::cmd::{Setup, complain, print};
 use crate::error::{Error, IoContext, Result};
 use crate::event::CellId;
@@ -59,7 +59,8 @@ pub fn run(args: &MatrixArgs, color: ColorChoice) -> Result<u8> {
         complain(&error, color);
     }
     complete?;
-    exit_code(&report)
+    // What was wrong with a cell is told with it, and in the table.
+    Ok(report.exit_code)
 }
 
 /// The cells of the file, or the product of the flags.
@@ -80,7 +81,7 @@ fn cells(args: &MatrixArgs, setup: &Setup) -> Result<Vec<MatrixCell>> {
                     arch,
                     suite: suite.clone(),
                     settings: CellSettings::default(),
-                    place: "-k".into(),
+                    places: None,
                 };
                 // Said twice is meant once.
                 if !cells.contains(&cell) {
@@ -167,7 +168,8 @@ fn listing(plan: &Plan, times: &Times) -> String {
     }
     let left = plan.planned.len() - plan.cells.len();
     let others = if left > 0 { format!(", {left} in other shards") } else { String::new() };
-    let _ = writeln!(text, "{} cells{others}", plan.cells.len());
+    let cells = plan.cells.len();
+    let _ = writeln!(text, "{cells} {}{others}", if cells == 1 { "cell" } else { "cells" });
     text
 }
 
@@ -267,12 +269,7 @@ struct GitlabArtifacts {
 
 /// Memory that guests may take together, MiB: four fifths of what is free, which leaves room for QEMU itself.
 fn memory_for_guests() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").host("read /proc/meminfo")?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.map(|kib| kib / 1024 * 4 / 5).ok_or_else(|| Error::host("/proc/meminfo has no MemAvailable"))
+    Ok(meminfo("MemAvailable")? * 4 / 5)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cmd::args::{ReportArgs, ReportFormat};
 use crate::cmd::print_bytes;
+use crate::cmd::running::make_folder_of;
 use crate::error::{Error, Result, exit};
 use crate::event::RunReport;
 use crate::report::diff::{self, Diff};
@@ -85,7 +86,10 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 
 fn deliver(output: Option<&PathBuf>, bytes: &[u8]) -> Result<()> {
     match output {
-        Some(path) => write_whole(path, bytes),
+        Some(path) => {
+            make_folder_of(path)?;
+            write_whole(path, bytes)
+        }
         None => print_bytes(bytes).map(drop),
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::cell;
 use crate::cell::Resources;
 use crate::cmd::args::{MessageFormat, OutputArgs};
-use crate::cmd::{Setup, plain_progress};
+use crate::cmd::{Setup, complain, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result, exit};
 use crate::event::{CellEnd, CellId, Event, RunReport};
-use crate::kernel;
-use crate::plan::Plan;
+use crate::kernel::{self, KernelSpec};
+use crate::plan::{CellPlan, Plan};
 use crate::report::Fanout;
 use crate::report::json::Json;
 use crate::report::junit::JunitFile;
@@ -36,12 +36,13 @@ pub fn run_plan(
     outputs: &Outputs,
     options: &Options,
 ) -> Result<(RunReport, Result<()>)> {
-    check_kernels(plan, setup)?;
+    check_memory(plan)?;
+    check_kernels(plan, setup, outputs.color)?;
     let places = outputs.places;
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
-    if let Some(folder) = places.junit.as_deref().and_then(Path::parent) {
+    if let Some(file) = &places.junit {
         // Now, and not when the tests have run for an hour.
-        std::fs::create_dir_all(folder).given(format!("make {} for the JUnit file", folder.display()))?;
+        make_folder_of(file)?;
     }
     let dir = RunDir::create(&places.output, &ids)?;
     let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));
@@ -65,16 +66,78 @@ pub fn run_plan(
     Ok((report, complete))
 }
 
-/// A kernel that does not exist is the caller's mistake, and is said before anything is started. Trouble of the host is
-/// left to the cells, which report it.
-fn check_kernels(plan: &Plan, setup: &Setup) -> Result<()> {
+/// Makes the folder that a file is to be written to.
+///
+/// # Errors
+/// The caller's: it cannot be made.
+pub fn make_folder_of(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder).given(format!("make {} for {}", folder.display(), file.display()))
+}
+
+/// A guest gets no more memory than the machine has: the kernel refuses that much to QEMU (vm/overcommit-accounting in the
+/// kernel's documentation), or kills it when it is used.
+fn check_memory(plan: &Plan) -> Result<()> {
+    let all = meminfo("MemTotal")? + meminfo("SwapTotal")?;
+    let Some(cell) = plan.cells.iter().find(|cell| u64::from(cell.memory_mib) > all) else { return Ok(()) };
+    let place = cell.places.as_ref().and_then(|places| places.memory.clone());
+    let mib = cell.memory_mib;
+    Err(Error::caller(format!("a guest of {mib} MiB: this machine has {all} MiB, swap included"))
+        .context(place.unwrap_or_else(|| cell.id.to_string())))
+}
+
+/// A line of /proc/meminfo, MiB (proc_meminfo(5)).
+///
+/// # Errors
+/// The host's: it is not there.
+pub fn meminfo(name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").host("read /proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map(|kib| kib / 1024).ok_or_else(|| Error::host(format!("/proc/meminfo has no {name}")))
+}
+
+/// What the caller did wrong is said before anything is started. Of what a file says of itself, nothing is started either.
+/// But a kernel that is not to be had, though the file of a matrix names it, may have left the archive since: that
+/// concerns its cell, which reports it once more, and the others are run. Trouble of the host is left to the cells.
+fn check_kernels(plan: &Plan, setup: &Setup, color: ColorChoice) -> Result<()> {
     let Resources { cache, sources, cancel, .. } = &setup.resources;
     let mut progress = plain_progress();
     for cell in &plan.cells {
-        mistake(kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel))?;
-        mistake(cell::check_tests(cell, &setup.resources))?;
+        check_fragments(cell, &setup.resources)?;
+    }
+    for cell in &plan.cells {
+        let checked = kernel::check_available(&cell.kernel, cell.arch, cache, sources, &mut progress, cancel);
+        match mistake(checked).map_err(|e| placed(e, cell)) {
+            Ok(()) => mistake(cell::check_tests(cell, &setup.resources)).map_err(|e| placed(e, cell))?,
+            // Other shards are no concern of this one: what there is to report is reported by it.
+            Err(error) if cell.places.is_some() && plan.planned.len() > 1 => complain(&error, color),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
+}
+
+/// Whether the fragments that a matrix names for its kernels are there. Others are looked at with their kernel.
+fn check_fragments(cell: &CellPlan, resources: &Resources) -> Result<()> {
+    let (Some(places), KernelSpec::Source { recipe, .. }) = (&cell.places, &cell.kernel) else {
+        return Ok(());
+    };
+    for (index, given) in recipe.fragments.iter().enumerate() {
+        let place = places.config.get(index).map_or("--config", String::as_str);
+        mistake(kernel::check_fragment(given, &resources.sources)).map_err(|e| e.context(place))?;
+    }
+    Ok(())
+}
+
+/// With the place where a file names the cell, if one does.
+fn placed(error: Error, cell: &CellPlan) -> Error {
+    match &cell.places {
+        Some(places) => error.context(&places.kernel),
+        None => error,
+    }
 }
 
 /// Only what the caller did wrong: trouble of the host is told when it is in the way.

@@ -40,7 +40,7 @@ pub mod tree;
 mod version;
 mod vmlinux;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::arch::Arch;
@@ -139,6 +139,14 @@ fn timed<T>(
     let done = run(progress);
     progress(Progress::Worked(WorkTime { work, wall: started.elapsed() }));
     done
+}
+
+/// Whether a config fragment is there, and says something. Of one that is found below the source (`tree:…`) nothing is known yet.
+///
+/// # Errors
+/// The caller's: it is not there, or not what it should be.
+pub fn check_fragment(given: &Path, sources: &Sources) -> Result<()> {
+    build::check_fragment(given, &sources.workshop()?.home)
 }
 
 /// Whether a kernel can be had, as far as that shows without fetching it: it is in the cache, some suite offers it, or the

@@ -64,9 +64,14 @@ impl KernelSpec {
             }
             other if modules.is_none() && configs.is_empty() => Ok(other),
             other => {
-                let what = if modules.is_some() { "modules" } else { "a config" };
+                let (what, hint) = match modules {
+                    Some(_) => ("modules", "they go with file:<image>"),
+                    None => {
+                        ("a config", "one goes with file:<image>, and fragments with a kernel that is built")
+                    }
+                };
                 Err(Error::caller(format!("{what} cannot be given for {other}: it brings its own"))
-                    .hint("they go with file:<image>"))
+                    .hint(hint))
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::event::CellId;
 use crate::kernel::{ConfigBase, KernelSpec, Toolchain};
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
-use crate::spec::matrix::{MatrixCell, ShareWay};
+use crate::spec::matrix::{MatrixCell, Places, ShareWay};
 use crate::spec::suite::{self, Root, Suite};
 use crate::upstream;
 use crate::upstream::manifest::Manifest;
@@ -108,6 +108,8 @@ pub struct Plan {
 pub struct CellPlan {
     /// Kernel × arch × suite.
     pub id: CellId,
+    /// Where it stands in the file of a matrix.
+    pub places: Option<Places>,
     /// The kernel.
     pub kernel: KernelSpec,
     /// The guest's architecture.
@@ -237,11 +239,27 @@ impl Plan {
         config: &KernelsConfig,
     ) -> Result<Self> {
         let mut plan = Self { cells: Vec::new(), planned: Vec::new() };
+        let mut kept: Vec<&MatrixCell> = Vec::new();
         for cell in cells {
-            let one = Self::of_request(&with_settings(cell, request), home, config)
-                .map_err(|e| e.context(&cell.place))?;
-            plan.cells.extend(one.cells);
-            plan.planned.extend(one.planned);
+            let wanted = with_settings(cell, request);
+            if let Some(places) = &cell.places {
+                check_parts(cell, places, request, &wanted, home, config)?;
+            }
+            let place = cell.places.as_ref().map_or("-k", |places| &places.kernel);
+            let one = Self::of_request(&wanted, home, config).map_err(|e| e.context(place))?;
+            for planned in one.cells {
+                if let Some(index) = plan.planned.iter().position(|id| *id == planned.id) {
+                    let same = plan.cells[index].suite == planned.suite;
+                    // Said twice in flags is meant once.
+                    if !same || cell.places.is_some() {
+                        return Err(twice(&planned.id, kept[index], cell, same));
+                    }
+                    continue;
+                }
+                kept.push(cell);
+                plan.planned.push(planned.id.clone());
+                plan.cells.push(CellPlan { places: places_of(cell, request), ..planned });
+            }
         }
         plan.builds_what_is_asked_for(request)?;
         Ok(plan)
@@ -254,6 +272,61 @@ impl Plan {
         self.cells.retain(|_| of.next() == Some(&number));
         self
     }
+}
+
+/// Says what is wrong with a part of a cell at the part's own line.
+fn check_parts(
+    cell: &MatrixCell,
+    places: &Places,
+    request: &Request,
+    wanted: &Request,
+    home: &Home,
+    config: &KernelsConfig,
+) -> Result<()> {
+    let kernel: KernelSpec = cell.kernel.parse().map_err(|e: Error| e.context(&places.kernel))?;
+    if let Some(place) = places.config.first().filter(|_| request.config.is_empty()) {
+        let fitting = kernel.with_files(None, cell.settings.config.clone());
+        fitting.map_err(|e| {
+            e.context(place)
+                .hint("only what is built has fragments: an entry of include gives them to some kernels")
+        })?;
+    }
+    find_suite(wanted, home, config, cell.arch).map(drop).map_err(|e| e.context(&places.suite))
+}
+
+/// The places of a cell, without those of what a flag overrides.
+fn places_of(cell: &MatrixCell, request: &Request) -> Option<Places> {
+    let mut places = cell.places.clone()?;
+    if !request.config.is_empty() {
+        places.config.clear();
+    }
+    places.memory = places.memory.filter(|_| request.memory_mib.is_none());
+    Some(places)
+}
+
+/// Two cells of one name, however they were written: no report could tell them apart.
+fn twice(id: &CellId, first: &MatrixCell, second: &MatrixCell, same_suite: bool) -> Error {
+    let Some((places, before)) = second.places.as_ref().zip(first.places.as_ref()) else {
+        let (a, b) = (&first.suite, &second.suite);
+        return Error::caller(format!("{id} is there twice: the suites {a} and {b} have one name"));
+    };
+    // The part that is said twice.
+    let (place, before) = match places.kernel == before.kernel {
+        true => (&places.suite, &before.suite),
+        false => (&places.kernel, &before.kernel),
+    };
+    if !same_suite {
+        let (a, b) = (&first.suite, &second.suite);
+        return Error::caller(format!("{place}: {id} is there twice: the suites {a} and {b} have one name"));
+    }
+    let error = Error::caller(format!("{place}: {id} is there twice, first in {before}"));
+    if first.kernel == second.kernel {
+        return error;
+    }
+    error.hint(format!(
+        "'{}' and '{}' are one kernel; settings for it are included under the name that stands first",
+        first.kernel, second.kernel
+    ))
 }
 
 fn with_settings(cell: &MatrixCell, request: &Request) -> Request {
@@ -333,6 +406,7 @@ fn plan_cell(
     let cell = request.deadline.or(spec.deadline).unwrap_or(CELL_LIMIT);
     Ok(CellPlan {
         id: CellId { kernel: kernel.to_string(), arch, suite: spec.name.clone() },
+        places: None,
         kernel: kernel.clone(),
         arch,
         facts: ArchFacts::load(home, arch)?,

@@ -21,6 +21,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         .prefix(".kvet-")
         .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(dir)
+        // Its own words name the scratch file, which nobody asked for.
+        .map_err(|e| std::io::Error::from(e.kind()))
         .host(&action)?;
     file.write_all(bytes).host(&action)?;
     file.persist(path).map_err(|e| e.error).host(&action)?;

@@ -8,6 +8,10 @@ use serde::Deserialize;
 
 use crate::arch::Arch;
 use crate::error::{Error, Result};
+use crate::spec::places::{
+    self,
+    Step::{self, Index, Key},
+};
 use crate::spec::{suite, units};
 
 /// A matrix as its file says it.
@@ -45,7 +49,7 @@ pub struct CellSettings {
     #[serde(default, deserialize_with = "units::de_mebibytes")]
     pub memory: Option<u32>,
     /// The guest's CPUs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::de_cpus")]
     pub cpus: Option<u32>,
     /// How long one test may take.
     #[serde(default, deserialize_with = "units::de_duration")]
@@ -135,8 +139,21 @@ pub struct MatrixCell {
     pub suite: String,
     /// Its settings.
     pub settings: CellSettings,
-    /// Where its kernel stands: `configs/matrix/dynptr.yaml:7`.
-    pub place: String,
+    /// Where all that stands. None where no file names it.
+    pub places: Option<Places>,
+}
+
+/// Where the parts of a cell stand in the file of its matrix, each as `configs/matrix/dynptr.yaml:7`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The kernel.
+    pub kernel: String,
+    /// The suite; that of the kernel where it is the default.
+    pub suite: String,
+    /// Each of the config fragments.
+    pub config: Vec<String>,
+    /// The amount of memory, where it is set.
+    pub memory: Option<String>,
 }
 
 /// What the file may leave out.
@@ -181,70 +198,131 @@ struct Source {
 }
 
 impl Source {
-    /// `file:line` of the first line that has a value; YAML gives no places of values.
-    fn place(&self, value: &str) -> String {
-        let line = self.text.lines().position(|line| line.split('#').next().unwrap_or("").contains(value));
-        match line {
-            Some(index) => format!("{}:{}", self.name, index + 1),
+    /// `file:line` of a value.
+    fn place(&self, path: &[Step]) -> String {
+        match places::line(&self.text, path) {
+            Some(line) => format!("{}:{line}", self.name),
             None => self.name.clone(),
         }
+    }
+
+    /// `file:line` of a value of a list of the file: `exclude`, the third, its kernel.
+    fn in_entry(&self, list: &str, index: usize, key: &str) -> String {
+        self.place(&[Key(list), Index(index), Key(key)])
+    }
+
+    /// Settings that stand here go before those of the cell, and so do their places.
+    fn set(&self, settings: &CellSettings, at: &[Step], cell: &mut MatrixCell) {
+        let below = |more: &[Step]| self.place(&[at, more].concat());
+        if let Some(places) = &mut cell.places {
+            if settings.memory.is_some() {
+                places.memory = Some(below(&[Key("memory")]));
+            }
+            if !settings.config.is_empty() {
+                let fragments = 0..settings.config.len();
+                places.config = fragments.map(|index| below(&[Key("config"), Index(index)])).collect();
+            }
+        }
+        cell.settings = settings.clone().or(&cell.settings);
     }
 }
 
 fn cells(spec: &MatrixSpec, source: &Source, defaults: &Defaults) -> Result<Vec<MatrixCell>> {
-    let archs = if spec.archs.is_empty() { vec![defaults.arch] } else { spec.archs.clone() };
-    let suites = if spec.suites.is_empty() { vec![defaults.suite.clone()] } else { spec.suites.clone() };
-    let mut cells = Vec::new();
-    for kernel in &spec.kernels {
-        for &arch in &archs {
-            for suite in &suites {
-                let (kernel, suite, settings) = (kernel.clone(), suite.clone(), spec.settings.clone());
-                let place = source.place(&kernel);
-                cells.push(MatrixCell { kernel, arch, suite, settings, place });
-            }
+    let mut cells = product(spec, source, defaults);
+    for (index, exclude) in spec.exclude.iter().enumerate() {
+        let kernel = matcher(exclude.kernel.as_deref(), "exclude", index, source)?;
+        let fits = |c: &MatrixCell| matches(c, &kernel, exclude.arch, exclude.suite.as_deref());
+        if !cells.iter().any(fits) {
+            return Err(nothing("exclude", index, exclude, &cells, &kernel, source));
         }
+        cells.retain(|c| !fits(c));
     }
-    for exclude in &spec.exclude {
-        let kernel = matcher(exclude.kernel.as_deref(), source)?;
-        let before = cells.len();
-        cells.retain(|c| !matches(c, &kernel, exclude.arch, exclude.suite.as_deref()));
-        if cells.len() == before {
-            return Err(nothing("exclude", exclude.kernel.as_deref(), source));
+    for (index, include) in spec.include.iter().enumerate() {
+        if spec.include[..index].contains(include) {
+            let place = source.place(&[Key("include"), Index(index)]);
+            return Err(Error::caller(format!("{place}: this entry of include is there twice")));
         }
-    }
-    for include in &spec.include {
-        add(include, &mut cells, spec, source, defaults)?;
+        add(index, include, &mut cells, spec, source, defaults)?;
     }
     if cells.is_empty() {
-        return Err(Error::caller(format!("{}: the matrix has no cell", source.name)));
+        let (list, why) = match spec.exclude.len() {
+            0 => ("kernels", "nothing stands under 'kernels' and 'include'"),
+            _ => ("exclude", "all are excluded"),
+        };
+        let place = source.place(&[Key(list)]);
+        return Err(Error::caller(format!("{place}: the matrix has no cell: {why}"))
+            .hint("kernels: [debian:7.2] would be one"));
     }
     twice(&cells)?;
     Ok(cells)
 }
 
+/// Every kernel with every architecture and suite.
+fn product(spec: &MatrixSpec, source: &Source, defaults: &Defaults) -> Vec<MatrixCell> {
+    let archs = if spec.archs.is_empty() { vec![defaults.arch] } else { spec.archs.clone() };
+    let suites: Vec<(&String, Option<String>)> = match &spec.suites[..] {
+        [] => vec![(&defaults.suite, None)],
+        named => {
+            let places = (0..).map(|index| Some(source.place(&[Key("suites"), Index(index)])));
+            named.iter().zip(places).collect()
+        }
+    };
+    let mut cells = Vec::new();
+    for (index, kernel) in spec.kernels.iter().enumerate() {
+        let place = source.place(&[Key("kernels"), Index(index)]);
+        for &arch in &archs {
+            for (suite, of_suite) in &suites {
+                let mut cell = blank(kernel, arch, suite, &place, of_suite.as_deref());
+                source.set(&spec.settings, &[Key("settings")], &mut cell);
+                cells.push(cell);
+            }
+        }
+    }
+    cells
+}
+
+fn blank(kernel: &str, arch: Arch, suite: &str, place: &str, of_suite: Option<&str>) -> MatrixCell {
+    let places = Places {
+        kernel: place.to_owned(),
+        suite: of_suite.unwrap_or(place).to_owned(),
+        config: Vec::new(),
+        memory: None,
+    };
+    let (kernel, suite, settings) = (kernel.to_owned(), suite.to_owned(), CellSettings::default());
+    MatrixCell { kernel, arch, suite, settings, places: Some(places) }
+}
+
 fn add(
+    index: usize,
     include: &Include,
     cells: &mut Vec<MatrixCell>,
     spec: &MatrixSpec,
     source: &Source,
     defaults: &Defaults,
 ) -> Result<()> {
-    let kernel = matcher(include.kernel.as_deref(), source)?;
+    let kernel = matcher(include.kernel.as_deref(), "include", index, source)?;
+    let settings = [Key("include"), Index(index), Key("settings")];
     let mut found = false;
     for cell in cells.iter_mut().filter(|c| matches(c, &kernel, include.arch, include.suite.as_deref())) {
-        cell.settings = include.settings.clone().or(&cell.settings);
+        source.set(&include.settings, &settings, cell);
         found = true;
     }
-    let Some(name) = include.kernel.clone().filter(|name| !found && !is_glob(name)) else {
-        return if found { Ok(()) } else { Err(nothing("include", include.kernel.as_deref(), source)) };
+    if found {
+        return Ok(());
+    }
+    let Some(name) = include.kernel.as_deref().filter(|name| !is_glob(name)) else {
+        let Include { kernel: glob, arch, suite, .. } = include.clone();
+        let selector = Selector { kernel: glob, arch, suite };
+        return Err(nothing("include", index, &selector, cells, &kernel, source));
     };
-    cells.push(MatrixCell {
-        place: source.place(&name),
-        kernel: name,
-        arch: include.arch.unwrap_or(defaults.arch),
-        suite: include.suite.clone().unwrap_or_else(|| defaults.suite.clone()),
-        settings: include.settings.clone().or(&spec.settings),
-    });
+    let place = source.in_entry("include", index, "kernel");
+    let of_suite = include.suite.is_some().then(|| source.in_entry("include", index, "suite"));
+    let (arch, suite) =
+        (include.arch.unwrap_or(defaults.arch), include.suite.as_ref().unwrap_or(&defaults.suite));
+    let mut cell = blank(name, arch, suite, &place, of_suite.as_deref());
+    source.set(&spec.settings, &[Key("settings")], &mut cell);
+    source.set(&include.settings, &settings, &mut cell);
+    cells.push(cell);
     Ok(())
 }
 
@@ -252,12 +330,17 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-fn matcher(glob: Option<&str>, source: &Source) -> Result<Option<globset::GlobMatcher>> {
+fn matcher(
+    glob: Option<&str>,
+    list: &str,
+    index: usize,
+    source: &Source,
+) -> Result<Option<globset::GlobMatcher>> {
     glob.map(|glob| {
-        GlobBuilder::new(glob)
-            .build()
-            .map(|glob| glob.compile_matcher())
-            .map_err(|e| Error::caller(format!("{}: '{glob}' is no glob: {}", source.place(glob), e.kind())))
+        GlobBuilder::new(glob).build().map(|glob| glob.compile_matcher()).map_err(|e| {
+            let place = source.in_entry(list, index, "kernel");
+            Error::caller(format!("{place}: '{glob}' is no glob: {}", e.kind()))
+        })
     })
     .transpose()
 }
@@ -273,21 +356,51 @@ fn matches(
         && suite.is_none_or(|suite| suite == cell.suite)
 }
 
-/// An entry without effect is a typing error more often than not.
-fn nothing(what: &str, kernel: Option<&str>, source: &Source) -> Error {
-    match kernel {
-        Some(kernel) => Error::caller(format!("{}: {what} '{kernel}' matches no cell", source.place(kernel))),
-        None => Error::caller(format!("{}: an entry of {what} matches no cell", source.name)),
+/// An entry without effect is a typing error more often than not. Names the part of it that no cell has.
+fn nothing(
+    list: &str,
+    index: usize,
+    entry: &Selector,
+    cells: &[MatrixCell],
+    kernel: &Option<globset::GlobMatcher>,
+    source: &Source,
+) -> Error {
+    let wrong = |key: &str, value: &str| {
+        let place = source.in_entry(list, index, key);
+        Error::caller(format!("{place}: {list} '{value}' matches no cell"))
+    };
+    let known = |of: &dyn Fn(&MatrixCell) -> String| {
+        let names: std::collections::BTreeSet<String> = cells.iter().map(of).collect();
+        format!("there are {}", names.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    if let Some(name) = &entry.kernel
+        && !cells.iter().any(|c| matches(c, kernel, None, None))
+    {
+        return wrong("kernel", name).hint(known(&|c| c.kernel.clone()));
     }
+    if let Some(name) = &entry.suite
+        && !cells.iter().any(|c| c.suite == *name)
+    {
+        return wrong("suite", name).hint(known(&|c| c.suite.clone()));
+    }
+    if let Some(arch) = entry.arch
+        && !cells.iter().any(|c| c.arch == arch)
+    {
+        return wrong("arch", arch.name()).hint(known(&|c| c.arch.to_string()));
+    }
+    let place = source.place(&[Key(list), Index(index)]);
+    Error::caller(format!("{place}: this entry of {list} matches no cell: none has all that it says"))
 }
 
 fn twice(cells: &[MatrixCell]) -> Result<()> {
     for (index, cell) in cells.iter().enumerate() {
         let same = |c: &MatrixCell| (&c.kernel, c.arch, &c.suite) == (&cell.kernel, cell.arch, &cell.suite);
-        if cells[..index].iter().any(same) {
-            let name = format!("{} {} {}", cell.kernel, cell.arch, cell.suite);
-            return Err(Error::caller(format!("{}: {name} is there twice", cell.place)));
-        }
+        let Some(first) = cells[..index].iter().find(|c| same(c)) else { continue };
+        let (Some(second), Some(first)) = (&cell.places, &first.places) else { continue };
+        // The part that is said twice.
+        let place = if second.kernel == first.kernel { &second.suite } else { &second.kernel };
+        let name = format!("{} {} {}", cell.kernel, cell.arch, cell.suite);
+        return Err(Error::caller(format!("{place}: {name} is there twice")));
     }
     Ok(())
 }
@@ -335,7 +448,7 @@ include:
         let memory: Vec<Option<u32>> = cells.iter().map(|c| c.settings.memory).collect();
         assert_eq!(memory, [512, 512, 1024, 512, 1024, 512].map(Some));
         assert_eq!(cells[5].settings.share, Some(ShareWay::Initramfs));
-        assert!(cells[5].place.ends_with("m.yaml:8"), "{}", cells[5].place);
+        assert!(cells[5].places.as_ref().unwrap().kernel.ends_with("m.yaml:8"), "{:?}", cells[5].places);
     }
 
     #[test]
@@ -387,11 +500,65 @@ include:
             ("kernels:", "kernel:", "unknown field `kernel`"),
             ("debian:6.12, debian:7.2", "debian:7.2, debian:7.2", "debian:7.2 x86_64 dynptr is there twice"),
             ("share: initramfs", "share: nfs", "unknown variant `nfs`"),
+            (
+                "  - {kernel: debian:6.19",
+                "  - {kernel: debian:6.19}\n  - {kernel: debian:6.19}\n  - {kernel: debian:6.19",
+                "m.yaml:9: this entry of include is there twice",
+            ),
         ] {
             assert!(FULL.contains(from), "{from}");
             let e = read(&FULL.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(e.contains(expected) && e.contains("m.yaml"), "{to}: {e}");
         }
-        assert!(read("title: x").unwrap_err().to_string().contains("has no cell"));
+        for (text, expected) in [
+            ("title: x", "m.yaml: the matrix has no cell: nothing stands under"),
+            ("kernels: ['6.1']\nexclude:\n  - {kernel: '*'}", "m.yaml:3: the matrix has no cell: all are"),
+        ] {
+            let e = read(text).unwrap_err().to_string();
+            assert!(e.contains(expected), "{e}");
+        }
+    }
+
+    #[test]
+    fn the_line_is_that_of_the_value_and_not_of_one_like_it() {
+        const KERNELS: &str = "# 7.2 and dynptr\nkernels:\n  - debian:6.12\n  - debian:7.2\n";
+        for (more, expected) in [
+            ("exclude:\n  - {kernel: debian:6.1}\n", "m.yaml:6: exclude 'debian:6.1' matches no cell"),
+            (
+                "exclude:\n  - kernel: debian:7.2\n    suite: nosuch\n",
+                "m.yaml:7: exclude 'nosuch' matches no",
+            ),
+            ("exclude:\n  - {arch: arm64}\n", "m.yaml:6: exclude 'arm64' matches no cell"),
+            (
+                "archs: [x86_64, arm64]\ninclude:\n  - {kernel: '6.1', arch: x86_64}\nexclude:\n  \
+                 - {kernel: 'debian:6*', arch: arm64}\n  - {kernel: debian:6.12, arch: arm64}\n",
+                "m.yaml:10: this entry of exclude matches no cell: none has all",
+            ),
+            ("  - debian:7.2\n", "m.yaml:5: debian:7.2 x86_64 dynptr is there twice"),
+            ("suites:\n  - a\n  - a\n", "m.yaml:7: debian:6.12 x86_64 a is there twice"),
+            ("settings:\n  cpus: 1\n  memory: lots\n", "settings.memory: 'lots' is no amount"),
+            ("settings:\n  cpus: 1\n  memory: lots\n", "at line 7 column 11"),
+            ("settings:\n  cpus: 0\n", "settings.cpus: 0 CPUs are no guest's: 1 to 64 at line 6"),
+            (
+                "include:\n  - kernel: debian:7.2\n    settings:\n      cpus: 2\n      timeout: soon\n",
+                "include[0].settings.timeout: 'soon' is no duration; write 90s, 10m or 1h30m at line 9",
+            ),
+            ("kernels: [debian:7.3]\n", "'kernels' is there twice at line 5"),
+        ] {
+            let e = read(&format!("{KERNELS}{more}")).unwrap_err().to_string();
+            assert!(e.contains(expected), "{more}: {e}");
+        }
+        let text = format!(
+            "{KERNELS}suites:\n  - a\n  - b\nsettings:\n  memory: 1G\n  config:\n    - debug\n\
+             include:\n  - kernel: debian:7.2\n    suite: c\n    settings:\n      memory: 2G\n"
+        );
+        let cells = read(&text).unwrap();
+        let places = |cell: &MatrixCell| {
+            let Places { kernel, suite, config, memory } = cell.places.clone().unwrap();
+            let line = |place: &String| place.rsplit_once(':').unwrap().1.parse::<usize>().unwrap();
+            (line(&kernel), line(&suite), line(&config[0]), memory.as_ref().map(line).unwrap())
+        };
+        assert_eq!(places(&cells[1]), (3, 7, 11, 9));
+        assert_eq!(places(&cells[4]), (13, 14, 11, 16));
     }
 }

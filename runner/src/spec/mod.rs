@@ -4,6 +4,7 @@
 pub mod arch;
 pub mod home;
 pub mod matrix;
+pub mod places;
 pub mod suite;
 pub mod units;
 
@@ -47,9 +48,8 @@ pub fn load_with_text<T: DeserializeOwned>(path: &Path) -> Result<(T, String)> {
 /// # Errors
 /// The caller's: it is not what it should be, or a key is there twice, of which the types would take the second without a word.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    let typed = serde_yaml::from_str(text);
-    let unique = |it| serde_yaml::from_str::<serde_yaml::Value>(text).map(|_| it);
-    typed.and_then(unique).map_err(|e| Error::caller(e.to_string()))
+    let unique = serde_yaml::from_str::<places::Unique>(text);
+    unique.and_then(|_| serde_yaml::from_str(text)).map_err(|e| Error::caller(e.to_string()))
 }
 
 /// Writes YAML.

@@ -91,7 +91,7 @@ pub struct SuiteSpec {
     #[serde(default, deserialize_with = "units::de_mebibytes")]
     pub memory: Option<u32>,
     /// The guest's CPUs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::de_cpus")]
     pub cpus: Option<u32>,
     /// What the program has as its root.
     #[serde(default)]
@@ -188,9 +188,6 @@ impl SuiteSpec {
         }
         if let Some(bad) = spec.kconfig.keys().chain(spec.tell.keys()).find(|k| !is_option(k)) {
             return wrong(format!("kconfig option '{bad}' should be CONFIG_ and letters, digits and '_'"));
-        }
-        if spec.cpus == Some(0) {
-            return wrong("cpus: 0 is too few".into());
         }
         if spec.build.is_some()
             && (spec.share.is_some() || spec.tests.is_some() || spec.program.contains(['{', '/']))

@@ -1,8 +1,10 @@
 //! Quantities as people type them.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
+use serde::de::Visitor;
 
 use crate::error::{Error, Result};
 
@@ -38,8 +40,7 @@ pub fn mebibytes(text: &str) -> Result<u32> {
 /// # Errors
 /// As [`duration`].
 pub fn de_duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(d)?;
-    duration(&text).map(Some).map_err(serde::de::Error::custom)
+    d.deserialize_str(Text(duration)).map(Some)
 }
 
 /// For serde: a field that is an amount of memory.
@@ -47,8 +48,48 @@ pub fn de_duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Optio
 /// # Errors
 /// As [`mebibytes`].
 pub fn de_mebibytes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<u32>, D::Error> {
-    let text = String::deserialize(d)?;
-    mebibytes(&text).map(Some).map_err(serde::de::Error::custom)
+    d.deserialize_str(Text(mebibytes)).map(Some)
+}
+
+/// The most CPUs that a guest can have.
+pub const MAX_CPUS: u32 = 64;
+
+/// For serde: a field that is a number of CPUs.
+///
+/// # Errors
+/// Not a number from 1 to [`MAX_CPUS`].
+pub fn de_cpus<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<u32>, D::Error> {
+    d.deserialize_u64(Cpus).map(Some)
+}
+
+/// A text that is read while it is visited: only then an error has the place of the value, and not that of what it is in.
+struct Text<T>(fn(&str) -> Result<T>);
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<T, E> {
+        self.0(text).map_err(E::custom)
+    }
+}
+
+struct Cpus;
+
+impl Visitor<'_> for Cpus {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number of CPUs from 1 to {MAX_CPUS}")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> std::result::Result<u32, E> {
+        let cpus = u32::try_from(number).ok().filter(|cpus| (1..=MAX_CPUS).contains(cpus));
+        cpus.ok_or_else(|| E::custom(format!("{number} CPUs are no guest's: 1 to {MAX_CPUS}")))
+    }
 }
 
 #[cfg(test)]

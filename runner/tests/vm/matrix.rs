@@ -207,6 +207,18 @@ fn a_kernel_that_cannot_be_downloaded_is_the_trouble_of_its_cell_and_of_no_guest
 }
 
 #[test]
+fn a_kernel_that_is_gone_stops_none_of_the_others() {
+    let text = "kernels:\n  - tree:./gone\n  - debian:7.2\narchs: [x86_64]\nsuites: [./good.yaml]\n";
+    let call = Kvet::new(["matrix", "m.yaml", "-j", "1"]).fault_suite(GOOD.0, GOOD.1).file("m.yaml", text);
+    let ended = call.end().code(2);
+    assert!(ended.stderr.starts_with("error: m.yaml:2: kernel tree:./gone: "), "{}", ended.stderr);
+    let cells = cells(&ended);
+    let CellEnd::Usage { reason } = &cells[0].end else { panic!("{:?}", cells[0].end) };
+    assert!(reason.contains("./gone") && ended.stdout.contains(reason), "{}", ended.stdout);
+    assert_eq!((&cells[1].end, outcomes(&cells[1])), (&CellEnd::Completed, vec![Outcome::Pass; 2]));
+}
+
+#[test]
 fn a_full_disk_is_the_trouble_of_the_cell_that_needs_it() {
     have("6.17", "x86_64");
     let cache = cache_with("7.2", "x86_64");

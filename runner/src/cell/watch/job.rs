@@ -40,7 +40,7 @@ impl Watch<'_> {
 
     pub(super) fn on_tests(&mut self, events: Vec<TestEvent>) {
         for event in events {
-            self.clock.test_since = Instant::now();
+            let since = std::mem::replace(&mut self.clock.test_since, Instant::now());
             match event {
                 TestEvent::Started { name, at } => {
                     self.timeline.announced(at, &name);
@@ -48,7 +48,11 @@ impl Watch<'_> {
                     (self.emit)(Event::TestStarted { cell: self.cell, name });
                 }
                 TestEvent::Finished { mut case, about_job, .. } => {
-                    self.running = None;
+                    // No output tells how long a test ran that hung or took the guest with it.
+                    let ended = self.running.take().is_some_and(|name| name == case.name);
+                    if ended && case.outcome == Outcome::Error {
+                        case.duration.get_or_insert_with(|| since.elapsed());
+                    }
                     if let Some(expected) = self.expected {
                         expected.adjust(&mut case);
                     }

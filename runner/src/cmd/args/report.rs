@@ -22,7 +22,7 @@ pub struct ReportArgs {
     /// Keep the merged run in this folder
     #[arg(long, value_name = "DIR", requires = "merge")]
     pub into: Option<PathBuf>,
-    /// Also the tests that pass wherever they apply
+    /// Also the tests that pass wherever they apply, and those that ran nowhere
     #[arg(long)]
     pub all: bool,
     /// Write it here instead of to standard output

@@ -23,12 +23,16 @@ pub(in crate::kernel) fn check_available(
     let workshop = sources.workshop()?;
     recipe.check(&workshop.home)?;
     let facts = ArchFacts::load(&workshop.home, arch)?.build;
-    if let SourceSpec::Tree(path) = source {
-        let path = path.canonicalize().given(format_args!("open the source tree {}", path.display()))?;
-        source::version_of_tree(&path)?;
-        check_tree(&path, &facts, &workshop.home)?;
-    }
+    check_callers_tree(source, &facts, &workshop.home)?;
     toolchain::find(recipe.toolchain, arch, &facts, cancel).map(drop)
+}
+
+/// Whether a tree of the caller's is there and can be built. Other sources are not there yet.
+pub(super) fn check_callers_tree(source: &SourceSpec, facts: &BuildFacts, home: &Home) -> Result<()> {
+    let SourceSpec::Tree(path) = source else { return Ok(()) };
+    let path = path.canonicalize().given(format_args!("open the source tree {}", path.display()))?;
+    source::version_of_tree(&path)?;
+    check_tree(&path, facts, home)
 }
 
 /// Looks for what a build needs, and gives the versions of what is there.

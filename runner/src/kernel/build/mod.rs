@@ -56,6 +56,7 @@ pub(super) use checks::check_available;
 pub use checks::check_tools;
 pub(crate) use failure::{Trouble, trouble};
 pub use found::find_built;
+pub(super) use recipe::check_fragment;
 pub use recipe::{Base, Recipe};
 pub use toolchain::Toolchain;
 
@@ -136,6 +137,8 @@ impl<'a> Order<'a> {
         let workshop = sources.workshop()?;
         let facts = ArchFacts::load(&workshop.home, arch)?.build;
         recipe.check(&workshop.home)?;
+        // Before anything is fetched for it.
+        checks::check_callers_tree(self.source, &facts, &workshop.home)?;
         let mut tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
         let host = ArchFacts::load(&workshop.home, Arch::host()?)?.build;
         let _pahole = pahole::ensure(&mut tools, &host, cache, sources, progress, cancel)?;

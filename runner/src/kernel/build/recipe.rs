@@ -72,11 +72,16 @@ impl Recipe {
     /// # Errors
     /// The caller's: one is not there, or not what it should be.
     pub(super) fn check(&self, home: &Home) -> Result<()> {
-        for given in self.fragments.iter().filter(|f| below_tree(f).is_none()) {
-            fragment::load(&find(given, home, Path::new("/"))?)?;
-        }
-        Ok(())
+        self.fragments.iter().try_for_each(|given| check_fragment(given, home))
     }
+}
+
+/// See [`super::super::check_fragment`].
+pub(in crate::kernel) fn check_fragment(given: &Path, home: &Home) -> Result<()> {
+    if below_tree(given).is_some() {
+        return Ok(());
+    }
+    fragment::load(&find(given, home, Path::new("/"))?).map(drop)
 }
 
 fn below_tree(given: &Path) -> Option<&str> {

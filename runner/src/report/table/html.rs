@@ -134,7 +134,7 @@ fn class(outcome: Outcome) -> &'static str {
         Outcome::Fail => "fail",
         Outcome::Skip => "skip",
         Outcome::Xfail => "xfail",
-        Outcome::Error => "crash",
+        Outcome::Error => "error",
         Outcome::NotRun => "notrun",
     }
 }

@@ -9,22 +9,21 @@ use crate::event::Outcome;
 /// Rows of a sheet that are written; a job's summary has a limit of 1 MiB, and nobody reads more.
 const MAX_ROWS: usize = 500;
 
-/// The table. Tests that pass wherever they apply are folded away, or left out of what would be too long.
+/// The table. Tests that pass wherever they apply, or ran nowhere, are folded away, or left out of what would be too long.
 pub fn render(table: &Table) -> String {
     let mut text = String::new();
     for sheet in &table.sheets {
         let _ = writeln!(text, "## {} {}\n", escape(&sheet.suite), sheet.arch);
         write_kernels(&mut text, sheet);
-        let (plain, notable): (Vec<&Row>, Vec<&Row>) = sheet.rows.iter().partition(|row| row.is_plain());
+        let (plain, others): (Vec<&Row>, Vec<&Row>) = sheet.rows.iter().partition(|row| row.is_plain());
+        let (unknown, notable): (Vec<&Row>, Vec<&Row>) = others.into_iter().partition(|row| row.never_ran());
         write_rows(&mut text, sheet, &notable);
-        if !plain.is_empty() {
-            let _ = writeln!(
-                text,
-                "<details><summary>{} tests pass wherever they apply</summary>\n",
-                plain.len()
-            );
-            write_rows(&mut text, sheet, &plain);
-            text.push_str("</details>\n\n");
+        for (rows, words) in [(plain, "pass wherever they apply"), (unknown, "were run nowhere")] {
+            if !rows.is_empty() {
+                let _ = writeln!(text, "<details><summary>{} tests {words}</summary>\n", rows.len());
+                write_rows(&mut text, sheet, &rows);
+                text.push_str("</details>\n\n");
+            }
         }
     }
     text

@@ -80,6 +80,11 @@ impl Row {
     pub fn is_plain(&self) -> bool {
         matches!(self.trend, Trend::Always | Trend::Since | Trend::Skipped) && !self.is_flaky()
     }
+
+    /// Whether it ran nowhere, of which the kernels' own lines say why.
+    pub fn never_ran(&self) -> bool {
+        self.trend == Trend::Unknown
+    }
 }
 
 /// What became of a test on a kernel.
@@ -117,7 +122,7 @@ pub fn sign(outcome: Option<Outcome>) -> (char, &'static str) {
         Some(Outcome::Fail) => ('F', "fail"),
         Some(Outcome::Xfail) => ('x', "known bug"),
         Some(Outcome::Skip) => ('-', "skip"),
-        Some(Outcome::Error) => ('C', "crash"),
+        Some(Outcome::Error) => ('E', "error"),
         Some(Outcome::NotRun) => ('?', "not run"),
         None => (' ', "no such test"),
     }

@@ -110,7 +110,12 @@ fn row(test: &str, labels: &[&str], columns: &[HashMap<&str, &TestCase>], flaky:
     let where_flaky: Vec<&str> =
         labels.iter().zip(&flaky).filter(|(_, flaky)| **flaky).map(|(label, _)| *label).collect();
     if !where_flaky.is_empty() {
-        verdict = format!("{verdict}, flaky in {}", where_flaky.join(", "));
+        let words = format!("flaky in {}", where_flaky.join(", "));
+        let bad = |outcome: &Option<Outcome>| outcome.is_some_and(Outcome::is_bad);
+        let fails = outcomes.iter().any(&bad);
+        // What always fails is not flaky: where flaky tests count as failed, the trend's words are about nothing else.
+        let only = fails && outcomes.iter().zip(&flaky).all(|(outcome, flaky)| *flaky || !bad(outcome));
+        verdict = if only { words } else { format!("{verdict}, {words}") };
     }
     let mut left = None;
     let entries = cases

@@ -38,7 +38,8 @@ fn write_sheet(text: &mut String, sheet: &Sheet, options: Options) {
         let _ = write!(text, "  {}  {:label$}  {name:release$}  ", letter(index), column.label);
         let _ = writeln!(text, "{}{}", counts(column.counts), trouble(column, options.color));
     }
-    let shown: Vec<&Row> = sheet.rows.iter().filter(|row| options.all || !row.is_plain()).collect();
+    let worth = |row: &&Row| options.all || !(row.is_plain() || row.never_ran());
+    let shown: Vec<&Row> = sheet.rows.iter().filter(worth).collect();
     if !shown.is_empty() {
         text.push_str("\n  ");
         for index in 0..sheet.columns.len() {
@@ -54,22 +55,25 @@ fn write_sheet(text: &mut String, sheet: &Sheet, options: Options) {
         }
         let _ = writeln!(text, "  {:width$}  {}", row.test, row.verdict);
     }
-    write_footer(text, sheet, shown.len());
+    write_footer(text, sheet, &shown);
 }
 
 /// Names longer than this push their verdict to the right instead of every other.
 const MAX_NAME: usize = 60;
 
-fn write_footer(text: &mut String, sheet: &Sheet, shown: usize) {
-    let hidden = sheet.rows.len() - shown;
-    if hidden > 0 {
-        let _ = writeln!(
-            text,
-            "  {hidden} {}",
-            if hidden == 1 { "test passes wherever it applies" } else { "tests pass wherever they apply" }
-        );
+fn write_footer(text: &mut String, sheet: &Sheet, shown: &[&Row]) {
+    let left_out = |kind: &dyn Fn(&Row) -> bool| {
+        sheet.rows.iter().filter(|row| kind(row)).count() - shown.iter().filter(|row| kind(row)).count()
+    };
+    for (hidden, words) in [
+        (left_out(&Row::is_plain), ["test passes wherever it applies", "tests pass wherever they apply"]),
+        (left_out(&Row::never_ran), ["test was run nowhere", "tests were run nowhere"]),
+    ] {
+        if hidden > 0 {
+            let _ = writeln!(text, "  {hidden} {}", words[usize::from(hidden > 1)]);
+        }
     }
-    if shown > 0 {
+    if !shown.is_empty() {
         let legend: Vec<String> = LEGEND
             .into_iter()
             .map(|outcome| sign(Some(outcome)))
@@ -110,7 +114,7 @@ pub(super) fn counts(counts: Counts) -> String {
     let parts: Vec<String> = [
         (counts.passed, "pass"),
         (counts.failed, "fail"),
-        (counts.errors, "crash"),
+        (counts.errors, "error"),
         (counts.xfailed, "known bug"),
         (counts.skipped, "skip"),
         (counts.not_run, "not run"),
@@ -144,22 +148,49 @@ mod tests {
   e  7.3-rc7         7.3-rc7-amd64  no test · did not boot: no 9p
 
    a b c d e
-           C  kvet/boot    in 7.3-rc7
+           E  kvet/boot    in 7.3-rc7
    - .>F>.    g/regressed  since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage
   3 tests pass wherever they apply
-  . pass, F fail, x known bug, - skip, C crash, ? not run, > differs from the kernel on the left
+  . pass, F fail, x known bug, - skip, E error, ? not run, > differs from the kernel on the left
 
 dynptr arm64
   a  debian:6.12    no test · trouble of the host: disk full
 
    a
-   C  kvet/host  in debian:6.12
-  . pass, F fail, x known bug, - skip, C crash, ? not run, > differs from the kernel on the left
+   E  kvet/host  in debian:6.12
+  . pass, F fail, x known bug, - skip, E error, ? not run, > differs from the kernel on the left
 "
         );
         let all = render(&table, Options { all: true, color: false });
         assert!(all.contains("   - . . .    g/since      since 6.18.15\n"), "{all}");
         assert!(all.contains("   .          g/old        always\n"), "{all}");
+    }
+
+    #[test]
+    fn what_was_run_nowhere_is_counted() {
+        use Outcome::{NotRun, Pass, Skip};
+        let mut run = sample::run();
+        let rest = ("g/b", NotRun, "not run: interrupted");
+        run.cells = vec![
+            sample::cell(
+                "debian:6.1",
+                "6.1.1",
+                &[("g/a", Pass, ""), rest, ("g/c", NotRun, ""), ("g/d", Skip, "")],
+            ),
+            sample::cell(
+                "debian:7.2",
+                "7.2.1",
+                &[("g/a", NotRun, ""), rest, ("g/c", NotRun, ""), ("g/d", NotRun, "")],
+            ),
+        ];
+        let table = Table::of(&run);
+        let text = render(&table, Options::default());
+        let last = "  2 tests pass wherever they apply\n  2 tests were run nowhere\n";
+        assert!(text.ends_with(last) && !text.contains("g/b"), "{text}");
+        let all = render(&table, Options { all: true, color: false });
+        assert!(all.contains("   ? ?  g/b  not run\n") && !all.contains("nowhere"), "{all}");
+        let markdown = super::super::markdown::render(&table);
+        assert!(markdown.contains("<summary>2 tests were run nowhere</summary>"), "{markdown}");
     }
 
     #[test]

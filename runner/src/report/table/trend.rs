@@ -68,7 +68,7 @@ fn uniform(outcome: Outcome, older: bool, mut words: Vec<String>) -> (Trend, Str
     words.push(
         match outcome {
             Outcome::Xfail => "always a known bug",
-            Outcome::Error => "always crashes",
+            Outcome::Error => "always an error",
             _ => "always fails",
         }
         .to_owned(),
@@ -90,7 +90,7 @@ fn mixed(judged: &[(usize, Outcome)]) -> Trend {
 fn first_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Xfail => "known bug",
-        Outcome::Error => "crashes",
+        Outcome::Error => "error",
         _ => "fails",
     }
 }
@@ -101,10 +101,10 @@ fn step(from: Outcome, to: Outcome) -> Option<&'static str> {
         (a, b) if a == b => None,
         (_, Outcome::Pass) => Some("fixed"),
         (Outcome::Pass, Outcome::Xfail) => Some("known bug"),
-        (Outcome::Pass, Outcome::Error) => Some("crashes"),
+        (Outcome::Pass, Outcome::Error) => Some("error"),
         (Outcome::Pass, _) => Some("regressed"),
         (_, Outcome::Xfail) => Some("known bug"),
-        (_, Outcome::Error) => Some("crashes"),
+        (_, Outcome::Error) => Some("error"),
         (_, _) => Some("fails"),
     }
 }
@@ -139,9 +139,9 @@ mod tests {
             ("..F-FF", Trend::Regressed, "regressed in 6.18"),
             ("FFF...", Trend::Fixed, "fails, fixed in 7.0"),
             ("-FFFFF", Trend::Failing, "since 6.12, always fails"),
-            ("CCCCCC", Trend::Failing, "always crashes"),
-            (".C....", Trend::Fixed, "crashes in 6.12, fixed in 6.18"),
-            ("FFCCCC", Trend::Failing, "fails, crashes in 6.18"),
+            ("EEEEEE", Trend::Failing, "always an error"),
+            (".E....", Trend::Fixed, "error in 6.12, fixed in 6.18"),
+            ("FFEEEE", Trend::Failing, "fails, error in 6.18"),
             ("xxxxx.", Trend::Known, "known bug, fixed in 7.2.9"),
             (
                 "-.x.x.",
