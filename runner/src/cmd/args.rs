@@ -28,7 +28,7 @@ pub use run::{RunArgs, Symptom};
 const EXIT_CODES: &str = "\
 Exit codes:
   0    every selected test passed, or was skipped with a reason
-  1    a test failed, or the kernel crashed, hung, or could not be booted
+  1    a test failed, or the kernel crashed, hung, or could not be built or booted
   2    wrong usage or configuration; nothing was started
   3    trouble of the host (no QEMU, no mirror, disk full): no verdict
   130  interrupted; what had finished is written
