@@ -350,7 +350,7 @@ impl Bisection<'_> {
             let sure_after_it = self.state.confidence(runs.len() + 1) >= SURE;
             // Whatever the last one says, another kernel is asked for then.
             if symptom.is_some() && (sure_after_it || runs.len() + 1 == most) {
-                self.look_ahead(subject)?;
+                self.look_ahead(subject);
             }
             let run = self.run_once(subject, tests.as_deref())?;
             let seen = symptom.map(|symptom| symptom.find_in(&run));
@@ -364,14 +364,18 @@ impl Bisection<'_> {
         Ok(runs)
     }
 
-    /// Tells the lab what may be asked for after this kernel.
-    fn look_ahead(&mut self, subject: &Subject) -> Result<()> {
-        if self.lab.looks_ahead() {
-            let mut likely = self.search.after(subject)?;
-            likely.retain(|next| self.state.of(&next.kernel).is_none());
-            self.lab.foresee(likely);
+    /// Tells the lab what may be asked for after this kernel. That saves time, and nothing depends on it.
+    fn look_ahead(&mut self, subject: &Subject) {
+        if !self.lab.looks_ahead() {
+            return;
         }
-        Ok(())
+        match self.search.after(subject) {
+            Ok(mut likely) => {
+                likely.retain(|next| self.state.of(&next.kernel).is_none());
+                self.lab.foresee(likely);
+            }
+            Err(error) => (self.tell)(News::Note(format!("nothing is built ahead: {error}"))),
+        }
     }
 
     /// One run.

@@ -110,14 +110,13 @@ impl Symptom {
         // Checked when it was made.
         let pattern = compile(self.matching.as_deref()).unwrap_or(None);
         let mut unknown = None;
-        let mut passed = 0;
         for sign in &self.signs {
             let case = run.cases.iter().find(|case| case.name == sign.test);
             match case {
                 Some(case) if failure(case) == Some(sign.failure) && pattern_fits(&pattern, case) => {
                     return Finding::Bad(case.message.clone());
                 }
-                Some(case) if case.outcome == Outcome::Pass => passed += 1,
+                Some(case) if case.outcome == Outcome::Pass => {}
                 Some(case) => {
                     unknown.get_or_insert_with(|| other_way(case));
                 }
@@ -130,8 +129,7 @@ impl Symptom {
         match unknown {
             None => Finding::Good,
             // One test that passes where another cannot be judged proves nothing.
-            Some(reason) if passed < self.signs.len() => Finding::Unknown(reason),
-            Some(_) => Finding::Good,
+            Some(reason) => Finding::Unknown(reason),
         }
     }
 }
@@ -244,7 +242,7 @@ mod tests {
             (("a", Pass, ""), "good"),
             (("a", Fail, "expected 3"), "bad expected 3"),
             (("a", Xfail, "known"), "bad known"),
-            (("a", Crash, "panic"), "unknown a: crash, which is not the symptom: panic"),
+            (("a", Crash, "panic"), "unknown a: error, which is not the symptom: panic"),
             (("a", Skip, "older"), "unknown a: skip, which is not the symptom: older"),
             (("a", NotRun, "crashed"), "unknown a: not run, which is not the symptom: crashed"),
             (("z", Pass, ""), "unknown there is no test a"),

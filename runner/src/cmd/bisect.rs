@@ -22,7 +22,7 @@ use crate::cmd::{Setup, print};
 use crate::error::{Error, Fault, IoContext, Result, exit};
 use crate::parse::clean::one_line;
 use crate::report::store::RunDir;
-use crate::report::term::ColorChoice;
+use crate::report::term::{ColorChoice, harmless};
 use ends::Stage;
 use lab::Kernels;
 
@@ -157,7 +157,7 @@ fn bisect(
     let reproduce = lab.reproduce(&state, &found)?;
     let evidence = Evidence { reproduce, ..evidence::evidence(&state, &found, &suite) };
     written::write(folder, &state, &found, &evidence)?;
-    print(&answer::text(&state, &found, &evidence))?;
+    print(&harmless(&answer::text(&state, &found, &evidence)))?;
     print(&format!("\nthe whole in {}\n{}\n", folder.display(), answer::last_line(&state, &found)))?;
     Ok(exit::PASSED)
 }
@@ -250,14 +250,15 @@ fn tell(news: News, seconds: &mut Vec<f64>) {
             if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
-            eprintln!("{}", answer::step_line(step, 0, state));
+            eprintln!("{}", harmless(&answer::step_line(step, 0, state)));
         }
         News::Confirmed(symptom) => {
             for sign in &symptom.signs {
-                eprintln!("the symptom: {}: {}", one_line(&sign.test), one_line(&sign.message));
+                let (test, message) = (one_line(&sign.test), one_line(&sign.message));
+                eprintln!("{}", harmless(&format!("the symptom: {test}: {message}")));
             }
         }
-        News::Note(text) => eprintln!("note: {}", one_line(&text)),
+        News::Note(text) => eprintln!("note: {}", harmless(&one_line(&text))),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::report::diff::{self, Diff};
 use crate::report::merge::merge;
 use crate::report::store::{load, store_report};
 use crate::report::table::{Table, html, markdown, text};
-use crate::report::term::ColorChoice;
+use crate::report::term::{ColorChoice, harmless};
 use crate::report::{junit, whole::write_whole};
 
 /// Shows, compares or merges runs.
@@ -49,7 +49,8 @@ fn show(args: &ReportArgs, report: &RunReport, color: ColorChoice) -> Result<()>
         ReportFormat::Table => {
             use std::io::IsTerminal;
             let terminal = args.output.is_none() && std::io::stdout().is_terminal();
-            text::render(&table, text::Options { color: color.is_on(terminal), all: args.all }).into_bytes()
+            let options = text::Options { color: color.is_on(terminal), all: args.all };
+            for_people(args, text::render(&table, options))
         }
         ReportFormat::Md => markdown::render(&table).into_bytes(),
         ReportFormat::Html => html::render(&table, &place).into_bytes(),
@@ -66,7 +67,7 @@ fn compare(args: &ReportArgs) -> Result<u8> {
     };
     let diff = Diff::of(&load(before)?, &load(after)?);
     let bytes = match args.format {
-        ReportFormat::Table => diff::text(&diff).into_bytes(),
+        ReportFormat::Table => for_people(args, diff::text(&diff)),
         ReportFormat::Md => diff::markdown(&diff).into_bytes(),
         ReportFormat::Json => json(&diff)?,
         ReportFormat::Html | ReportFormat::Junit => {
@@ -82,6 +83,11 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
         .map_err(|e| Error::host("cannot turn the report into JSON").because(e))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// In the log of a CI job it must not be taken for commands; a file is no log.
+fn for_people(args: &ReportArgs, text: String) -> Vec<u8> {
+    if args.output.is_some() { text.into_bytes() } else { harmless(&text).into_bytes() }
 }
 
 fn deliver(output: Option<&PathBuf>, bytes: &[u8]) -> Result<()> {

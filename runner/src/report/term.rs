@@ -9,6 +9,7 @@ mod live;
 mod pace;
 mod text;
 
+pub use fold::harmless;
 pub use pace::{Pace, draw};
 pub use text::{phase_name, summary};
 

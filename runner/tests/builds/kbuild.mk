@@ -1,5 +1,6 @@
 # A kernel's source, as far as kvet and make can tell: it compiles what is in init/ and links it. Compilers, linker, make and
-# their error messages are the real ones. A source that has a file NAME.hold beside it is being written for as long as
+# their error messages are the real ones. Debug information names the folder, and the build id is its hash, too: two trees of one source
+# make images that differ. A source that has a file NAME.hold beside it is being written for as long as
 # that is there.
 VERSION = 7
 PATCHLEVEL = 2
@@ -43,9 +44,9 @@ modules_install:
 	ln -s $(O) $(folder)/build; $(DEPMOD)
 
 $(O)/vmlinux: $(objects)
-	@echo '  LD      vmlinux'; $(CROSS_COMPILE)ld -z noexecstack -e 0 -o $@ $^ && : > $(O)/modules.builtin
+	@echo '  LD      vmlinux'; $(CROSS_COMPILE)ld -z noexecstack --build-id=sha1 -e 0 -o $@ $^ && : > $(O)/modules.builtin
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D); echo $* >> $(O)/compiled; echo '  CC      $*.o'; \
 	echo half > $@; while [ -e $*.hold ]; do sleep 0.05; done; \
-	$(CC) -D__KERNEL__ -c -o $@ $< && printf 'savedcmd_%s := cc\n' $@ > $(@D)/.$(@F).cmd
+	$(CC) -g -D__KERNEL__ -c -o $@ $< && printf 'savedcmd_%s := cc\n' $@ > $(@D)/.$(@F).cmd

@@ -123,9 +123,15 @@ pub(super) fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
     let shallow = common.join("shallow");
     if shallow.is_file() {
         let bytes = std::fs::read(&shallow).host(format!("read {}", shallow.display()))?;
-        write_whole(&scratch.join("shallow"), &bytes)?;
+        return write_whole(&scratch.join("shallow"), &bytes);
     }
-    Ok(())
+    // It may have been one when this was begun.
+    match std::fs::remove_file(scratch.join("shallow")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::host(format!("cannot remove {}/shallow", scratch.display())).because(e))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// git with nothing of the user's settings that changes what it says. A Ctrl-C is not for it: each call is short, and half a

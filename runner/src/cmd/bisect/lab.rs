@@ -325,8 +325,10 @@ impl Lab for Kernels<'_> {
         let options = Options::sequential(&plan);
         let report = schedule::run(&plan, &dir, Vec::new(), resources, &options, &mut emit);
         reporters.finish()?;
-        if let Some(ahead) = begun? {
-            self.ahead = Some(ahead);
+        match begun {
+            Ok(Some(ahead)) => self.ahead = Some(ahead),
+            Ok(None) => {}
+            Err(error) => eprintln!("note: nothing is built ahead: {error}"),
         }
         let mut cell = report.cells.into_iter().next().ok_or_else(|| Error::host("a run without a cell"))?;
         // A source that does not have the test is no mistake of the caller: its kernel cannot be judged.

@@ -125,11 +125,11 @@ impl Work<'_> {
         let cache = self.order.cache;
         let path = cache.lock_path(&entry.id);
         let image = cache.entry_dir(Kind::Kernels, &entry.id).join("image");
-        // What is there is what we would put there: a guest may run just this kernel.
+        // What is there is what we would put there, but for build ids: a guest may run just this kernel.
+        let signature = |e: &EntryInfo| e.built.as_ref().map(|built| built.signature.clone());
         let is_there = || {
             let there = cache.read_entry::<EntryInfo>(Kind::Kernels, &entry.id);
-            image.is_file()
-                && there.is_some_and(|e| e.format == FORMAT && e.image_sha256 == entry.image_sha256)
+            image.is_file() && there.is_some_and(|e| e.format == FORMAT && signature(&e) == signature(entry))
         };
         let mut wait = Wait::new("be done with the same kernel");
         loop {

@@ -75,9 +75,11 @@ impl Proved {
         if notes.is_none() || notes < config {
             return Ok(());
         }
-        let mark = dir.join(PROVED);
-        fs::write(&mark, self.name)
-            .and_then(|()| fs::File::options().write(true).open(&mark)?.set_modified(self.begun))
+        // Whole and with its time at once: a mark with a later one would hide what was changed meanwhile.
+        let (mark, aside) = (dir.join(PROVED), dir.join(format!("{PROVED}.new")));
+        fs::write(&aside, self.name)
+            .and_then(|()| fs::File::options().write(true).open(&aside)?.set_modified(self.begun))
+            .and_then(|()| fs::rename(&aside, &mark))
             .map_err(|e| space::explain(e, &mark, "write"))
     }
 }

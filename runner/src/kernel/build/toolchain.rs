@@ -231,8 +231,9 @@ pub(super) fn version_of(program: &str, cancel: &Cancel) -> Result<String> {
     let mut command = Command::new(program);
     let done = child::run(child::in_own_environment(command.arg("--version")), program, cancel)?;
     let text = String::from_utf8_lossy(&done.stdout);
-    let line: String =
-        text.lines().next().unwrap_or("").chars().filter(|c| !c.is_control()).take(120).collect();
+    // LLVM's tools say first what they stand for.
+    let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit())).unwrap_or("");
+    let line: String = line.trim().chars().filter(|c| !c.is_control()).take(120).collect();
     if done.status.success() && !line.is_empty() {
         return Ok(line);
     }

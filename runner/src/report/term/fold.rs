@@ -13,6 +13,11 @@ pub enum Fold {
     Gitlab,
 }
 
+/// A text for people in which the CI system that we run in, if it is one of them, finds no command.
+pub fn harmless(text: &str) -> String {
+    Fold::of_environment().map_or_else(|| text.to_owned(), |fold| fold.harmless(text))
+}
+
 impl Fold {
     /// The CI system that we run in, if it is one of them.
     pub fn of_environment() -> Option<Self> {
