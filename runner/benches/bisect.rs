@@ -52,7 +52,8 @@ fn repository_of(cache: &Cache) -> PathBuf {
     let sources = Sources::new(KernelsConfig::load(&home).expect("read configs/kernels.yaml").debian);
     let spec: SourceSpec = "debian-source:7.2".parse().expect("a source");
     let cancel = Cancel::new().expect("an eventfd");
-    let tree = source::ensure(&spec, cache, &sources, &mut |_| {}, &cancel).expect("get the source");
+    let tree = source::ensure(&spec, source::Purpose::Kernel, cache, &sources, &mut |_| {}, &cancel)
+        .expect("get the source");
     let repository = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bisect-{}.git", tree.version));
     repository::make(&tree.path, &repository);
     repository

@@ -89,7 +89,8 @@ impl Bench {
             wanted: &wanted,
         };
         let own = upstream::source_of(&kernel, &means, &mut |_| {}).expect("name its source");
-        let from = source::ensure(&own, &common, &sources, &mut |_| {}, &cancel).expect("get its source");
+        let from = source::ensure(&own, source::Purpose::Selftests, &common, &sources, &mut |_| {}, &cancel)
+            .expect("get its source");
         fs::create_dir(&tree).expect("make a folder");
         let mut copy = Command::new("cp");
         copy.current_dir(&from.path).args(["-r", "--parents"]).args(PARTS).arg(&tree);

@@ -31,7 +31,15 @@ fn repository() -> (PathBuf, MutexGuard<'static, ()>) {
     let cache = Cache::open(Cache::locate(&|name| std::env::var_os(name)).unwrap()).unwrap();
     let sources = Sources::new(KernelsConfig::load(&home).unwrap().debian);
     let spec: SourceSpec = "debian-source:7.2".parse().unwrap();
-    let tree = source::ensure(&spec, &cache, &sources, &mut |_| {}, &Cancel::new().unwrap()).unwrap();
+    let tree = source::ensure(
+        &spec,
+        source::Purpose::Kernel,
+        &cache,
+        &sources,
+        &mut |_| {},
+        &Cancel::new().unwrap(),
+    )
+    .unwrap();
     let repository = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bisect-{}.git", tree.version));
     repository::make(&tree.path, &repository);
     (repository, alone)

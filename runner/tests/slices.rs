@@ -71,7 +71,15 @@ impl World {
         let log = self.log();
         let means = self.means(&log);
         let spec = upstream::source_of(&self.kernel, &means, &mut |_| {}).unwrap();
-        let from = source::ensure(&spec, &self.cache, &self.sources, &mut |_| {}, &self.cancel).unwrap();
+        let from = source::ensure(
+            &spec,
+            source::Purpose::Selftests,
+            &self.cache,
+            &self.sources,
+            &mut |_| {},
+            &self.cancel,
+        )
+        .unwrap();
         fs::create_dir(&self.tree).unwrap();
         let parts = [
             "Makefile",

@@ -73,10 +73,11 @@ impl Symptom {
             let nothing = |run: &&CellReport| !run.cases.iter().any(|case| case.outcome != Outcome::NotRun);
             if let Some(run) = runs.iter().find(nothing) {
                 let why = trouble(run).unwrap_or_else(|| "no test was run".to_owned());
-                return Err(Error::caller(format!(
-                    "the {which} end {} cannot be judged: {why}",
-                    run.id.kernel
-                )));
+                let said = format!("the {which} end {} cannot be judged: {why}", run.id.kernel);
+                return Err(match run.end {
+                    CellEnd::Completed | CellEnd::NotStarted { .. } => Error::caller(said),
+                    _ => Error::kernel(said),
+                });
             }
         }
         let signs = failing(bad, &pattern);
@@ -286,8 +287,11 @@ mod tests {
         assert!(e(&fail, &pass, Some("(")).contains("'(' is no pattern"));
         let mut dead = run(&[]);
         dead.end = CellEnd::Unbootable { reason: "no 9p".into(), detail: String::new() };
+        let dead = Symptom::between(&[fail], &[dead], None).unwrap_err();
+        assert_eq!(dead.fault(), Fault::Kernel);
         assert!(
-            e(&fail, &dead, None).contains("the good end debian:7.2 cannot be judged: did not boot: no 9p")
+            dead.to_string().contains("the good end debian:7.2 cannot be judged: did not boot: no 9p"),
+            "{dead}"
         );
     }
 }

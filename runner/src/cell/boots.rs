@@ -67,6 +67,10 @@ impl Running<'_> {
                 }
                 Next::Again(reason) => reason,
             };
+            if let Some(reason) = resources.slots.closed() {
+                self.note(format!("not booted again: {reason}"));
+                break;
+            }
             let Some(limits) = self.limits_left(started, all.boots) else { break };
             let Some(command) = self.rest(guest, &all)? else { break };
             let number = all.boots + 1;

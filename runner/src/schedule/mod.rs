@@ -153,7 +153,8 @@ fn work(
             && report.end != CellEnd::Interrupted
             && cell_code(report) != exit::PASSED
         {
-            // It still has its slot, so that none of those that wait for one can be quicker.
+            // It still has its slot, so that none of those that wait for one can be quicker. (With --retries its last guest has gone: one
+            // of them may be.)
             let reason = format!("{} failed", report.id);
             resources.slots.close(&reason);
             queue.stop(reason);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::arch::Arch;
 use crate::error::{Error, Result};
-use crate::kernel::source::{self, SourceSpec};
+use crate::kernel::source::{self, Purpose, SourceSpec};
 use crate::kernel::{KernelSpec, KernelVersion, Progress};
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
@@ -57,7 +57,8 @@ pub fn check_source(
         Progress::Note(_) => {}
         told => progress(told),
     };
-    let tree = source::ensure(source, means.cache, means.sources, &mut quietly, means.cancel)?;
+    let purpose = if request.source.is_some() { Purpose::Selftests } else { Purpose::Kernel };
+    let tree = source::ensure(source, purpose, means.cache, means.sources, &mut quietly, means.cancel)?;
     check_tests(request, source, &tree.path, tree.version, arch, means)
 }
 

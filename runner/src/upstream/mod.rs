@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, Result};
-use crate::kernel::source::{self, SourceSpec, SourceTree};
+use crate::kernel::source::{self, Purpose, SourceSpec, SourceTree};
 use crate::kernel::{
     self, Btf, Cache, Entry, Kernel, KernelSpec, KernelVersion, Progress, Sha256Hex, Shop, Sources,
 };
@@ -174,7 +174,7 @@ fn obtain(
         Some(spec) => spec.clone(),
         None => source_of(kernel, means, progress)?,
     };
-    let tree = source::ensure(&spec, means.cache, means.sources, progress, means.cancel)?;
+    let tree = source::ensure(&spec, Purpose::Selftests, means.cache, means.sources, progress, means.cancel)?;
     Ok((spec, tree))
 }
 

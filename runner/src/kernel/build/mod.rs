@@ -42,7 +42,7 @@ use super::cache::{Cache, Kind};
 use super::hash::Sha256Hex;
 use super::kconfig::KernelConfig;
 use super::lock::{Lock, Mode};
-use super::source::{self, SourceSpec, SourceTree};
+use super::source::{self, Purpose, SourceSpec, SourceTree};
 use super::suites::Sources;
 use super::tree::Tree;
 use super::{Kernel, KernelSpec, Progress, space, timed};
@@ -142,7 +142,7 @@ impl<'a> Order<'a> {
         let mut tools = toolchain::find(recipe.toolchain, arch, &facts, cancel)?;
         let host = ArchFacts::load(&workshop.home, Arch::host()?)?.build;
         let _pahole = pahole::ensure(&mut tools, &host, cache, sources, progress, cancel)?;
-        let tree = source::ensure(self.source, cache, sources, progress, cancel)?;
+        let tree = source::ensure(self.source, Purpose::Kernel, cache, sources, progress, cancel)?;
         checks::check_tree(&tree.path, &facts, &workshop.home)?;
         let merged = merge::merge(recipe.fragments(&workshop.home, arch, &tree.path)?, tree.version)?;
         Ok(Work { order: self, tree, facts, merged, tools, _pahole, jobs: workshop.jobs })

@@ -90,7 +90,9 @@ impl World {
         let recipe = Recipe::default();
         let spec = KernelSpec::Source { source: source.clone(), recipe: recipe.clone() };
         let sources = sources();
-        let mut tree = source::ensure(&source, &self.cache, &sources, &mut |_| {}, cancel).unwrap();
+        let mut tree =
+            source::ensure(&source, source::Purpose::Kernel, &self.cache, &sources, &mut |_| {}, cancel)
+                .unwrap();
         tree.settled = settled;
         let work = Work {
             order: Order {

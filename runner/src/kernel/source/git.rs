@@ -143,10 +143,20 @@ struct Checkout {
     created_unix: u64,
 }
 
+/// What a source is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A kernel is built of it.
+    Kernel,
+    /// Selftests are, and the kernel may be another commit's.
+    Selftests,
+}
+
 /// A revision of a repository, in a checkout of our own.
 pub(super) fn checkout(
     repository: &Path,
     revision: &str,
+    purpose: Purpose,
     cache: &Cache,
     progress: &mut dyn FnMut(Progress),
     cancel: &Cancel,
@@ -163,7 +173,7 @@ pub(super) fn checkout(
     let commit = git.resolve(revision, cancel)?;
     let describe = git.text(&["describe", "--tags", "--always", "--match", "v[0-9]*", &commit], cancel)?;
     let key = Sha256Hex::of(common.as_os_str().as_encoded_bytes());
-    let slots = Slots { cache, key: &key.as_str()[..12], common: &common, commit: &commit };
+    let slots = Slots { cache, key: &key.as_str()[..12], common: &common, commit: &commit, purpose };
     let (id, lock) = slots.take(&describe, progress, cancel)?;
     let path = cache.entry_dir(Kind::Sources, &id).join("tree");
     let version =
@@ -186,11 +196,14 @@ struct Slots<'a> {
     key: &'a str,
     common: &'a Path,
     commit: &'a str,
+    purpose: Purpose,
 }
 
 impl Slots<'_> {
-    /// A slot with the commit in it, its lock shared: the first one that has it or is free. It is not worth while to look for the
-    /// commit in the later ones, because each has build folders of its own, of which the first one's are the freshest.
+    /// A slot with the commit in it, its lock shared. For a kernel the first one that has it or is free: it is not worth while to look
+    /// for the commit in the later ones, because each has build folders of its own, of which the first one's are the freshest.
+    /// For selftests any that has it, or else the last one that is free: in a bisection they stay what they are, and the kernel's
+    /// checkout is to change from one commit to the next only in what differs.
     fn take(
         &self,
         describe: &str,
@@ -199,8 +212,16 @@ impl Slots<'_> {
     ) -> Result<(String, Lock)> {
         let what = format!("be done with a checkout of {}", self.common.display());
         let mut wait = Wait::new(&what);
-        let ids: Vec<String> = (0..SLOTS).map(|n| format!("git-{}-{n}", self.key)).collect();
+        let mut ids: Vec<String> = (0..SLOTS).map(|n| format!("git-{}-{n}", self.key)).collect();
+        if self.purpose == Purpose::Selftests {
+            ids.reverse();
+        }
         loop {
+            if self.purpose == Purpose::Selftests
+                && let Some(found) = self.checked_out(&ids)?
+            {
+                return Ok(found);
+            }
             for id in &ids {
                 if let Some(lock) = Lock::try_take(&self.cache.lock_path(id), Mode::Shared)?
                     && self.has(id)
@@ -222,6 +243,18 @@ impl Slots<'_> {
             }
             wait.once(progress, cancel)?;
         }
+    }
+
+    /// A slot that has the commit.
+    fn checked_out(&self, ids: &[String]) -> Result<Option<(String, Lock)>> {
+        for id in ids.iter().filter(|id| self.has(id)) {
+            if let Some(lock) = Lock::try_take(&self.cache.lock_path(id), Mode::Shared)?
+                && self.has(id)
+            {
+                return Ok(Some((id.clone(), lock)));
+            }
+        }
+        Ok(None)
     }
 
     fn has(&self, id: &str) -> bool {

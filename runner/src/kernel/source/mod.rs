@@ -19,6 +19,7 @@ use crate::error::Result;
 use super::lock::Lock;
 use super::{Cache, KernelVersion, Progress, Sources};
 
+pub use git::Purpose;
 pub use spec::{Proof, SCHEMES, SourceSpec};
 
 /// A kernel's source on disk. While it lives, nobody prunes it or checks something else out in it.
@@ -53,6 +54,7 @@ impl SourceTree {
 /// is not what it should be. Interrupted: after a cancel.
 pub fn ensure(
     spec: &SourceSpec,
+    purpose: Purpose,
     cache: &Cache,
     sources: &Sources,
     progress: &mut dyn FnMut(Progress),
@@ -61,7 +63,7 @@ pub fn ensure(
     match spec {
         SourceSpec::Tree(path) => tree::open(path, progress, cancel),
         SourceSpec::Git { repository, revision } => {
-            git::checkout(repository, revision, cache, progress, cancel)
+            git::checkout(repository, revision, purpose, cache, progress, cancel)
         }
         SourceSpec::Debian { suite, version } => {
             debian::ensure(suite.as_deref(), *version, cache, sources, progress, cancel)

@@ -52,13 +52,17 @@ impl World {
     }
 
     fn get(&mut self, spec: &str) -> Result<SourceTree> {
+        self.get_for(Purpose::Kernel, spec)
+    }
+
+    fn get_for(&mut self, purpose: Purpose, spec: &str) -> Result<SourceTree> {
         let notes = &mut self.notes;
         let mut progress = |p| {
             if let Progress::Note(text) = p {
                 notes.push(text);
             }
         };
-        ensure(&spec.parse().unwrap(), &self.cache, &self.sources, &mut progress, &self.cancel)
+        ensure(&spec.parse().unwrap(), purpose, &self.cache, &self.sources, &mut progress, &self.cancel)
     }
 
     fn git(&self, args: &[&str]) -> String {
@@ -152,6 +156,26 @@ fn revisions_are_checked_out_elsewhere_and_at_once() {
     assert!(!place.join("left.o").exists());
     assert_eq!(world.git(&["status", "--porcelain"]), "");
     assert_eq!(world.git(&["worktree", "list"]).lines().count(), 1, "the caller's repository knows nothing");
+}
+
+/// A bisection tests one commit after another with the selftests of the newest one.
+#[test]
+fn selftests_and_a_kernel_do_not_take_each_others_checkouts() {
+    let mut world = World::new();
+    world.repository();
+    let spec = |rev: &str| format!("git:{}@{rev}", world.at("repo").display());
+    let (one, two) = (spec("v7.2.1"), spec("v7.2.2"));
+    let kernel = world.get(&one).unwrap().path;
+    let own = world.get_for(Purpose::Selftests, &one).unwrap().path;
+    assert_eq!(own, kernel, "of a kernel's own there is one checkout");
+    let selftests = world.get_for(Purpose::Selftests, &two).unwrap().path;
+    assert_ne!(selftests, kernel);
+    let before = world.notes.len();
+    for _ in 0..2 {
+        assert_eq!(world.get(&one).unwrap().path, kernel);
+        assert_eq!(world.get_for(Purpose::Selftests, &two).unwrap().path, selftests);
+    }
+    assert_eq!(world.notes.len(), before, "nothing is checked out again: {:?}", world.notes);
 }
 
 #[test]
