@@ -50,7 +50,7 @@ pub fn run(args: &MatrixArgs, color: ColorChoice) -> Result<u8> {
     let weights = times.weights(plan.cells.iter().map(|cell| &cell.id));
     let flaky_fails = args.flaky == FlakyIs::Fail;
     let retries = args.retries.map(|times| Retries { times: u32::from(times), flaky_fails });
-    let options = Options { jobs, fail_fast: args.fail_fast, weights, retries };
+    let options = Options { jobs, ahead: true, fail_fast: args.fail_fast, weights, retries };
     let (report, complete) = run_plan(&plan, &setup, &outputs, &options)?;
     let mut times = times;
     times.add(&report);

@@ -21,8 +21,10 @@ use retry::Retries;
 /// How cells are run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Guests that run at the same time. With more than one, one more cell is fetched and prepared meanwhile.
+    /// Guests that run at the same time.
     pub jobs: usize,
+    /// Whether one more cell is fetched, built and prepared meanwhile. Its guest waits for the others' only by the slots.
+    pub ahead: bool,
     /// Whether no guest is started any more after a cell that failed.
     pub fail_fast: bool,
     /// How long each cell took last time, in seconds; 0 where nothing is known. The longest is started first.
@@ -34,13 +36,12 @@ pub struct Options {
 impl Options {
     /// One after the other, as they were asked for.
     pub fn sequential(plan: &Plan) -> Self {
-        Self { jobs: 1, fail_fast: false, weights: vec![0.0; plan.cells.len()], retries: None }
+        Self { jobs: 1, ahead: false, fail_fast: false, weights: vec![0.0; plan.cells.len()], retries: None }
     }
 
     /// Cells that are worked on at the same time.
     fn workers(&self, cells: usize) -> usize {
-        let ahead = usize::from(self.jobs > 1);
-        (self.jobs + ahead).clamp(1, cells.max(1))
+        (self.jobs + usize::from(self.ahead)).clamp(1, cells.max(1))
     }
 }
 
@@ -217,17 +218,21 @@ mod tests {
     #[test]
     fn the_longest_goes_first_and_equals_stay_in_order() {
         let weights = vec![1.0, 9.0, 1.0, 4.0];
-        let options = Options { jobs: 2, fail_fast: false, weights, retries: None };
+        let options = Options { jobs: 2, ahead: true, fail_fast: false, weights, retries: None };
         let queue = Queue::new(&options, 4);
         let order: Vec<usize> = std::iter::from_fn(|| queue.next().map(|(cell, _)| cell)).collect();
         assert_eq!(order, [1, 3, 0, 2]);
         assert_eq!((options.workers(4), options.workers(2), options.workers(0)), (3, 2, 1));
-        assert_eq!(Options { jobs: 1, ..options }.workers(4), 1);
+        assert_eq!(Options { jobs: 1, ..options.clone() }.workers(4), 2);
+        assert_eq!(Options { jobs: 1, ahead: false, ..options }.workers(4), 1);
     }
 
     #[test]
     fn nothing_is_begun_after_a_stop() {
-        let queue = Queue::new(&Options { jobs: 1, fail_fast: true, weights: Vec::new(), retries: None }, 2);
+        let queue = Queue::new(
+            &Options { jobs: 1, ahead: false, fail_fast: true, weights: Vec::new(), retries: None },
+            2,
+        );
         assert_eq!(queue.next(), Some((0, None)));
         queue.stop("a failed".into());
         queue.stop("b failed".into());
