@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::text::counts;
-use super::{Column, Entry, FLAKY, LEGEND, Row, Sheet, Table, Trend, sign};
+use super::{Column, Entry, FLAKY, Row, Sheet, Table, Trend, legend};
 use crate::event::Outcome;
 
 const STYLE: &str = include_str!("page.css");
@@ -43,8 +43,7 @@ fn write_head(page: &mut String, table: &Table) {
          <label><input id=\"dark\" type=\"checkbox\"> dark</label>\n\
          <output id=\"shown\"></output>\n</form>\n<p class=\"legend\">",
     );
-    for outcome in LEGEND {
-        let (letter, words) = sign(Some(outcome));
+    for (outcome, (letter, words)) in legend() {
         let _ = write!(page, "<span class=\"{}\">{letter}</span> {words} ", class(outcome));
     }
     let (letter, words) = FLAKY;

@@ -92,6 +92,9 @@ impl Row {
 pub struct Entry {
     /// In one word.
     pub outcome: Outcome,
+    /// Of an error: whether the kernel crashed or hung.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub crashed: bool,
     /// Whether that differs from the nearest kernel on the left on which the test could be judged.
     pub changed: bool,
     /// Whether it failed, and passed when it was run again.
@@ -108,8 +111,23 @@ pub struct Entry {
 impl Entry {
     /// Its letter and its words, as the legend has them.
     pub fn sign(&self) -> (char, &'static str) {
-        if self.flaky { FLAKY } else { sign(Some(self.outcome)) }
+        match self {
+            Self { flaky: true, .. } => FLAKY,
+            Self { crashed: true, .. } => CRASH,
+            Self { outcome, .. } => sign(Some(*outcome)),
+        }
     }
+}
+
+/// The letter and the word of a test in which the kernel crashed or hung.
+pub const CRASH: (char, &str) = ('C', "crash");
+
+/// The letters and the words of a legend, with the outcome that they stand for.
+pub fn legend() -> impl Iterator<Item = (Outcome, (char, &'static str))> {
+    LEGEND.into_iter().flat_map(|outcome| {
+        let crash = (outcome == Outcome::Error).then_some((outcome, CRASH));
+        crash.into_iter().chain([(outcome, sign(Some(outcome)))])
+    })
 }
 
 /// The letter and the word of a test that failed, and passed when it was run again.
@@ -129,7 +147,7 @@ pub fn sign(outcome: Option<Outcome>) -> (char, &'static str) {
 }
 
 /// The outcomes in the order of the legend.
-pub const LEGEND: [Outcome; 6] =
+const LEGEND: [Outcome; 6] =
     [Outcome::Pass, Outcome::Fail, Outcome::Xfail, Outcome::Skip, Outcome::Error, Outcome::NotRun];
 
 #[cfg(test)]

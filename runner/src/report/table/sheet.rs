@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::trend::{is_judgement, judge};
+use super::trend::{Mark, is_judgement, judge};
 use super::{Column, Entry, Row, Sheet, Table, Trend};
 use crate::arch::Arch;
-use crate::event::{CellReport, Counts, Outcome, RunReport, TestCase};
+use crate::event::{CellEnd, CellReport, Counts, Outcome, RunReport, TestCase};
 use crate::parse::clean::one_line;
 use crate::report::{OWN, all_cases, trouble};
 use crate::version::KernelVersion;
@@ -37,7 +37,9 @@ fn sheet(arch: Arch, suite: &str, mut cells: Vec<&CellReport>) -> Sheet {
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let flaky: Vec<HashSet<&str>> =
         cells.iter().map(|cell| cell.flaky.iter().map(|flaky| flaky.test.as_str()).collect()).collect();
-    let rows = order(&cases).into_iter().map(|test| row(test, &labels, &by_name, &flaky)).collect();
+    let crashed: Vec<bool> = cells.iter().map(|cell| matches!(cell.end, CellEnd::Crashed { .. })).collect();
+    let seen = Seen { labels: &labels, columns: &by_name, flaky: &flaky, crashed: &crashed };
+    let rows = order(&cases).into_iter().map(|test| row(test, &seen)).collect();
     Sheet { arch, suite: suite.to_owned(), columns, rows }
 }
 
@@ -89,47 +91,59 @@ fn order(cases: &[Vec<TestCase>]) -> Vec<&str> {
 }
 
 /// What kvet complains of is no test that passes elsewhere: only where it happened counts.
-fn trouble_in(labels: &[&str], outcomes: &[Option<Outcome>]) -> String {
-    let kernels: Vec<&str> = labels
-        .iter()
-        .zip(outcomes)
-        .filter(|(_, outcome)| outcome.is_some())
-        .map(|(label, _)| *label)
-        .collect();
+fn trouble_in(labels: &[&str], cases: &[Option<&TestCase>]) -> String {
+    let kernels: Vec<&str> =
+        labels.iter().zip(cases).filter(|(_, case)| case.is_some()).map(|(label, _)| *label).collect();
     format!("in {}", kernels.join(", "))
 }
 
-fn row(test: &str, labels: &[&str], columns: &[HashMap<&str, &TestCase>], flaky: &[HashSet<&str>]) -> Row {
+/// What is known of each kernel.
+struct Seen<'a> {
+    labels: &'a [&'a str],
+    columns: &'a [HashMap<&'a str, &'a TestCase>],
+    flaky: &'a [HashSet<&'a str>],
+    /// Whether it crashed or hung.
+    crashed: &'a [bool],
+}
+
+fn row(test: &str, seen: &Seen<'_>) -> Row {
+    let Seen { labels, columns, flaky, crashed } = *seen;
     let cases: Vec<Option<&TestCase>> = columns.iter().map(|column| column.get(test).copied()).collect();
-    let outcomes: Vec<Option<Outcome>> = cases.iter().map(|case| case.map(|c| c.outcome)).collect();
+    let mark = |(case, crashed): (&Option<&TestCase>, &bool)| {
+        let outcome = (*case)?.outcome;
+        Some(Mark { outcome, crashed: *crashed && outcome == Outcome::Error })
+    };
+    let marks: Vec<Option<Mark>> = cases.iter().zip(crashed).map(mark).collect();
     let (trend, mut verdict) = match test.starts_with(OWN) {
-        true => (Trend::Failing, trouble_in(labels, &outcomes)),
-        false => judge(labels, &outcomes),
+        true => (Trend::Failing, trouble_in(labels, &cases)),
+        false => judge(labels, &marks),
     };
     let flaky: Vec<bool> = flaky.iter().map(|tests| tests.contains(test)).collect();
     let where_flaky: Vec<&str> =
         labels.iter().zip(&flaky).filter(|(_, flaky)| **flaky).map(|(label, _)| *label).collect();
     if !where_flaky.is_empty() {
         let words = format!("flaky in {}", where_flaky.join(", "));
-        let bad = |outcome: &Option<Outcome>| outcome.is_some_and(Outcome::is_bad);
-        let fails = outcomes.iter().any(&bad);
+        let bad = |mark: &Option<Mark>| mark.is_some_and(|mark| mark.outcome.is_bad());
+        let fails = marks.iter().any(&bad);
         // What always fails is not flaky: where flaky tests count as failed, the trend's words are about nothing else.
-        let only = fails && outcomes.iter().zip(&flaky).all(|(outcome, flaky)| *flaky || !bad(outcome));
+        let only = fails && marks.iter().zip(&flaky).all(|(mark, flaky)| *flaky || !bad(mark));
         verdict = if only { words } else { format!("{verdict}, {words}") };
     }
     let mut left = None;
     let entries = cases
         .iter()
+        .zip(&marks)
         .zip(flaky)
-        .map(|(case, flaky)| {
-            let case = (*case)?;
+        .map(|((case, mark), flaky)| {
+            let (case, mark) = ((*case)?, (*mark)?);
             let judged = is_judgement(case.outcome);
-            let changed = judged && left.is_some_and(|before| before != case.outcome);
+            let changed = judged && left.is_some_and(|before| before != mark);
             if judged {
-                left = Some(case.outcome);
+                left = Some(mark);
             }
             Some(Entry {
                 outcome: case.outcome,
+                crashed: mark.crashed,
                 changed,
                 flaky,
                 message: one_line(&case.message),
@@ -182,5 +196,25 @@ mod tests {
         let last = table.sheets[0].columns.last().unwrap();
         assert_eq!(last.trouble.as_deref(), Some("did not boot: no 9p"));
         assert_eq!(table.sheets[1].columns[0].trouble.as_deref(), Some("trouble of the host: disk full"));
+    }
+
+    #[test]
+    fn a_crash_is_the_kernels_and_other_errors_are_not_called_one() {
+        let ended = |version: &str, end: CellEnd| {
+            let cell = sample::cell(&format!("debian:{version}"), version, &[("a", Outcome::Error, "x")]);
+            CellReport { end, ..cell }
+        };
+        let run = RunReport {
+            cells: vec![
+                ended("6.1", CellEnd::Completed),
+                ended("6.12", CellEnd::Crashed { reason: "panic".into() }),
+            ],
+            ..sample::run()
+        };
+        let table = Table::of(&run);
+        let row = &table.sheets[0].rows.iter().find(|row| row.test == "a").unwrap();
+        let signs: Vec<char> = row.entries.iter().flatten().map(|entry| entry.sign().0).collect();
+        assert_eq!((signs, row.verdict.as_str()), (vec!['E', 'C'], "error, crashes in 6.12"));
+        assert!(row.entries[1].as_ref().unwrap().changed);
     }
 }

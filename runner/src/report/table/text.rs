@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Column, Entry, FLAKY, LEGEND, Row, Sheet, Table, sign};
+use super::{Column, Entry, FLAKY, Row, Sheet, Table, legend, sign};
 use crate::event::{Counts, Outcome};
 
 /// How it is shown.
@@ -74,9 +74,8 @@ fn write_footer(text: &mut String, sheet: &Sheet, shown: &[&Row]) {
         }
     }
     if !shown.is_empty() {
-        let legend: Vec<String> = LEGEND
-            .into_iter()
-            .map(|outcome| sign(Some(outcome)))
+        let legend: Vec<String> = legend()
+            .map(|(_, sign)| sign)
             .chain(sheet.rows.iter().any(Row::is_flaky).then_some(FLAKY))
             .map(|(letter, words)| format!("{letter} {words}"))
             .collect();
@@ -151,14 +150,14 @@ mod tests {
            E  kvet/boot    in 7.3-rc7
    - .>F>.    g/regressed  since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage
   3 tests pass wherever they apply
-  . pass, F fail, x known bug, - skip, E error, ? not run, > differs from the kernel on the left
+  . pass, F fail, x known bug, - skip, C crash, E error, ? not run, > differs from the kernel on the left
 
 dynptr arm64
   a  debian:6.12    no test · trouble of the host: disk full
 
    a
    E  kvet/host  in debian:6.12
-  . pass, F fail, x known bug, - skip, E error, ? not run, > differs from the kernel on the left
+  . pass, F fail, x known bug, - skip, C crash, E error, ? not run, > differs from the kernel on the left
 "
         );
         let all = render(&table, Options { all: true, color: false });

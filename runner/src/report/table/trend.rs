@@ -26,23 +26,33 @@ pub enum Trend {
     Known,
 }
 
+/// An outcome, and of an error whether the kernel crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// In one word.
+    pub outcome: Outcome,
+    /// Whether it crashed or hung.
+    pub crashed: bool,
+}
+
 /// The kind and the words of a row. `labels` name the kernels.
-pub fn judge(labels: &[&str], outcomes: &[Option<Outcome>]) -> (Trend, String) {
-    let judged: Vec<(usize, Outcome)> = outcomes
+pub fn judge(labels: &[&str], marks: &[Option<Mark>]) -> (Trend, String) {
+    let judged: Vec<(usize, Mark)> = marks
         .iter()
         .enumerate()
-        .filter_map(|(i, outcome)| outcome.filter(|o| is_judgement(*o)).map(|o| (i, o)))
+        .filter_map(|(i, mark)| mark.filter(|m| is_judgement(m.outcome)).map(|m| (i, m)))
         .collect();
+    let skips = |marks: &[Option<Mark>]| marks.iter().flatten().any(|m| m.outcome == Outcome::Skip);
     let Some(&(first, begin)) = judged.first() else {
-        let skipped = outcomes.contains(&Some(Outcome::Skip));
+        let skipped = skips(marks);
         return if skipped { (Trend::Skipped, "skipped".into()) } else { (Trend::Unknown, "not run".into()) };
     };
-    let older = outcomes[..first].contains(&Some(Outcome::Skip));
+    let older = skips(&marks[..first]);
     let mut words: Vec<String> = older.then(|| format!("since {}", labels[first])).into_iter().collect();
-    if judged.iter().all(|(_, outcome)| *outcome == begin) {
+    if judged.iter().all(|(_, mark)| *mark == begin) {
         return uniform(begin, older, words);
     }
-    if begin != Outcome::Pass {
+    if begin.outcome != Outcome::Pass {
         words.push(first_words(begin).to_owned());
     }
     for pair in judged.windows(2) {
@@ -58,16 +68,17 @@ pub fn is_judgement(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Skip | Outcome::NotRun)
 }
 
-fn uniform(outcome: Outcome, older: bool, mut words: Vec<String>) -> (Trend, String) {
-    let trend = match outcome {
+fn uniform(mark: Mark, older: bool, mut words: Vec<String>) -> (Trend, String) {
+    let trend = match mark.outcome {
         Outcome::Pass if older => return (Trend::Since, words.remove(0)),
         Outcome::Pass => return (Trend::Always, "always".into()),
         Outcome::Xfail => Trend::Known,
         _ => Trend::Failing,
     };
     words.push(
-        match outcome {
+        match mark.outcome {
             Outcome::Xfail => "always a known bug",
+            Outcome::Error if mark.crashed => "always crashes",
             Outcome::Error => "always an error",
             _ => "always fails",
         }
@@ -76,29 +87,31 @@ fn uniform(outcome: Outcome, older: bool, mut words: Vec<String>) -> (Trend, Str
     (trend, words.join(", "))
 }
 
-fn mixed(judged: &[(usize, Outcome)]) -> Trend {
-    let known = |o: Outcome| matches!(o, Outcome::Pass | Outcome::Xfail);
-    let last = judged.last().map(|(_, outcome)| *outcome);
+fn mixed(judged: &[(usize, Mark)]) -> Trend {
+    let known = |mark: &Mark| matches!(mark.outcome, Outcome::Pass | Outcome::Xfail);
+    let last = judged.last().map(|(_, mark)| mark.outcome);
     match last {
-        _ if judged.iter().all(|(_, o)| known(*o)) => Trend::Known,
+        _ if judged.iter().all(|(_, mark)| known(mark)) => Trend::Known,
         Some(Outcome::Pass) => Trend::Fixed,
-        _ if judged.iter().any(|(_, o)| *o == Outcome::Pass) => Trend::Regressed,
+        _ if judged.iter().any(|(_, mark)| mark.outcome == Outcome::Pass) => Trend::Regressed,
         _ => Trend::Failing,
     }
 }
 
-fn first_words(outcome: Outcome) -> &'static str {
-    match outcome {
+fn first_words(mark: Mark) -> &'static str {
+    match mark.outcome {
         Outcome::Xfail => "known bug",
+        Outcome::Error if mark.crashed => "crashes",
         Outcome::Error => "error",
         _ => "fails",
     }
 }
 
 /// From one kernel to the next.
-fn step(from: Outcome, to: Outcome) -> Option<&'static str> {
-    match (from, to) {
-        (a, b) if a == b => None,
+fn step(from: Mark, to: Mark) -> Option<&'static str> {
+    match (from.outcome, to.outcome) {
+        _ if from == to => None,
+        (_, Outcome::Error) if to.crashed => Some("crashes"),
         (_, Outcome::Pass) => Some("fixed"),
         (Outcome::Pass, Outcome::Xfail) => Some("known bug"),
         (Outcome::Pass, Outcome::Error) => Some("error"),
@@ -116,11 +129,12 @@ mod tests {
     /// One letter a kernel, as in the legend.
     fn row(letters: &str) -> (Trend, String) {
         let labels = ["6.1", "6.12", "6.18", "7.0", "7.2.6", "7.2.9"];
-        let outcomes: Vec<Option<Outcome>> = letters
-            .chars()
-            .map(|c| super::super::LEGEND.into_iter().find(|o| super::super::sign(Some(*o)).0 == c))
-            .collect();
-        judge(&labels[..outcomes.len()], &outcomes)
+        let mark = |c: char| {
+            let (outcome, sign) = super::super::legend().find(|(_, sign)| sign.0 == c)?;
+            Some(Mark { outcome, crashed: sign == super::super::CRASH })
+        };
+        let marks: Vec<Option<Mark>> = letters.chars().map(mark).collect();
+        judge(&labels[..marks.len()], &marks)
     }
 
     #[test]
@@ -140,6 +154,9 @@ mod tests {
             ("FFF...", Trend::Fixed, "fails, fixed in 7.0"),
             ("-FFFFF", Trend::Failing, "since 6.12, always fails"),
             ("EEEEEE", Trend::Failing, "always an error"),
+            ("CCCCCC", Trend::Failing, "always crashes"),
+            (".C....", Trend::Fixed, "crashes in 6.12, fixed in 6.18"),
+            ("FFCCEE", Trend::Failing, "fails, crashes in 6.18, error in 7.2.6"),
             (".E....", Trend::Fixed, "error in 6.12, fixed in 6.18"),
             ("FFEEEE", Trend::Failing, "fails, error in 6.18"),
             ("xxxxx.", Trend::Known, "known bug, fixed in 7.2.9"),
