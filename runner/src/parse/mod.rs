@@ -90,6 +90,11 @@ pub trait OutputParser: Send {
     fn marked(&mut self, _at: Duration, _name: &str) -> Vec<TestEvent> {
         Vec::new()
     }
+    /// A part of the output is missing between the line before and the next one. `why` reads as a sentence of its own:
+    /// `the output passed 64 MiB`. A parser that cannot tell that no result was lost makes an error of it.
+    fn cut(&mut self, _at: Duration, _why: &str) -> Vec<TestEvent> {
+        Vec::new()
+    }
     /// The output is complete. Whatever was announced and has no result becomes an error here.
     fn finish(&mut self, end: &JobEnd, at: Duration) -> Vec<TestEvent>;
 }
