@@ -42,6 +42,8 @@ pub enum TestEvent {
         /// In one line.
         reason: String,
     },
+    /// A test ended, or another sign that the job goes on. Its result comes later, or is one of too many.
+    Progress,
     /// Something that concerns several tests.
     Note(String),
 }

@@ -27,7 +27,7 @@ impl Names {
                 Some(name) => name,
                 None => self.fresh(&wanted),
             },
-            TestEvent::NoVerdict { .. } | TestEvent::Note(_) => return,
+            TestEvent::NoVerdict { .. } | TestEvent::Note(_) | TestEvent::Progress => return,
         };
         if let Some(place) = event.name_mut() {
             *place = name;
@@ -55,7 +55,7 @@ impl TestEvent {
         match self {
             TestEvent::Started { name, .. } => Some(name),
             TestEvent::Finished { case, .. } => Some(&mut case.name),
-            TestEvent::NoVerdict { .. } | TestEvent::Note(_) => None,
+            TestEvent::NoVerdict { .. } | TestEvent::Note(_) | TestEvent::Progress => None,
         }
     }
 }

@@ -72,6 +72,8 @@ impl Watch<'_> {
                 }
                 TestEvent::NoVerdict { reason, .. } => self.out.end = CellEnd::Infra { reason },
                 TestEvent::Note(text) => self.note(text),
+                // That the clock of the test starts again is all there is to do.
+                TestEvent::Progress => {}
             }
         }
     }

@@ -1,12 +1,13 @@
-//! What is kept between two results: what was said.
+//! What is said about a test.
 
 use std::time::Duration;
 
-use super::line::{Directive, TestResult, is_meaningful};
+use super::comment::Directive;
+use super::line::is_meaningful;
 use crate::event::Outcome;
 use crate::parse::text::{HeadTail, shorten};
 
-/// What was said since the last result (or the announcement of the running test).
+/// What was said about one test: since the result before it, or since its own, as the format has it.
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) text: HeadTail,
@@ -41,6 +42,17 @@ impl Talk {
         }
     }
 
+    /// A line of a YAML block. Its `message` is what a failure says.
+    pub(super) fn yaml(&mut self, line: &str) {
+        self.text.push(line);
+        if let Some(message) = line.trim().strip_prefix("message:")
+            && self.diagnostic.is_none()
+        {
+            let message = message.trim().trim_matches(['\'', '"']);
+            self.diagnostic = (!message.is_empty()).then(|| shorten(message, 500));
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.text.clear();
         (self.diagnostic, self.noise, self.stderr, self.took) = (None, None, None, None);
@@ -51,20 +63,18 @@ impl Talk {
         self.diagnostic.as_ref().or(self.noise.as_ref()).or(self.stderr.as_ref()).cloned()
     }
 
-    /// A result in one line.
-    pub(super) fn message(&self, result: &TestResult<'_>, outcome: Outcome) -> String {
-        let comment = (!result.comment.is_empty()).then(|| result.comment.to_owned());
-        match (outcome, result.directive) {
+    /// A result in one line. `comment` is what stands behind its directive.
+    pub(super) fn message(&self, comment: &str, directive: Option<Directive>, outcome: Outcome) -> String {
+        let given = (!comment.is_empty()).then(|| comment.to_owned());
+        match (outcome, directive) {
             (Outcome::Pass, _) => String::new(),
             (Outcome::Skip | Outcome::Xfail, _) => {
-                comment.or_else(|| self.said()).unwrap_or_else(|| "no reason given".into())
+                given.or_else(|| self.said()).unwrap_or_else(|| "no reason given".into())
             }
-            (_, Some(Directive::Timeout)) => format!("timed out: {}", or(result.comment, "no limit given")),
-            (_, Some(_)) => {
-                comment.or_else(|| self.said()).unwrap_or_else(|| "an error without words".into())
-            }
+            (_, Some(Directive::Timeout)) => format!("timed out: {}", or(comment, "no limit given")),
+            (_, Some(_)) => given.or_else(|| self.said()).unwrap_or_else(|| "an error without words".into()),
             (_, None) => {
-                self.said().or(comment).unwrap_or_else(|| "not ok, and nothing was said about it".into())
+                self.said().or(given).unwrap_or_else(|| "not ok, and nothing was said about it".into())
             }
         }
     }

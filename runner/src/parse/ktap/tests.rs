@@ -1,3 +1,6 @@
+mod rules;
+mod table;
+
 use super::*;
 
 /// Runs a text through a parser, one millisecond per line, and gives what came out, one line per event.
@@ -11,13 +14,16 @@ fn cases(parser: &mut KtapParser, text: &str, end: &JobEnd) -> Vec<TestEvent> {
     let mut events = parser.start(at);
     for line in text.lines() {
         at += Duration::from_millis(1);
-        let (stream, line) = match line.strip_prefix("2>") {
-            Some(line) => (Stream::Stderr, line),
-            None => (Stream::Stdout, line),
-        };
-        events.extend(parser.line(stream, at, line));
+        events.extend(if let Some(line) = line.strip_prefix("2>") {
+            parser.line(Stream::Stderr, at, line)
+        } else if let Some(why) = line.strip_prefix("!cut ") {
+            parser.cut(at, why)
+        } else {
+            parser.line(Stream::Stdout, at, line)
+        });
     }
     events.extend(parser.finish(end, at + Duration::from_millis(1)));
+    events.retain(|event| *event != TestEvent::Progress);
     events
 }
 
@@ -28,7 +34,7 @@ fn show(event: &TestEvent) -> String {
             format!("{:?} {}", case.outcome, case.name)
         }
         TestEvent::Finished { case, .. } => format!("{:?} {}: {}", case.outcome, case.name, case.message),
-        TestEvent::NoVerdict { .. } | TestEvent::Note(_) => format!("{event:?}"),
+        TestEvent::NoVerdict { .. } | TestEvent::Note(_) | TestEvent::Progress => format!("{event:?}"),
     }
 }
 
@@ -169,6 +175,7 @@ ok 1 outer
     assert_eq!(
         got[1..],
         [
+            "Error test 1: its tests have results and the group itself has none: the job was killed by SIGKILL",
             "NotRun test 2: planned as number 2 of 2; not run: the job was killed by SIGKILL",
             "Error exit status: the job was killed by SIGKILL, between tests"
         ]
@@ -216,9 +223,12 @@ fn plans_that_do_not_fit() {
     );
     assert_eq!(
         parse("ok 1 a\nok 2 b\n1..1\n", &OK),
-        ["Pass a", "Pass b", "Error plan: 2 results where 1 were planned"]
+        ["Pass a", "Pass b", "Error plan: 2 results where 1 were planned (line 3)"]
     );
-    assert_eq!(parse("1..1\nok 1 a\n1..2\n", &OK), ["Pass a", "Error plan: two plans: 1..1 and 1..2"]);
+    assert_eq!(
+        parse("1..1\nok 1 a\n1..2\n", &OK),
+        ["Pass a", "Error plan: two plans: 1..1 on line 1 and 1..2 on line 3"]
+    );
     assert_eq!(parse("ok 1 a\n1..1\n", &OK), ["Pass a"], "a plan may come last");
     let huge = parse("1..18446744073709551615\nok 1 a\n", &OK);
     assert_eq!(huge.len(), 1 + 64 + 1, "a hostile plan makes no hostile report");
@@ -263,7 +273,8 @@ fn exit_status_against_results() {
 
 #[test]
 fn groups_speak_for_themselves_only_when_they_contradict_or_are_empty() {
-    let contradiction = "1..1\n    # Subtest: g\n    1..1\n    ok 1 a\n# cleanup failed\nnot ok 1 g\n";
+    let contradiction =
+        "KTAP version 1\n1..1\n    # Subtest: g\n    1..1\n    ok 1 a\n# cleanup failed\nnot ok 1 g\n";
     assert_eq!(
         parse(contradiction, &OK),
         ["Pass g/a", "Fail g: the group is not ok though every test in it is: cleanup failed"]
@@ -274,7 +285,14 @@ fn groups_speak_for_themselves_only_when_they_contradict_or_are_empty() {
     let unreported = "1..2\n    # Subtest: g\n    1..2\n    #  RUN  a ...\n    #  RUN  b ...\n    ok 2 b\nok 1 g\nok 2 z\n";
     assert_eq!(
         parse(unreported, &OK),
-        ["> g/a", "> g/b", "Pass g/b", "Error g/a: ended without a result", "Pass z"],
+        [
+            "> g/a",
+            "> g/b",
+            "Pass g/b",
+            "Error g/a: ended without a result",
+            "Error g: it has no failure on line 7, and a test in it failed",
+            "Pass z"
+        ],
         "an ok group does not cover a test that was lost"
     );
 }
@@ -305,7 +323,7 @@ fn same_names_are_kept_apart() {
 
 #[test]
 fn noise_between_the_lines_changes_nothing() {
-    let noise = "[   12.345678] random: crng init done\n   indented prose\n# Subtest\nok\nnot ok at all\n# ok 7 quoted\n\t\n<6>hello\n";
+    let noise = "[   12.345678] random: crng init done\n   indented prose\n# Subtest\nok\nnot okay at all\n# ok 7 quoted\n\t\n<6>hello\n";
     let noisy: String = OURS.lines().map(|l| format!("{noise}{l}\n")).collect();
     let quiet = parse(OURS, &OK);
     let names = |v: &[String]| -> Vec<String> {
@@ -324,16 +342,19 @@ fn what_a_failure_says_first() {
         ("not ok 1 a # exit=3\n", "exit=3"),
     ];
     for (text, message) in table {
-        assert_eq!(parse(text, &OK), [format!("Fail a: {message}")], "{text}");
+        let text = format!("KTAP version 1\n{text}");
+        assert_eq!(parse(&text, &OK), [format!("Fail a: {message}")], "{text}");
     }
 }
 
 #[test]
-fn out_of_order_numbers_are_noted() {
-    let events = cases(&mut KtapParser::new("s"), "1..3\nok 1 a\nok 3 c\nok 2 b\n", &OK);
-    let TestEvent::Finished { case, .. } = &events[1] else { panic!("{events:?}") };
-    assert_eq!(case.detail, "kvet: result number 3 stands where 2 was expected");
-    assert_eq!(events.len(), 3, "all three are there: {events:?}");
+fn order_of_numbers() {
+    let text = "1..3\nok 1 a\nok 3 c\nok 2 b\n";
+    assert_eq!(parse(text, &OK), ["Pass a", "Pass c", "Pass b"], "TAP allows any order");
+    assert_eq!(
+        parse(&format!("KTAP version 1\n{text}"), &OK),
+        ["Pass a", "Pass c", "Error numbers: number 2 stands on line 5, after higher ones", "Pass b"]
+    );
 }
 
 #[test]
@@ -360,8 +381,13 @@ fn floods_are_bounded() {
     text.push_str(&"#  RUN  again ...\n".repeat(500));
     text.push_str(&format!("{}KTAP version 1\n", "    ".repeat(1000)));
     let events = cases(&mut parser, &text, &OK);
-    assert_eq!(events.len(), 11);
-    assert!(show(&events[10]).starts_with("Error too many tests: 1490 more"), "{}", show(&events[10]));
+    assert_eq!(events.len(), 12);
+    assert!(
+        show(&events[10]).starts_with("Error too many tests: more than 10 test cases"),
+        "{}",
+        show(&events[10])
+    );
+    assert_eq!(show(&events[11]), "Note(\"1491 test cases were too many and are not kept\")");
     let detail: usize = events
         .iter()
         .map(|e| match e {

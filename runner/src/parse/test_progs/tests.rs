@@ -31,6 +31,7 @@ fn show(event: &TestEvent) -> Option<String> {
         TestEvent::Finished { case, .. } => format!("{:?} {}: {}", case.outcome, case.name, case.message),
         TestEvent::NoVerdict { fault, reason } => format!("{fault:?}! {reason}"),
         TestEvent::Note(text) => format!("note: {text}"),
+        TestEvent::Progress => return None,
     })
 }
 
