@@ -133,7 +133,7 @@ pub struct KtapParser {
     loose: Talk,
     /// A result that waits for what is said of it.
     held: Option<Draft>,
-    /// The level of the result that stood last, if nothing but comments came since.
+    /// The level of the result that stood last, if nothing with structure came since.
     after_result: Option<usize>,
     yaml: Option<Yaml>,
     names: Names,
@@ -208,16 +208,13 @@ impl KtapParser {
             self.kernel |= text.len() < line.len();
         }
         if let Some(prefix) = place.opens {
-            self.open(place.depth - 1, prefix, out);
+            self.open_at(place.depth, &prefix, out);
         }
-        let result = matches!(place.line, line::Line::Result(_));
-        let comment = matches!(place.line, line::Line::Diagnostic(_)) || text.trim().is_empty();
+        if structure {
+            let result = matches!(place.line, line::Line::Result(_));
+            self.after_result = result.then_some(place.depth);
+        }
         self.understood((place.depth, place.line), at, text, out);
-        if result {
-            self.after_result = Some(place.depth);
-        } else if !comment {
-            self.after_result = None;
-        }
     }
 }
 

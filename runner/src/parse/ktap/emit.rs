@@ -69,6 +69,11 @@ impl KtapParser {
         }
     }
 
+    /// Whether a failure waits for what is said of it.
+    pub(super) fn holds_failure(&self) -> bool {
+        self.held.as_ref().is_some_and(|draft| draft.outcome.is_bad())
+    }
+
     /// Lets go of the result that waited for what is said of it.
     pub(super) fn release(&mut self, out: &mut Vec<TestEvent>) {
         if let Some(draft) = self.held.take() {

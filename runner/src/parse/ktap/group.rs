@@ -89,6 +89,18 @@ impl KtapParser {
     }
 
     pub(super) fn open(&mut self, parent: usize, prefix: String, out: &mut Vec<TestEvent>) {
+        // Without headers the innermost document is the first to be seen.
+        if let Some(inner) = self.groups.get(parent + 1)
+            && inner.prefix.starts_with(&prefix)
+            && inner.prefix != prefix
+            && inner.format.is_none()
+            && inner.name.is_none()
+            && self.groups.len() < self.limits.depth
+        {
+            let group = Group { prefix, nests: true, cases: inner.cases, bad: inner.bad, ..Group::default() };
+            self.groups.insert(parent + 1, group);
+            return;
+        }
         self.abandon(parent, None, out);
         self.groups[parent].nests = true;
         let name = self.groups[parent].next_child.take();
@@ -167,6 +179,9 @@ impl KtapParser {
                 let mut message = "its tests have results and the group itself has none".to_owned();
                 if let Some(end) = end {
                     message.push_str(&format!(": the job {end}"));
+                }
+                if let Some(Glued { line, .. }) = parent.glued.iter().find(|glued| glued.name == name) {
+                    message.push_str(&format!("; what may be it stands behind other text on line {line}"));
                 }
                 let fault = Fault::new(Rule::NoParentResult, &name, message);
                 self.fault(last - 1, fault, out);

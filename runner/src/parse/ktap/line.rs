@@ -98,7 +98,8 @@ fn bail_out(text: &str) -> Option<&str> {
 fn plan(text: &str) -> Option<Line<'_>> {
     let rest = text.strip_prefix("1..")?;
     let (count, rest) = number(rest)?;
-    if !(rest.is_empty() || rest.starts_with([' ', '\t', '#'])) {
+    // A result may be glued to it.
+    if !(ends_word(rest) || ["#", "ok", "not ok"].iter().any(|next| rest.starts_with(next))) {
         return None;
     }
     let comment = rest.trim_start().strip_prefix('#').map(str::trim);
@@ -286,6 +287,7 @@ mod tests {
         assert_eq!(Line::parse("KTAP version 1"), Line::Version(Format::Ktap));
         assert_eq!(Line::parse("TAP version 13 "), Line::Version(Format::Tap(13)));
         assert_eq!(Line::parse("1..7"), Line::Plan { count: 7, comment: None });
+        assert_eq!(Line::parse("1..7ok 1 a"), Line::Plan { count: 7, comment: None });
         assert_eq!(Line::parse("1..7 apples"), Line::Plan { count: 7, comment: None });
         assert_eq!(Line::parse("1..0 # SKIP no bpf"), Line::Plan { count: 0, comment: Some("SKIP no bpf") });
         assert_eq!(Line::parse("# Subtest: dynptr"), Line::Subtest("dynptr"));

@@ -8,11 +8,16 @@ use super::*;
 /// A line and its level.
 pub(super) struct Place<'a> {
     pub(super) depth: usize,
-    /// The prefix of the group that it opens inside of that level.
+    /// The prefix of the group that it opens on that level, perhaps with others around it.
     pub(super) opens: Option<String>,
     pub(super) line: Line<'a>,
     /// It has more levels than are read.
     pub(super) too_deep: bool,
+}
+
+/// How many levels a piece of a prefix is: each `# ` is one, and blanks that stand alone are one.
+fn levels(piece: &str) -> usize {
+    piece.matches('#').count().max(1)
 }
 
 /// A YAML block that is being read.
@@ -43,14 +48,12 @@ impl KtapParser {
         if line.is_structure() {
             return place(depth, None, line);
         }
-        match self.nested(depth, rest) {
-            Some((indent, inner)) if depth + 1 < self.limits.depth => {
-                let prefix = text[..group.prefix.len() + indent].to_owned();
-                place(depth + 1, Some(prefix), inner)
-            }
-            Some(_) => Place { depth, opens: None, line, too_deep: true },
-            None => place(depth, None, line),
+        let Some((indent, inner)) = self.nested(depth, rest) else { return place(depth, None, line) };
+        let below = depth + levels(&rest[..indent]);
+        if below >= self.limits.depth {
+            return Place { depth, opens: None, line, too_deep: true };
         }
+        place(below, Some(text[..group.prefix.len() + indent].to_owned()), inner)
     }
 
     /// The first line of a nested group: how far it is indented, and what it says. Two or more spaces (or a tab) suffice
@@ -96,8 +99,20 @@ impl KtapParser {
     /// that failure.
     pub(super) fn comments_are_text(&self, depth: usize) -> bool {
         self.order(depth) != Order::Before
-            && (matches!(self.format(depth), Format::Tap(14..))
-                || self.held.as_ref().is_some_and(|draft| draft.outcome.is_bad()))
+            && (matches!(self.format(depth), Format::Tap(14..)) || self.holds_failure())
+    }
+
+    /// Opens the group that a line is the first of, on its level, and those around it.
+    pub(super) fn open_at(&mut self, depth: usize, prefix: &str, out: &mut Vec<TestEvent>) {
+        let mut parent = self.groups.iter().rposition(|g| prefix.starts_with(&g.prefix)).unwrap_or(0);
+        let known = self.groups[parent].prefix.len();
+        let inside = prefix[known..].match_indices('#').skip(1).map(|(at, _)| at);
+        let ends: Vec<usize> = inside.chain([prefix.len() - known]).collect();
+        debug_assert_eq!(parent + ends.len(), depth);
+        for end in ends {
+            self.open(parent, prefix[..known + end].to_owned(), out);
+            parent += 1;
+        }
     }
 
     /// Takes a line that belongs to a YAML block, which stands behind a result and is indented.
@@ -110,8 +125,10 @@ impl KtapParser {
             self.end_yaml(out);
             return false;
         };
-        if inner.trim_end() == "..." {
+        if let Some(after) = inner.strip_prefix("...") {
+            // A result may be glued to the end.
             self.yaml = None;
+            return after.trim().is_empty();
         } else {
             let inside = inner.trim_start();
             yaml.has_result |= Line::parse(inside).is_sure_result() || line::may_be_failure(inside);

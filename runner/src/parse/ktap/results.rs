@@ -1,6 +1,6 @@
 //! What each kind of line does.
 
-use super::comment::{Said, skip_all};
+use super::comment::{Directive, Said, skip_all};
 use super::emit::{Draft, Fault, Order};
 use super::foreign;
 use super::group::{Closed, Glued, Plan, Running};
@@ -35,6 +35,7 @@ impl KtapParser {
             Line::Program(name) => {
                 self.kernel = true;
                 self.abandon(depth, None, out);
+                self.talk.clear();
                 self.groups[depth].next_child = Some(self.tidy(name));
             }
             Line::Run(name) => self.run(depth, name, at, out),
@@ -103,6 +104,7 @@ impl KtapParser {
     }
 
     fn result(&mut self, depth: usize, result: &TestResult<'_>, at: Duration, out: &mut Vec<TestEvent>) {
+        self.release(out);
         let said = Said::read(result.rest, result.ok, self.format(depth));
         let number = result.number.unwrap_or_else(|| self.groups[depth].numbers.expected());
         let name = match self.tidy(&said.name) {
@@ -111,6 +113,8 @@ impl KtapParser {
         };
         let inside = self.close(depth, &name, out);
         self.count(depth, result, out);
+        // A test may be called `ok 4`, but hardly `aok 4`.
+        self.glued(result.rest.trim_start_matches("not ").strip_prefix("ok ").unwrap_or(result.rest));
         let group = &mut self.groups[depth];
         group.next_child = None;
         let running = group.running.iter().position(|r| r.name == name).map(|i| group.running.remove(i));
@@ -129,8 +133,8 @@ impl KtapParser {
             at,
         };
         if result.ok && is_cut(result.rest) && self.rules.hold(Rule::CutLine) {
-            draft.outcome = Outcome::Error;
-            draft.lead = Some(format!("its result on line {} was cut, and may have said more", self.line));
+            draft.comment = format!("its result on line {} was cut, and may have said more", self.line);
+            (draft.outcome, draft.directive) = (Outcome::Error, Some(Directive::Error));
         }
         if self.beside_children(&mut draft, inside, out) {
             self.deliver(draft, out);
@@ -235,11 +239,12 @@ impl KtapParser {
         if foreign::totals_failed(said) && self.failing_total.is_none() {
             self.failing_total = Some((self.line, shorten(said.trim(), 200)));
         }
-        let order = self.order(depth);
+        let (order, failure) = (self.order(depth), self.holds_failure());
         if !self.comments_are_text(depth) {
-            let inner = Line::parse(said.trim_start());
-            match inner {
-                Line::Result(result) if !result.ok && result.sure => self.malformed(said, out),
+            match Line::parse(said.trim_start_matches(['#', ' ', '\t'])) {
+                Line::Result(result) if !result.ok && (result.sure || is_cut(said)) => {
+                    self.malformed(said, out);
+                }
                 _ => self.glued(said),
             }
         }
@@ -249,7 +254,8 @@ impl KtapParser {
         let group = &mut self.groups[depth];
         match order {
             Order::Before => self.talk.heard(said, Voice::Diagnostic),
-            Order::After if self.held.is_some() => self.talk.heard(said, Voice::Diagnostic),
+            // What follows a pass may be about a failure that is still to come.
+            Order::After if failure => self.talk.heard(said, Voice::Diagnostic),
             _ => {
                 let first = group.plan.is_some() && group.numbers.results == 0;
                 group.spoke_first |= first && is_meaningful(said);
@@ -324,7 +330,7 @@ impl KtapParser {
         let last = self.groups.len() - 1;
         match self.order(last) {
             Order::Before => self.talk.heard(text, Voice::Stderr),
-            Order::After if self.held.is_some() && text.starts_with('#') => {
+            Order::After if self.holds_failure() && text.starts_with('#') => {
                 self.talk.heard(text.trim_start_matches(['#', ' ']), Voice::Diagnostic);
             }
             _ => self.loose.heard(text, Voice::Stderr),
