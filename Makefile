@@ -31,7 +31,7 @@ help:
 	@echo 'make run        install what is missing, build, run the dynptr suite on a real kernel (ARGS="-k 6.12 …")'
 	@echo 'make test       the same, then format, clippy, unit, integration and VM tests'
 	@echo 'make test-full  also the rare and long tests'
-	@echo 'make bench      measure boot, overhead, memory, two guests at a time, builds of selftests, steps of bisect'
+	@echo 'make bench      measure boot, overhead, memory, two guests at a time, builds of selftests, steps of bisect, parsing'
 	@echo 'make build      target/release/kvet and the guest programs of both architectures'
 	@echo 'make install    into PREFIX (default /usr/local)'
 

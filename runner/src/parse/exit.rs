@@ -44,6 +44,12 @@ impl OutputParser for ExitParser {
         Vec::new()
     }
 
+    /// The exit status is the verdict, whatever is missing of the output.
+    fn cut(&mut self, _at: Duration, why: &str) -> Vec<TestEvent> {
+        self.detail.push(&format!("[… output is missing here: {why} …]"));
+        Vec::new()
+    }
+
     fn finish(&mut self, end: &JobEnd, at: Duration) -> Vec<TestEvent> {
         let (outcome, message) = match end {
             JobEnd::Exited(0) => (Outcome::Pass, String::new()),
@@ -108,6 +114,18 @@ mod tests {
             assert_eq!(case.duration, Some(Duration::from_secs(3)));
             assert_eq!(case.detail, "hello\nno cgroup v2 here");
         }
+    }
+
+    #[test]
+    fn missing_output_is_told_in_place() {
+        let mut p = ExitParser::new("my_test");
+        let at = Duration::from_secs(1);
+        p.line(Stream::Stdout, at, "before");
+        p.cut(at, "the output passed 64 MiB");
+        p.line(Stream::Stdout, at, "after");
+        let TestEvent::Finished { case, .. } = p.finish(&JobEnd::Exited(0), at).remove(0) else { panic!() };
+        assert_eq!(case.outcome, Outcome::Pass);
+        assert_eq!(case.detail, "before\n[… output is missing here: the output passed 64 MiB …]\nafter");
     }
 
     #[test]

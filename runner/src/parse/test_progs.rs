@@ -49,6 +49,8 @@ pub struct TestProgsParser {
     /// What the watchdog said last: which test, after how long, and whether it killed it.
     watchdog: Option<(String, u32, bool)>,
     caught: Option<i32>,
+    /// Why a part of the output is missing.
+    cut: Option<String>,
     /// Programs that did not load, and the tests that they failed.
     blocked: BTreeMap<String, Blocked>,
     last_result: Option<String>,
@@ -112,6 +114,7 @@ impl TestProgsParser {
             marks: 0,
             watchdog: None,
             caught: None,
+            cut: None,
             blocked: BTreeMap::new(),
             last_result: None,
             last_at: Duration::ZERO,
@@ -320,8 +323,12 @@ impl TestProgsParser {
             == (summary.passed, summary.subtests_passed, summary.failed)
             && summary.subtests_failed.is_none_or(|failed| failed == counted.subtests_failed.unwrap_or(0));
         if !same {
-            let message =
-                format!("test_progs counted {}, and its output shows {}", told(&summary), told(&counted));
+            let cut = self.missing();
+            let message = format!(
+                "test_progs counted {}, and its output shows {}{cut}",
+                told(&summary),
+                told(&counted)
+            );
             self.verdict("summary".into(), message, out);
         }
         // A second run in the same job numbers its tests anew.
@@ -329,6 +336,11 @@ impl TestProgsParser {
         self.talk.clear();
         self.announced.clear();
         (self.in_error_logs, self.summary) = (false, true);
+    }
+
+    /// That output is missing, as the end of a message.
+    fn missing(&self) -> String {
+        self.cut.as_ref().map(|why| format!(" (output is missing: {why})")).unwrap_or_default()
     }
 
     fn take_detail(&mut self) -> String {
@@ -427,6 +439,12 @@ impl OutputParser for TestProgsParser {
         self.announced.push_back((name.clone(), at));
         self.send(TestEvent::Started { name, at }, &mut out);
         out
+    }
+
+    /// The summary tells whether a result is missing.
+    fn cut(&mut self, _at: Duration, why: &str) -> Vec<TestEvent> {
+        self.cut.get_or_insert_with(|| why.to_owned());
+        Vec::new()
     }
 
     fn finish(&mut self, end: &JobEnd, at: Duration) -> Vec<TestEvent> {

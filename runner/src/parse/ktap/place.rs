@@ -104,14 +104,13 @@ impl KtapParser {
 
     /// Opens the group that a line is the first of, on its level, and those around it.
     pub(super) fn open_at(&mut self, depth: usize, prefix: &str, out: &mut Vec<TestEvent>) {
-        let mut parent = self.groups.iter().rposition(|g| prefix.starts_with(&g.prefix)).unwrap_or(0);
-        let known = self.groups[parent].prefix.len();
-        let inside = prefix[known..].match_indices('#').skip(1).map(|(at, _)| at);
-        let ends: Vec<usize> = inside.chain([prefix.len() - known]).collect();
-        debug_assert_eq!(parent + ends.len(), depth);
-        for end in ends {
-            self.open(parent, prefix[..known + end].to_owned(), out);
-            parent += 1;
+        let around = self.groups.iter().rposition(|g| prefix.starts_with(&g.prefix)).unwrap_or(0);
+        let known = self.groups[around].prefix.len();
+        let signs = prefix[known..].match_indices('#').skip(1).map(|(at, _)| known + at);
+        let ends: Vec<usize> = signs.chain([prefix.len()]).collect();
+        debug_assert_eq!(around + ends.len(), depth);
+        for (parent, end) in (around..).zip(ends) {
+            self.open(parent, prefix[..end].to_owned(), out);
         }
     }
 

@@ -33,7 +33,8 @@ impl TestProgsParser {
         }
         match end {
             JobEnd::Exited(0 | 1) if self.cases > 0 => {
-                self.cut_short("the output ends without test_progs' summary".into(), at, out);
+                let cut = self.missing();
+                self.cut_short(format!("the output ends without test_progs' summary{cut}"), at, out);
             }
             JobEnd::Exited(_) if self.cases == 0 && self.culprit().is_none() => {
                 let message = format!("no test result in the output: the job {end}");

@@ -1,3 +1,5 @@
+mod marks;
+
 use super::*;
 use crate::error::Fault;
 
@@ -466,43 +468,5 @@ fn every_cut_of_a_saved_output_lacks_what_comes_after_it_and_says_so() {
         // A test that is cut before its own result may look like one without subtests to the hand.
         assert!(kept == results, "cut at {end}: {kept} of {results}");
         assert_eq!(cases.iter().filter(|c| c.outcome == Outcome::Error).count(), 1, "cut at {end}");
-    }
-}
-
-#[test]
-fn marks_give_the_times_and_those_that_come_late_are_of_no_harm() {
-    let text = "mark>d\nsetup\nmark>d/a\n#1/1     d/a:OK\n#1/2     d/b:OK\nmark>d/b\nmark>d/a\nx\n\
-                #1/3     d/a:OK\n#1       d:OK\nmark>plain\nx\ny\n#2       plain:OK\n\
-                Summary: 2/3 PASSED, 0 SKIPPED, 0 FAILED\n";
-    let events = events(&mut TestProgsParser::new("s", true), text, &OK);
-    let shown: Vec<_> = events.iter().filter_map(show).collect();
-    assert_eq!(shown, ["Pass d/a", "Pass d/b", "Pass d/a#2", "Pass plain"]);
-    let times: Vec<_> = finished(&events).iter().map(|c| c.duration.unwrap().as_millis()).collect();
-    assert_eq!(times, [1, 1, 2, 3]);
-    let starts = events.iter().filter(|e| matches!(e, TestEvent::Started { .. })).count();
-    assert_eq!(starts, 5, "the group and each once");
-}
-
-#[test]
-fn a_crash_is_blamed_on_what_was_marked_last_and_has_no_result() {
-    let lost = JobEnd::Lost("panic".into());
-    let error = |name: &str, where_: &str| {
-        format!("Error {name}: ended without a result: the job was lost with its guest: panic{where_}")
-    };
-    for (text, last) in [
-        ("mark>plain\n", error("plain", "")),
-        ("#1       old:OK\nmark>plain\n", error("plain", "")),
-        ("mark>d\nmark>d/a\n#1/1     d/a:OK\nmark>d/b\n", error("d/b", "")),
-        ("mark>d\nmark>d/a\n#1/1     d/a:OK\n", error("d", " (outside of its subtests, after d/a)")),
-        ("mark>d\nmark>d/a\n#1/1     d/a:OK\n#1       d:OK\nmark>e\n", error("e", "")),
-        // The console is behind: what it says last is over.
-        ("#1/1     d/a:OK\nmark>d\nmark>d/a\n", error("d", " (outside of its subtests, after d/a)")),
-    ] {
-        let mut parser = TestProgsParser::new("s", true);
-        let events = events(&mut parser, text, &lost);
-        assert_eq!(events.iter().filter_map(show).next_back(), Some(last), "{text}");
-        let whole = matches!(events.last(), Some(TestEvent::Finished { case, about_job: true, .. })
-            if !case.name.contains('/'));
-        assert_eq!(whole, !text.ends_with("d/b\n"), "{text}");
     }
 }
