@@ -71,7 +71,7 @@ use self::place::Yaml;
 use self::rule::Rules;
 use self::talk::Talk;
 use super::names::Names;
-use super::text::{MAX_DETAIL_BYTES, shorten};
+use super::text::{MAX_DETAIL_BYTES, shorten, shorten_middle};
 use super::{JobEnd, OutputParser, TestEvent};
 use crate::event::{Outcome, Stream, TestCase};
 
@@ -192,6 +192,8 @@ impl KtapParser {
     /// A line of stdout.
     fn stdout(&mut self, at: Duration, line: &str, out: &mut Vec<TestEvent>) {
         self.line += 1;
+        // A byte order mark, for one.
+        let line = line.trim_start_matches(line::is_invisible);
         let text = printk::without_prefix(line).unwrap_or(line);
         if self.in_yaml(text, out) {
             return;

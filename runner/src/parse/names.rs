@@ -1,6 +1,6 @@
 //! Names of tests, kept apart.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::TestEvent;
 
@@ -9,8 +9,8 @@ use super::TestEvent;
 pub(super) struct Names {
     used: HashSet<String>,
     count: HashMap<String, u32>,
-    /// The name an announced test was given, by the one it asked for.
-    open: HashMap<String, String>,
+    /// The names that announced tests were given, by the one they asked for, oldest first.
+    open: HashMap<String, VecDeque<String>>,
 }
 
 impl Names {
@@ -20,10 +20,10 @@ impl Names {
         let name = match event {
             TestEvent::Started { .. } => {
                 let name = self.fresh(&wanted);
-                self.open.insert(wanted, name.clone());
+                self.open.entry(wanted).or_default().push_back(name.clone());
                 name
             }
-            TestEvent::Finished { .. } => match self.open.remove(&wanted) {
+            TestEvent::Finished { .. } => match self.announced(&wanted) {
                 Some(name) => name,
                 None => self.fresh(&wanted),
             },
@@ -32,6 +32,16 @@ impl Names {
         if let Some(place) = event.name_mut() {
             *place = name;
         }
+    }
+
+    /// The name that the first of the announced tests was given, if there is one.
+    fn announced(&mut self, wanted: &str) -> Option<String> {
+        let names = self.open.get_mut(wanted)?;
+        let name = names.pop_front();
+        if names.is_empty() {
+            self.open.remove(wanted);
+        }
+        name
     }
 
     fn fresh(&mut self, wanted: &str) -> String {
@@ -57,5 +67,37 @@ impl TestEvent {
             TestEvent::Finished { case, .. } => Some(&mut case.name),
             TestEvent::NoVerdict { .. } | TestEvent::Note(_) | TestEvent::Progress => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::{Outcome, TestCase};
+
+    fn settled(names: &mut Names, name: &str, starts: bool) -> String {
+        let (name, at) = (name.to_owned(), Duration::ZERO);
+        let mut event = if starts {
+            TestEvent::Started { name, at }
+        } else {
+            let (message, detail) = (String::new(), String::new());
+            let case = TestCase { name, outcome: Outcome::Pass, duration: None, message, detail };
+            TestEvent::Finished { case, about_job: false, at }
+        };
+        names.settle(&mut event);
+        event.name_mut().unwrap().clone()
+    }
+
+    #[test]
+    fn a_result_has_its_announcements_name() {
+        let mut names = Names::default();
+        let given: Vec<_> =
+            [("x", true), ("x", true), ("x", false), ("x", false), ("x", false), ("x#2", false)]
+                .into_iter()
+                .map(|(name, starts)| settled(&mut names, name, starts))
+                .collect();
+        assert_eq!(given, ["x", "x#2", "x", "x#2", "x#3", "x#2#2"]);
     }
 }

@@ -96,6 +96,21 @@ pub(crate) fn shorten(text: &str, max: usize) -> String {
     format!("{}…", &text[..end])
 }
 
+/// The same, but what is missing is in the middle: of a long name the end tells most.
+pub(crate) fn shorten_middle(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let (mut head, mut tail) = (max / 2, text.len() - max / 2);
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{}…{}", &text[..head], &text[tail..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +140,7 @@ mod tests {
     fn shortening_respects_characters() {
         assert_eq!(shorten("h\u{e9}llo", 2), "h…");
         assert_eq!(shorten("hello", 5), "hello");
+        assert_eq!(shorten_middle("h\u{e9}lloh\u{e9}llo", 4), "h…lo");
+        assert_eq!(shorten_middle("hello", 5), "hello");
     }
 }

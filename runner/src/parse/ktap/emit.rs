@@ -159,7 +159,7 @@ impl KtapParser {
             }
         }
         let Some(name) = event.name_mut() else { return };
-        *name = shorten(name, self.limits.path);
+        *name = shorten_middle(name, self.limits.path);
         let bytes = name.len();
         if matches!(event, TestEvent::Finished { .. }) {
             match self.names_left.checked_sub(bytes) {

@@ -1,5 +1,9 @@
 //! Output that is no TAP: which tool printed it, and whether that says that something failed.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// A tool with a format of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -81,7 +85,8 @@ pub(super) fn read(line: &str) -> Option<Foreign> {
 /// `foo01.c:42: TFAIL: …` and `foo01  1  TFAIL  :  …`.
 fn ltp(text: &str) -> Option<Foreign> {
     const WORDS: [(&str, bool); 4] = [("FAIL", true), ("BROK", true), ("PASS", false), ("CONF", false)];
-    let at = memchr::memmem::find(text.as_bytes(), b" T")?;
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" T"));
+    let at = WORD.find(text.as_bytes())?;
     let rest = &text[at + 2..];
     let (_, failed) = WORDS
         .into_iter()
@@ -97,10 +102,16 @@ fn counts_failures(text: &str) -> bool {
 /// The totals of kselftest.h and KUnit: `Totals: pass:1 fail:1 …`, `name: pass:1 fail:1 skip:0 total:2`; the last line of
 /// kselftest_harness.h: `FAILED: 1 / 2 tests passed.` Gives whether they count failures.
 pub(super) fn totals_failed(diagnostic: &str) -> bool {
-    let text = diagnostic.trim();
-    if text.starts_with("FAILED: ") && text.ends_with(" tests passed.") {
-        return true;
+    // Nearly every line is something else, which its last byte shows.
+    match diagnostic.as_bytes().last() {
+        Some(b'.') => {
+            let text = diagnostic.trim_start();
+            return text.starts_with("FAILED: ") && text.ends_with(" tests passed.");
+        }
+        Some(b'0'..=b'9') => {}
+        _ => return false,
     }
+    let text = diagnostic.trim_start();
     let totals =
         text.find("pass:").is_some_and(|at| text[..at].ends_with(": ") && text[at..].contains(" fail:"));
     totals && (count_after(text, " fail:") > 0 || count_after(text, " error:") > 0)

@@ -162,8 +162,9 @@ pub(super) fn program(text: &str) -> Option<&str> {
     (word(folder) && word(name)).then_some(text)
 }
 
-/// Whether a line that is no result may be meant as one that failed: another case, no blank, or several, before the number.
-/// What may be meant as a pass is left to the numbers and the plan: a pass that is missing hides no failure.
+/// Whether a line that is no result may be meant as one that failed: another case, no blank, or several, before the number, or
+/// a `not ` whose `ok` another line took away. What may be meant as a pass is left to the numbers and the plan: a pass that is
+/// missing hides no failure.
 pub(super) fn may_be_failure(text: &str) -> bool {
     let text = text.trim_start();
     let starts =
@@ -171,13 +172,24 @@ pub(super) fn may_be_failure(text: &str) -> bool {
     if !starts(text, "not") {
         return false;
     }
-    let rest = text[3..].trim_start_matches([' ', '\t', '_', '-']);
+    let blank = |c: char| c.is_whitespace() || is_invisible(c);
+    let rest = &text[3..];
+    let torn = rest.trim_start_matches(blank);
+    if torn.is_empty() || torn.len() < rest.len() && torn.starts_with(['#', '[']) {
+        return true;
+    }
+    let rest = rest.trim_start_matches(|c: char| blank(c) || matches!(c, '_' | '-'));
     starts(rest, "ok") && !rest[2..].starts_with(|c: char| c.is_alphabetic() || c == '\'')
+}
+
+/// Characters that take no room, with which a line may begin and look as if it did not.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{ad}' | '\u{61c}')
 }
 
 /// What LineSplitter puts at the end of a line that it cut.
 pub(super) fn is_cut(text: &str) -> bool {
-    text.ends_with(" bytes cut]") && text.contains(" …[")
+    text.ends_with(']') && text.ends_with(" bytes cut]") && text.contains(" …[")
 }
 
 /// Whether a diagnostic shows that the output is that of the kernel's own tools, which explain a result before it even under a
@@ -272,11 +284,16 @@ mod tests {
             " not ok 3 x",
             "not_ok 1",
             "not ok: x",
+            "not",
+            "not # warning",
+            "not [    4.1] x",
+            "not\u{a0}ok 3",
             "NOT OK!",
         ] {
             assert!(may_be_failure(text), "{text}");
         }
-        for text in ["not okay", "note: ok", "not", "nothing", "OK 3", "knot ok 3", "not oköy", "not ok'ed"]
+        for text in
+            ["not okay", "note: ok", "not root", "nothing", "OK 3", "knot ok 3", "not oköy", "not ok'ed"]
         {
             assert!(!may_be_failure(text), "{text}");
         }

@@ -34,7 +34,8 @@ pub(super) struct Yaml {
 impl KtapParser {
     /// The level a line belongs to, and what it says there.
     pub(super) fn locate<'a>(&self, text: &'a str) -> Place<'a> {
-        let depth = self.groups.iter().rposition(|g| text.starts_with(&g.prefix)).unwrap_or(0);
+        // Nothing stands before the lines of the first one.
+        let depth = self.groups[1..].iter().rposition(|g| text.starts_with(&g.prefix)).map_or(0, |at| at + 1);
         let group = &self.groups[depth];
         let rest = &text[group.prefix.len()..];
         let place = |depth, opens, line| Place { depth, opens, line, too_deep: false };
@@ -72,10 +73,10 @@ impl KtapParser {
             } else {
                 return None;
             }
-            let line = Line::parse(&text[at..]);
-            if hashed && self.comments_are_text(depth) {
+            if hashed && self.comments_are_text(depth, self.order(depth)) {
                 return None;
             }
+            let line = Line::parse(&text[at..]);
             let opens = match &line {
                 Line::Version(_) | Line::Plan { .. } => true,
                 Line::BailOut(_) => hashed || line.is_structure(),
@@ -97,9 +98,8 @@ impl KtapParser {
 
     /// Whether nothing behind a `#` can be a result: TAP 14 says so of its comments, and what follows a failure in TAP is about
     /// that failure.
-    pub(super) fn comments_are_text(&self, depth: usize) -> bool {
-        self.order(depth) != Order::Before
-            && (matches!(self.format(depth), Format::Tap(14..)) || self.holds_failure())
+    pub(super) fn comments_are_text(&self, depth: usize, order: Order) -> bool {
+        order != Order::Before && (matches!(self.format(depth), Format::Tap(14..)) || self.holds_failure())
     }
 
     /// Opens the group that a line is the first of, on its level, and those around it.
@@ -139,7 +139,7 @@ impl KtapParser {
     }
 
     fn opens_yaml(&mut self, text: &str) -> bool {
-        let Some(depth) = self.after_result.filter(|_| text.ends_with("---")) else { return false };
+        let Some(depth) = self.after_result.filter(|_| text.ends_with('-')) else { return false };
         let Some(rest) = self.groups.get(depth).and_then(|group| text.strip_prefix(&group.prefix)) else {
             return false;
         };

@@ -9,6 +9,9 @@ use super::numbers::Place as Number;
 use super::rule::Rule;
 use super::talk::{Voice, or};
 use super::*;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 /// How many results behind other text a group remembers.
 const MAX_GLUED: usize = 16;
@@ -232,15 +235,16 @@ impl KtapParser {
     }
 
     fn diagnostic(&mut self, depth: usize, said: &str, out: &mut Vec<TestEvent>) {
-        if !self.kernel && is_kernels(said) {
+        let mut order = self.order(depth);
+        if order != Order::Before && is_kernels(said) {
             self.release(out);
-            self.kernel = true;
+            (self.kernel, order) = (true, Order::Before);
         }
-        if foreign::totals_failed(said) && self.failing_total.is_none() {
+        if self.failing_total.is_none() && foreign::totals_failed(said) {
             self.failing_total = Some((self.line, shorten(said.trim(), 200)));
         }
-        let (order, failure) = (self.order(depth), self.holds_failure());
-        if !self.comments_are_text(depth) {
+        let failure = self.holds_failure();
+        if !self.comments_are_text(depth, order) {
             match Line::parse(said.trim_start_matches(['#', ' ', '\t'])) {
                 Line::Result(result) if !result.ok && (result.sure || is_cut(said)) => {
                     self.malformed(said, out);
@@ -292,7 +296,8 @@ impl KtapParser {
 
     /// Remembers a result that stands behind other text, if it is the next one of a group.
     fn glued(&mut self, text: &str) {
-        for at in memchr::memmem::find_iter(text.as_bytes(), "ok ") {
+        static OK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ok "));
+        for at in OK.find_iter(text.as_bytes()) {
             let from = if text[..at].ends_with("not ") { at - 4 } else { at };
             let Line::Result(TestResult { ok, number: Some(number), rest, .. }) = Line::parse(&text[from..])
             else {
