@@ -305,8 +305,7 @@ fn only_what_a_test_or_the_kernel_did_is_worth_another_boot() {
     let hang = "hear; done_with '{\"how\":\"signaled\",\"signal\":9}'; hear; bye; obey";
     let p = test_progs(&[SUBTEST_PASSED, hang]).limits(|l| l.test = ms(300)).play();
     assert!(matches!(SoFar::new(p.watched).next(true), Next::Again(why) if why.contains("for 0.3 s")));
-    let words = "control '{\"type\":\"last_words\",\"text\":\"poll\"}'; exit 0";
-    let p = test_progs(&[SUBTEST_PASSED, words]).play();
+    let p = test_progs(&[SUBTEST_PASSED, "kill -9 $$"]).play();
     assert_eq!(SoFar::new(p.watched).next(true), Next::Over, "the host is in trouble");
     let setup = "out 'Failed to reset'; done_with '{\"how\":\"exited\",\"code\":3}'; hear; bye; obey";
     let p = test_progs(&[SUBTEST_PASSED, setup]).play();
@@ -317,21 +316,70 @@ fn only_what_a_test_or_the_kernel_did_is_worth_another_boot() {
 // --- init that is lost ------------------------------------------------------------------------------------------
 
 #[test]
-fn the_last_words_of_init_are_the_hosts_trouble() {
+fn init_may_fail_by_a_tests_doing() {
     let words = "control '{\"type\":\"last_words\",\"text\":\"poll: Bad file descriptor\"}'; exit 0";
     let p = scenario(&[FIRST_PASSED, SECOND_RUNS, words]).play();
-    p.assert_end("Infra", "poll: Bad file descriptor");
+    p.assert_end("Crashed", "poll: Bad file descriptor");
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
     let p = Scenario::new("say 'kvet-init: last words: killed by SIGSEGV'; exit 0").play();
     p.assert_end("Infra", "killed by SIGSEGV");
 }
 
 #[test]
-fn a_killed_init_is_no_verdict_about_the_kernel() {
+fn a_killed_init_is_a_crash() {
     let panic = "say '[    5.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b'; exit 0";
     let p = scenario(&[FIRST_PASSED, SECOND_RUNS, panic]).play();
-    p.assert_end("Infra", "exitcode=0x0000000b");
+    p.assert_end("Crashed", "exitcode=0x0000000b");
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
+}
+
+#[test]
+fn the_end_is_believed_in_its_order() {
+    let forged = "bye; exit 0";
+    let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", forged]).play();
+    p.assert_end("Crashed", "bye before it was told to leave");
+    let p = scenario(&[FIRST_PASSED, forged]).play();
+    p.assert_end("Crashed", "bye before it was told to leave");
+    assert_eq!(p.cases(), ["one Pass", "test 2 NotRun"]);
+    let late =
+        "done_with '{\"how\":\"not_started\",\"stage\":\"mount kvet.tests\",\"error\":\"ENODEV\"}'; obey";
+    let p = scenario(&[FIRST_PASSED, late]).play();
+    p.assert_end("Crashed", "the end of a job that did not run");
+    let early = "ready; hear; done_with '{\"how\":\"exited\",\"code\":0}'; obey";
+    Scenario::new(early).play().assert_end("Crashed", "the end of a job that did not run");
+    let twice = "done_with '{\"how\":\"exited\",\"code\":0}'; ".repeat(2) + "obey";
+    let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", &twice]).play();
+    p.assert_end("Crashed", "broke the wire protocol");
+}
+
+#[test]
+fn a_host_that_stands_still_is_no_hang() {
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, "say 'stand still'\nsleep 1; out 'ok 2 two'\n", LEAVE])
+        .limits(|limits| limits.test = ms(2500))
+        .standing_still(Duration::from_secs(5))
+        .play();
+    assert_eq!((p.cases(), p.watched.end), (vec!["one Pass".into(), "two Pass".into()], CellEnd::Completed));
+}
+
+#[test]
+fn limits_move_with_a_stall() {
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, "say 'stand still'\nsleep 6; out 'ok 2 two'\n", LEAVE])
+        .limits(|limits| limits.test = ms(3000))
+        .standing_still(Duration::from_secs(5))
+        .play();
+    assert_eq!(
+        (p.cases(), &p.watched.end),
+        (vec!["one Pass".into(), "two Pass".into()], &CellEnd::Completed)
+    );
+    p.assert_note("the host stood still");
+}
+
+#[test]
+fn a_splat_behind_an_unfinished_line_is_seen() {
+    let glued =
+        "say 'progress: 40%[    4.500000] BUG: sleeping function called from invalid context at fake.c:1'\n";
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, glued, "sleep 0.2; out 'ok 2 two'\n", LEAVE]).play();
+    assert_eq!(p.splats(), ["atomic_sleep two"]);
 }
 
 #[test]
@@ -569,6 +617,17 @@ fn a_qemu_that_dies_in_a_run_is_the_hosts_trouble() {
     p.assert_end("Infra", "killed by SIGKILL");
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
     assert!(!p.watched.stillborn);
+}
+
+#[test]
+fn a_qemu_that_the_host_ends_is_no_verdict() {
+    let ended = r#"
+        event '{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}'
+        exit 0
+    "#;
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, ended]).play();
+    p.assert_end("Infra", "a signal of the host");
+    assert_eq!(p.cases(), ["one Pass", "two Error"]);
 }
 
 #[test]

@@ -34,6 +34,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(500);
 /// How long a job may take to die once it was killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// A deadline that is noticed this late shows that the host stood still: stopped, suspended, or without a CPU for kvet.
+const STALL: Duration = Duration::from_secs(1);
 /// A guest whose init gave no sign of life for this long is not asked to do anything any more.
 const DEAF: Duration = Duration::from_secs(5);
 /// How long a guest may take to leave while its console still speaks.
@@ -50,8 +52,7 @@ const DISK_RESERVE: u64 = 512 << 20;
 const TAIL: usize = 30;
 /// Bytes of QEMU's last line that are worth quoting.
 const MAX_REASON: usize = 500;
-/// The kind, in configs/splats.yaml, of the panic that follows the death of PID 1. That is kvet's own program, so that
-/// its death is no verdict about the kernel.
+/// The kind, in configs/splats.yaml, of the panic that follows the death of PID 1, which is kvet's own program.
 const INIT_KILLED: &str = "init_killed";
 
 /// What came out of a guest.
@@ -95,6 +96,8 @@ pub struct Watch<'a> {
     running: Option<String>,
     clock: Clock,
     stage: Stage,
+    /// The job's program was started.
+    job_started: bool,
     /// Init's last line is on the console.
     bye_seen: bool,
     /// Init's last frame has come.
@@ -119,6 +122,10 @@ struct Text {
 struct Clock {
     started: Instant,
     test_since: Instant,
+    /// When something last came.
+    awake: Instant,
+    /// When the host went on after it had stood still; the start, where it never did.
+    resumed: Instant,
     /// The newest stamp of the guest's own clock.
     guest: Duration,
 }
@@ -169,8 +176,9 @@ impl<'a> Watch<'a> {
             output: [LineSplitter::default(), LineSplitter::default()],
             output_budget: Budget::new("output"),
             running: None,
-            clock: Clock { started: now, test_since: now, guest: Duration::ZERO },
+            clock: Clock { started: now, test_since: now, awake: now, resumed: now, guest: Duration::ZERO },
             stage: Stage::Booting,
+            job_started: false,
             bye_seen: false,
             bye_heard: false,
             files: None,
@@ -235,7 +243,10 @@ impl<'a> Watch<'a> {
 
     fn step<W: Write>(&mut self, session: &mut Session<W>) -> Result<()> {
         let deadline = self.deadline(session);
-        match session.next_event(Some(deadline))? {
+        let event = session.next_event(Some(deadline))?;
+        let before = std::mem::replace(&mut self.clock.awake, Instant::now());
+        match event {
+            GuestEvent::Deadline if self.stood_still(deadline, before) => Ok(()),
             GuestEvent::Deadline => self.on_deadline(session),
             event => self.on_event(event, session),
         }
@@ -247,7 +258,7 @@ impl<'a> Watch<'a> {
             Stage::Booting => self.clock.started + self.limits.boot,
             Stage::Working => (self.clock.test_since + self.limits.test)
                 .min(self.clock.started + self.limits.cell)
-                .min(session.last_frame() + self.limits.silence),
+                .min(session.last_frame().max(self.clock.resumed) + self.limits.silence),
             Stage::Dumping { until, .. } | Stage::Killing { until, .. } | Stage::Leaving { until, .. } => {
                 *until
             }
@@ -261,6 +272,7 @@ impl<'a> Watch<'a> {
             GuestEvent::Console(bytes) => self.on_console(&bytes),
             GuestEvent::Ready(ready) => self.on_ready(&ready, session)?,
             GuestEvent::JobStarted { at, modules } => {
+                self.job_started = true;
                 for problem in modules {
                     self.note(format!("module {} could not be loaded: {}", problem.name, problem.error));
                 }
@@ -270,11 +282,17 @@ impl<'a> Watch<'a> {
             }
             GuestEvent::Output { stream, at, bytes } => self.on_output(stream, at, &bytes),
             GuestEvent::JobDone { at, status } => self.on_job_done(at, status, session)?,
-            GuestEvent::Bye => self.bye_heard = true,
+            GuestEvent::Bye if matches!(self.stage, Stage::Leaving { .. }) => self.bye_heard = true,
+            GuestEvent::Bye => self.out_of_order("bye before it was told to leave"),
             GuestEvent::Beat => self.check_disk(),
             GuestEvent::Deadline | GuestEvent::Also(_) => {}
             GuestEvent::LastWords(text) => {
-                self.lost(CellEnd::Infra { reason: format!("the guest's init failed: {text}") });
+                let reason = format!("the guest's init failed: {text}");
+                // After Ready it may be a test that brought it down.
+                self.lost(match self.stage {
+                    Stage::Booting => CellEnd::Infra { reason },
+                    _ => CellEnd::Crashed { reason },
+                });
             }
             GuestEvent::Violation(why) => {
                 self.lost(CellEnd::Crashed { reason: format!("the guest broke the wire protocol: {why}") });

@@ -36,6 +36,9 @@ const LINGER_LINES: usize = 32;
 /// Lines between `[ cut here ]` and the line that says what it is about.
 const MAX_PRELUDE: usize = 10;
 
+/// Stamps in one line of the console that are looked for.
+const MAX_PARTS: usize = 8;
+
 /// Finds splats in a guest's console. One scanner reads one guest, from its first line on.
 ///
 /// ```
@@ -352,6 +355,33 @@ pub fn strip_prefix(line: &str) -> (Option<Duration>, &str) {
         _ => after,
     };
     (Some(at), after.strip_prefix(' ').unwrap_or(after))
+}
+
+/// The parts of a console line, each from its printk stamp on: what the kernel prints stands behind whatever a program
+/// left unfinished there (`progress: 40%[   12.345678] BUG: …`).
+pub fn at_stamps(line: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = line;
+    while parts.len() < MAX_PARTS
+        && let Some(at) = second_stamp(rest)
+    {
+        parts.push(&rest[..at]);
+        rest = &rest[at..];
+    }
+    parts.push(rest);
+    parts
+}
+
+/// Where a printk stamp stands that does not begin the line.
+fn second_stamp(line: &str) -> Option<usize> {
+    let first = line.len() - strip_prefix(line).1.len();
+    let from = first.max(1);
+    line.as_bytes().iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'[').map(|(at, _)| at).find(
+        |at| {
+            let stamp = line[at + 1..].split_once(']');
+            stamp.is_some_and(|(stamp, after)| after.starts_with([' ', '[']) && printk_time(stamp).is_some())
+        },
+    )
 }
 
 /// `   12.345678` to a duration.

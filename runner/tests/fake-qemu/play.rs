@@ -26,6 +26,7 @@ pub struct Scenario {
     pub limits: Limits,
     pub cancel: Cancel,
     parser: Box<dyn OutputParser>,
+    stall: Duration,
 }
 
 /// What came out.
@@ -44,12 +45,24 @@ impl Scenario {
     pub fn new(script: &str) -> Self {
         let parser = Box::new(KtapParser::new("fake"));
         let limits = Limits { boot: LONG, test: LONG, cell: LONG * 2, silence: LONG };
-        Self { script: script.to_owned(), limits, cancel: Cancel::new().unwrap(), parser }
+        Self {
+            script: script.to_owned(),
+            limits,
+            cancel: Cancel::new().unwrap(),
+            parser,
+            stall: Duration::ZERO,
+        }
     }
 
     /// The job prints as test_progs does.
     pub fn test_progs(mut self) -> Self {
         self.parser = Box::new(TestProgsParser::new("fake", true));
+        self
+    }
+
+    /// kvet stands still for so long when the console says `stand still`.
+    pub fn standing_still(mut self, stall: Duration) -> Self {
+        self.stall = stall;
         self
     }
 
@@ -76,6 +89,9 @@ impl Scenario {
             match event {
                 Event::ConsoleLine { line, .. } => {
                     *console_bytes += line.len();
+                    if line == "stand still" {
+                        std::thread::sleep(self.stall);
+                    }
                     if console.len() < 1000 {
                         console.push(line);
                     }

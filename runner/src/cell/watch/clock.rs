@@ -40,8 +40,22 @@ impl Watch<'_> {
         Ok(())
     }
 
+    /// Whether a limit only seems to have passed because kvet did not run. When that began is not known; the limits move
+    /// by all the time since something came `before`.
+    pub(super) fn stood_still(&mut self, deadline: Instant, before: Instant) -> bool {
+        let late = before.elapsed();
+        if deadline.elapsed() < STALL || !matches!(self.stage, Stage::Booting | Stage::Working) {
+            return false;
+        }
+        self.clock.started += late;
+        self.clock.test_since += late;
+        self.clock.resumed = Instant::now();
+        self.note(format!("the host stood still, for up to {}; the limits were moved by as much", seconds(late)));
+        true
+    }
+
     pub(super) fn passed_limit<W: Write>(&self, now: Instant, session: &Session<W>) -> Option<String> {
-        if now >= session.last_frame() + self.limits.silence {
+        if now >= session.last_frame().max(self.clock.resumed) + self.limits.silence {
             return Some(format!("the guest hung: no sign of life for {}", seconds(self.limits.silence)));
         }
         if now >= self.clock.started + self.limits.cell {

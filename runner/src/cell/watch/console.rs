@@ -3,7 +3,7 @@
 use kvet_wire::{BYE_MARK, LACKS_MARK, LAST_WORDS_MARK};
 
 use super::*;
-use crate::parse::splat::strip_prefix;
+use crate::parse::splat::{at_stamps, strip_prefix};
 
 impl Watch<'_> {
     pub(super) fn on_console(&mut self, bytes: &[u8]) {
@@ -15,13 +15,16 @@ impl Watch<'_> {
 
     pub(super) fn console_line(&mut self, line: String) {
         self.console.lines += 1;
-        if let Some((name, at)) = self.timeline.console_line(&line) {
-            let events = self.parser.marked(at, &name);
-            self.on_tests(events);
+        // What the kernel prints stands behind what a program left unfinished on the console.
+        for part in at_stamps(&line) {
+            if let Some((name, at)) = self.timeline.console_line(part) {
+                let events = self.parser.marked(at, &name);
+                self.on_tests(events);
+            }
+            let splats = self.scanner.line(part);
+            self.on_splats(splats);
+            self.on_mark(strip_prefix(part).1);
         }
-        let splats = self.scanner.line(&line);
-        self.on_splats(splats);
-        self.on_mark(strip_prefix(&line).1);
         if self.console.tail.len() == TAIL {
             self.console.tail.remove(0);
         }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Why QEMU ended where a signal told it to (ShutdownCause `host-signal` in QEMU's QMP reference).
+const KILLED_BY_HOST: &str = "host-signal";
+
 impl Watch<'_> {
     pub(super) fn on_exit(&mut self, status: &str, clean: bool, stderr: &str) {
         self.console_ended();
@@ -16,12 +19,16 @@ impl Watch<'_> {
             self.lost(CellEnd::Infra { reason });
             return;
         }
+        // Somebody ended QEMU: systemd, an OOM daemon, an administrator.
+        if self.stopped.as_deref() == Some(KILLED_BY_HOST) {
+            self.lost(CellEnd::Infra { reason: "QEMU was told to end by a signal of the host".to_owned() });
+            return;
+        }
         let fatal = self.out.splats.iter().map(|(splat, _)| splat).find(|splat| splat.fatal);
         let reason = match (fatal, &self.stopped) {
+            // A test can do that to it, and so can a kernel that corrupts memory.
             (Some(splat), _) if splat.kind == INIT_KILLED && self.stage != Stage::Booting => {
-                let reason = format!("the guest's init was killed: {}", splat.title);
-                self.lost(CellEnd::Infra { reason });
-                return;
+                format!("the guest's init was killed: {}", splat.title)
             }
             (Some(splat), _) => splat.title.clone(),
             (None, Some(reason)) => format!("the guest stopped without a word ({reason})"),
@@ -32,6 +39,12 @@ impl Watch<'_> {
         } else {
             self.lost(CellEnd::Crashed { reason });
         }
+    }
+
+    /// The guest says something that does not fit where it is. Nothing it says is believed from there on: a job that was
+    /// running ends without its results.
+    pub(super) fn out_of_order(&mut self, what: &str) {
+        self.lost(CellEnd::Crashed { reason: format!("the guest broke the wire protocol: {what}") });
     }
 
     /// QEMU's last line for a reason of one line, and a note where it said more.

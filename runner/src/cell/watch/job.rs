@@ -84,6 +84,12 @@ impl Watch<'_> {
         status: JobStatus,
         session: &mut Session<W>,
     ) -> Result<()> {
+        let in_time = matches!(self.stage, Stage::Working | Stage::Dumping { .. } | Stage::Killing { .. });
+        let never_started = matches!(status, JobStatus::NotStarted { .. });
+        if !in_time || never_started == self.job_started {
+            self.out_of_order("the end of a job that did not run");
+            return Ok(());
+        }
         self.clock.guest = self.clock.guest.max(at);
         self.timeline.ended(at);
         let end = match (status, &self.stage) {

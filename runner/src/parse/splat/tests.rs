@@ -219,3 +219,17 @@ fn hostile_lines_never_panic() {
     }
     s.flush();
 }
+
+#[test]
+fn a_stamp_splits_an_unfinished_line() {
+    for (line, parts) in [
+        ("progress: 40%[   12.345678] BUG: x", vec!["progress: 40%", "[   12.345678] BUG: x"]),
+        ("[    1.000001] a[    2.000002][    T1] b", vec!["[    1.000001] a", "[    2.000002][    T1] b"]),
+        ("<4>[    1.000001][    C0] a", vec!["<4>[    1.000001][    C0] a"]),
+        ("[    1.000001] at [1.5] and [x]", vec!["[    1.000001] at [1.5] and [x]"]),
+        ("", vec![""]),
+        ("[[[[", vec!["[[[["]),
+    ] {
+        assert_eq!(at_stamps(line), parts, "{line}");
+    }
+}
