@@ -43,9 +43,20 @@ impl Filter {
         self.texts.is_empty()
     }
 
-    /// Whether a test is meant.
+    /// Whether a test is meant. A test that has the very name that was typed is, whatever that means as a glob, and so is
+    /// each of several tests of that name (`x`, `x#2`).
     pub fn matches(&self, name: &str) -> bool {
-        self.include.as_ref().is_none_or(|set| set.is_match(name)) && !self.exclude.is_match(name)
+        let base = without_ordinal(name);
+        let exactly = || self.includes().any(|text| text == name || text == base);
+        let included = |set: &GlobSet| set.is_match(name) || set.is_match(base) || exactly();
+        self.include.as_ref().is_none_or(included)
+            && !(self.exclude.is_match(name)
+                || self.exclude.is_match(base)
+                || self.excludes_exactly(name, base))
+    }
+
+    fn excludes_exactly(&self, name: &str, base: &str) -> bool {
+        self.excludes().any(|text| text == name || text == base)
     }
 
     /// Those of the names that are meant.
@@ -111,6 +122,14 @@ impl Filter {
     }
 }
 
+/// The name that a test asked for, where it was the second of that name: `connect` for `connect#2`.
+fn without_ordinal(name: &str) -> &str {
+    match name.rsplit_once('#') {
+        Some((base, ordinal)) if !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit()) => base,
+        _ => name,
+    }
+}
+
 fn compile(texts: &[&String], prefix: &str) -> Result<GlobSet> {
     let wrong = |text: &str, e: &globset::Error| {
         Error::caller(format!("-t '{text}': {}", e.kind()))
@@ -131,6 +150,17 @@ mod tests {
     fn select(texts: &[&str]) -> Result<Vec<String>> {
         let names = ["a/read", "a/write", "b/read", "b/odd name"].map(String::from);
         Filter::new(&texts.iter().map(ToString::to_string).collect::<Vec<_>>())?.select(&names, "mine")
+    }
+
+    #[test]
+    fn an_exact_name_always_selects() {
+        let matches = |text: &str, name: &str| Filter::new(&[text.to_owned()]).unwrap().matches(name);
+        assert!(matches("mmap[4k]", "mmap[4k]"));
+        assert!(matches("mmap[4k]", "mmap[4k]#2"));
+        assert!(matches("connect", "connect") && matches("connect", "connect#2"));
+        assert!(matches("connect#2", "connect#2") && !matches("connect#2", "connect"));
+        assert!(!matches("connect", "connect#x") && !matches("connect", "reconnect#2"));
+        assert!(!matches("!connect", "connect#2") && !matches("!mmap[4k]", "mmap[4k]"));
     }
 
     #[test]
