@@ -33,15 +33,7 @@ pub(super) fn retry(
     retries: Retries,
     emit: &mut dyn FnMut(Event),
 ) {
-    let failing: Vec<usize> = report
-        .cases
-        .iter()
-        .enumerate()
-        .filter(|(_, case)| matches!(case.outcome, Outcome::Fail | Outcome::Error))
-        // Some are no tests: the exit status of the whole, a plan that was not met.
-        .filter(|(_, case)| plan.selected.as_ref().is_none_or(|tests| tests.contains(&case.name)))
-        .map(|(number, _)| number)
-        .collect();
+    let failing = worth_another_run(report, plan.selected.as_deref());
     if failing.is_empty() || !matches!(report.end, CellEnd::Completed | CellEnd::Crashed { .. }) {
         return;
     }
@@ -76,6 +68,29 @@ pub(super) fn retry(
     report.counts = Counts::of(&report.cases);
 }
 
+/// Indices of the cases that may be flaky. What the kernel complained about is found, whether it shows again or not; and
+/// some cases are no tests: the exit status of the whole, a plan that was not met.
+fn worth_another_run(report: &CellReport, selected: Option<&[String]>) -> Vec<usize> {
+    let complained = |name: &String| {
+        report.splats.iter().any(|splat| splat.allowed.is_none() && splat.test.as_ref() == Some(name))
+    };
+    let cases = report.cases.iter().enumerate();
+    cases
+        .filter(|(_, case)| matches!(case.outcome, Outcome::Fail | Outcome::Error))
+        .filter(|(_, case)| selected.is_none_or(|tests| tests.contains(&case.name)))
+        .filter(|(_, case)| !complained(&case.name))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+/// Whether a test passed in a run of its own, and nothing else went wrong there.
+fn has_passed(again: &CellReport, test: &str) -> bool {
+    again.end == CellEnd::Completed
+        && again.cases.iter().any(|case| case.name == test && case.outcome == Outcome::Pass)
+        && !again.cases.iter().any(|case| case.outcome.is_bad())
+        && again.splats.iter().all(|splat| splat.allowed.is_some())
+}
+
 fn say(cell: usize, report: &mut CellReport, emit: &mut dyn FnMut(Event), text: String) {
     emit(Event::Note { cell, text: text.clone() });
     report.notes.push(text);
@@ -95,8 +110,7 @@ fn passes_again(
             CellEnd::Completed | CellEnd::Crashed { .. } => {}
             _ => return Err(trouble(&again).unwrap_or_default()),
         }
-        let passed = again.cases.iter().any(|case| case.name == test && case.outcome == Outcome::Pass);
-        if passed && again.end == CellEnd::Completed {
+        if has_passed(&again, test) {
             return Ok(Some(run));
         }
     }
@@ -142,6 +156,7 @@ fn mark(report: &mut CellReport, number: usize, run: u32, fails: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Splat;
     use crate::report::sample;
     use crate::report::table::{Table, html, markdown, text};
 
@@ -166,6 +181,46 @@ mod tests {
                 (flaky.test.as_str(), flaky.message.as_str()),
                 (case.name.as_str(), "expected 3, got 4")
             );
+        }
+    }
+
+    #[test]
+    fn a_splat_is_never_retried_away() {
+        let mut report = sample::run().cells.remove(0);
+        report.splats.clear();
+        let failing = worth_another_run(&report, None);
+        let test = report.cases[failing[0]].name.clone();
+        report.splats.push(splat(Some(&test), None));
+        assert!(!worth_another_run(&report, None).contains(&failing[0]));
+        report.splats[0] = splat(Some(&test), Some("known"));
+        assert_eq!(worth_another_run(&report, None), failing);
+    }
+
+    #[test]
+    fn only_a_clean_second_run_counts() {
+        let pass = |name: &str| sample::case(name, Outcome::Pass, 1, "", "");
+        let run = |cases, splats, end| CellReport { cases, splats, end, ..sample::run().cells.remove(0) };
+        let completed = CellEnd::Completed;
+        assert!(has_passed(&run(vec![pass("a")], vec![], completed.clone()), "a"));
+        assert!(!has_passed(&run(vec![pass("b")], vec![], completed.clone()), "a"));
+        let crashed = CellEnd::Crashed { reason: "panic".into() };
+        assert!(!has_passed(&run(vec![pass("a")], vec![], crashed), "a"));
+        assert!(!has_passed(&run(vec![pass("a")], vec![splat(None, None)], completed.clone()), "a"));
+        let status = sample::case("exit status", Outcome::Error, 1, "", "");
+        assert!(!has_passed(&run(vec![pass("a"), status], vec![], completed.clone()), "a"));
+        let skipped = sample::case("a", Outcome::Skip, 1, "", "");
+        assert!(!has_passed(&run(vec![skipped], vec![], completed), "a"));
+    }
+
+    fn splat(test: Option<&str>, allowed: Option<&str>) -> Splat {
+        Splat {
+            kind: "kasan".into(),
+            title: "BUG: KASAN: slab-use-after-free in x".into(),
+            text: String::new(),
+            at: None,
+            fatal: false,
+            allowed: allowed.map(Into::into),
+            test: test.map(Into::into),
         }
     }
 
