@@ -2,6 +2,18 @@
 //!
 //! `ARCHITECTURE.md` at the top of the repository shows how the modules hang together.
 
+// A lost or full terminal must not end kvet: `print!` and its kin panic there.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+/// Tells the user something on standard error. If nobody can read it, nothing else changes.
+macro_rules! tell {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        // There is no other place to complain.
+        let _ = writeln!(std::io::stderr().lock(), $($arg)*);
+    }};
+}
+
 pub mod arch;
 pub mod bisect;
 pub mod cancel;

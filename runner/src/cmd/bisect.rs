@@ -209,7 +209,7 @@ fn search(args: &BisectArgs, mut stage: Stage, level: &Level, lab: &mut Kernels)
         state.steps.retain(|step| {
             let has = stage.search.has(&step.kernel);
             if !has {
-                eprintln!("note: {} ({}) is none of the releases between the ends", step.kernel, step.reason);
+                tell!("note: {} ({}) is none of the releases between the ends", step.kernel, step.reason);
             }
             has
         });
@@ -237,7 +237,7 @@ fn tell(news: News, seconds: &mut Vec<f64>) {
             let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
             let eta = Duration::from_secs_f64((mean * (steps + 1) as f64).round());
             let eta = if seconds.is_empty() { String::new() } else { format!(", about {eta:?}") };
-            eprintln!(
+            tell!(
                 "testing {} between {} and {} ({left} left after it, {} to go{eta})",
                 one_line(&subject.shown),
                 first_word(&older.shown),
@@ -245,20 +245,20 @@ fn tell(news: News, seconds: &mut Vec<f64>) {
                 plural(steps + 1)
             );
         }
-        News::Begin(subject, None) => eprintln!("testing the end {}", one_line(&subject.shown)),
+        News::Begin(subject, None) => tell!("testing the end {}", one_line(&subject.shown)),
         News::Judged(step, state) => {
             if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
-            eprintln!("{}", harmless(&answer::step_line(step, 0, state)));
+            tell!("{}", harmless(&answer::step_line(step, 0, state)));
         }
         News::Confirmed(symptom) => {
             for sign in &symptom.signs {
                 let (test, message) = (one_line(&sign.test), one_line(&sign.message));
-                eprintln!("{}", harmless(&format!("the symptom: {test}: {message}")));
+                tell!("{}", harmless(&format!("the symptom: {test}: {message}")));
             }
         }
-        News::Note(text) => eprintln!("note: {}", harmless(&one_line(&text))),
+        News::Note(text) => tell!("note: {}", harmless(&one_line(&text))),
     }
 }
 

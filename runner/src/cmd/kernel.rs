@@ -115,7 +115,7 @@ fn each(
         }
     }
     if !faults.is_empty() {
-        eprintln!("{} of {} kernels failed", faults.len(), all.len());
+        tell!("{} of {} kernels failed", faults.len(), all.len());
     }
     let worst = [Fault::Caller, Fault::Host, Fault::Kernel].into_iter().find(|fault| faults.contains(fault));
     Ok(worst.map_or(exit::PASSED, exit_code))

@@ -31,8 +31,25 @@ use crate::report::term::ColorChoice;
 use crate::spec::home::Home;
 use args::{Cli, Command};
 
-/// The whole program: parses the arguments, does what they say, and tells the exit code.
+/// The whole program. A bug of kvet's that panics is an infrastructure failure, and no verdict: the 101 of a Rust
+/// program would be "bad" to git bisect.
 pub fn main() -> ExitCode {
+    guarded(std::env::args().any(|arg| arg.starts_with("--git-bisect")), program)
+}
+
+/// Runs something; gives the exit code of an internal error where it panics.
+fn guarded(bisecting: bool, program: impl FnOnce() -> ExitCode) -> ExitCode {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(program)).unwrap_or_else(|_| {
+        tell!(
+            "error: kvet {} has an internal error (see the message above); please report it with the command line",
+            env!("CARGO_PKG_VERSION")
+        );
+        ExitCode::from(if bisecting { exit::BISECT_ABORT } else { exit::HOST })
+    })
+}
+
+/// Parses the arguments, does what they say, and tells the exit code.
+fn program() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // To git a usage error's 2 would be a verdict.
@@ -101,9 +118,9 @@ fn complain(error: &Error, color: ColorChoice) {
     };
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
-    eprintln!("{} {error}", styled(red, "error:"));
+    tell!("{} {error}", styled(red, "error:"));
     if let Some(hint) = error.hint_text() {
-        eprintln!("{} {hint}", styled(cyan, "hint:"));
+        tell!("{} {hint}", styled(cyan, "hint:"));
     }
 }
 
@@ -172,9 +189,9 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
             if let Some((_, bar)) = bar.take() {
                 bar.finish_and_clear();
             }
-            steps.aside(|| eprintln!("note: {text}"));
+            steps.aside(|| tell!("note: {text}"));
         }
-        crate::kernel::Progress::BuildLog(path) => eprintln!("build log {}", path.display()),
+        crate::kernel::Progress::BuildLog(path) => tell!("build log {}", path.display()),
         crate::kernel::Progress::Steps { what, done, total, current } => {
             steps.tell(&what, done, total, &current);
         }
@@ -199,7 +216,7 @@ fn plain_progress() -> impl FnMut(crate::kernel::Progress) {
 
 fn new_bar(what: &str, total: u64) -> indicatif::ProgressBar {
     if !std::io::stderr().is_terminal() {
-        eprintln!("{what} ({})", indicatif::HumanBytes(total));
+        tell!("{what} ({})", indicatif::HumanBytes(total));
     }
     let bar = indicatif::ProgressBar::new(total).with_message(what.to_owned());
     let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
@@ -207,4 +224,18 @@ fn new_bar(what: &str, total: u64) -> indicatif::ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_no_verdict() {
+        let code = |bisecting| format!("{:?}", guarded(bisecting, || panic!("a panic that this test wants")));
+        assert_eq!(code(false), format!("{:?}", ExitCode::from(exit::HOST)));
+        assert_eq!(code(true), format!("{:?}", ExitCode::from(exit::BISECT_ABORT)));
+        let fine = guarded(true, || ExitCode::from(exit::FAILED));
+        assert_eq!(format!("{fine:?}"), format!("{:?}", ExitCode::from(exit::FAILED)));
+    }
 }

@@ -57,7 +57,7 @@ pub fn run_plan(
     };
     let mut emit = |event: Event| {
         for trouble in reporters.event(&event) {
-            eprintln!("error: {trouble}");
+            tell!("error: {trouble}");
         }
     };
     let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();

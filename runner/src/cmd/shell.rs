@@ -135,7 +135,7 @@ fn build(
     let means = Means { home, cache, sources, cancel, log: &log, wanted: &|_| Ok(()) };
     let built = upstream::ensure(request, kernel, &means, progress)?;
     for note in &built.notes {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
     plan.suite.share.clone_from(&built.share);
     plan.suite.program.clone_from(&built.program);
@@ -154,11 +154,11 @@ fn boot(setup: &Setup, plan: &mut CellPlan, dir: &RunDir) -> Result<Booted> {
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
     let prepared = prepare::prepare(plan, &kernel, cache, &results, &[equipment.share()?])?;
     for note in &prepared.notes {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
     let qemu = cell::find_qemu(&plan.facts)?;
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
-    eprintln!("booting {} ({}, {}: {})", kernel.facts.release, plan.arch, chosen.accel, chosen.reason);
+    tell!("booting {} ({}, {}: {})", kernel.facts.release, plan.arch, chosen.accel, chosen.reason);
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let log = dir.cell(0).join("wire.jsonl");
     let log = BufWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
@@ -215,7 +215,8 @@ impl Shell {
         let waits = self.typing && self.session.vm().also_watch(stdin.as_raw_fd()).is_ok();
         self.session.run(self.job.clone())?;
         if self.typing && self.interactive {
-            eprint!("Ctrl-] ends the guest at any time\r\n");
+            // The terminal is raw: a line needs its carriage return.
+            tell!("Ctrl-] ends the guest at any time\r");
         }
         if self.typing && !waits {
             self.type_all()?;

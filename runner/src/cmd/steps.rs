@@ -29,7 +29,7 @@ impl Steps {
         let now = Instant::now();
         if self.at.as_ref().is_none_or(|at| at.what != what) {
             self.end();
-            eprintln!("{what}");
+            tell!("{what}");
             let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(total));
             self.at = Some(At { what: what.to_owned(), pace: Pace::begin(), told: now, bar });
         }
@@ -48,7 +48,7 @@ impl Steps {
             if let Some(bar) = &at.bar {
                 bar.finish_and_clear();
             }
-            eprintln!("{line}");
+            tell!("{line}");
         }
         if over {
             self.at = None;

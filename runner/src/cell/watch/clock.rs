@@ -50,7 +50,10 @@ impl Watch<'_> {
         self.clock.started += late;
         self.clock.test_since += late;
         self.clock.resumed = Instant::now();
-        self.note(format!("the host stood still, for up to {}; the limits were moved by as much", seconds(late)));
+        self.note(format!(
+            "the host stood still, for up to {}; the limits were moved by as much",
+            seconds(late)
+        ));
         true
     }
 

@@ -208,7 +208,7 @@ impl<'a> Kernels<'a> {
             let dir = self.run_dir(subject, &[])?;
             let copy = dir.path().join(BUILD_LOG);
             std::fs::copy(&log, &copy).host(format!("copy {} to {}", log.display(), copy.display()))?;
-            eprintln!("build log {}", copy.display());
+            tell!("build log {}", copy.display());
         }
         let kernel = kernel?;
         self.whole.insert(subject.kernel.clone(), kernel.modules.is_some());
@@ -278,7 +278,7 @@ impl Lab for Kernels<'_> {
             cell::check_source(&cell, &self.setup.resources, &mut plain_progress())?;
         } else if built && !self.own_selftests {
             let source = known.map_or_else(|| self.newest_selftests(newest), |known| Ok(known.to_owned()))?;
-            eprintln!("the selftests on all kernels: {source}");
+            tell!("the selftests on all kernels: {source}");
             self.request.selftests = Some(source);
         }
         Ok(self.request.selftests.clone())
@@ -314,7 +314,7 @@ impl Lab for Kernels<'_> {
         let mut begun = Ok(None);
         let mut emit = |event: Event| {
             for trouble in reporters.event(&event) {
-                eprintln!("error: {trouble}");
+                tell!("error: {trouble}");
             }
             // By now the cell has all that it needs of the sources.
             if matches!(event, Event::PhaseStarted { phase: Phase::Boot, .. }) && matches!(begun, Ok(None)) {
@@ -328,7 +328,7 @@ impl Lab for Kernels<'_> {
         match begun {
             Ok(Some(ahead)) => self.ahead = Some(ahead),
             Ok(None) => {}
-            Err(error) => eprintln!("note: nothing is built ahead: {error}"),
+            Err(error) => tell!("note: nothing is built ahead: {error}"),
         }
         let mut cell = report.cells.into_iter().next().ok_or_else(|| Error::host("a run without a cell"))?;
         // A source that does not have the test is no mistake of the caller: its kernel cannot be judged.
