@@ -77,8 +77,10 @@ pub struct Request {
 /// How the suite's files get to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ShareMode {
-    /// Over 9p, with a folder for what the tests leave.
+    /// Over 9p where the kernel has it, else in the initramfs. A cell settles on one of them once it has its kernel.
     #[default]
+    Auto,
+    /// Over 9p, with a folder for what the tests leave.
     #[value(name = "9p")]
     NineP,
     /// In the initramfs: for kernels without 9p. What the tests leave is lost.
@@ -88,6 +90,7 @@ pub enum ShareMode {
 impl std::fmt::Display for ShareMode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
+            ShareMode::Auto => "auto",
             ShareMode::NineP => "9p",
             ShareMode::Initramfs => "initramfs",
         })
@@ -332,6 +335,7 @@ fn twice(id: &CellId, first: &MatrixCell, second: &MatrixCell, same_suite: bool)
 fn with_settings(cell: &MatrixCell, request: &Request) -> Request {
     let settings = &cell.settings;
     let share = match settings.share {
+        Some(ShareWay::Auto) => ShareMode::Auto,
         Some(ShareWay::NineP) => ShareMode::NineP,
         Some(ShareWay::Initramfs) => ShareMode::Initramfs,
         None => request.share,
@@ -381,9 +385,6 @@ fn plan_cell(
     };
     if spec.format == suite::Format::Exit && !filter.matches(&spec.name) {
         return Err(filter.nothing(&spec.name, std::slice::from_ref(&spec.name)));
-    }
-    if suite.script && request.share == ShareMode::Initramfs {
-        return Err(Error::caller(format!("{} is a script, and its shell needs --share 9p", spec.program)));
     }
     if request.strict && spec.strict.is_none() {
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
@@ -457,7 +458,8 @@ fn check_root(root: Root, share: ShareMode, arch: Arch) -> Result<()> {
     if root != Root::None && share == ShareMode::Initramfs {
         return Err(Error::caller(
             "a root of its own comes over 9p: --root and --share initramfs exclude each other",
-        ));
+        )
+        .hint("--root none, or --share auto and a kernel with 9p"));
     }
     if root == Root::Host && arch != Arch::host()? {
         let host = Arch::host()?;
