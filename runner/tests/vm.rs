@@ -15,6 +15,8 @@ mod kvet_command;
 mod matrix;
 #[path = "vm/mutants.rs"]
 mod mutants;
+#[path = "vm/programs.rs"]
+mod programs;
 #[path = "vm/resume.rs"]
 mod resume;
 #[path = "vm/symptom.rs"]

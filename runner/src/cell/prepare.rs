@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kvet_wire::{Job, JobRoot, Share, modindex, paths};
+use kvet_wire::{Job, JobRoot, Share, StandIn, modindex, paths};
 use sha2::{Digest, Sha256};
 
 use crate::cell::carry;
@@ -70,10 +70,18 @@ pub fn prepare(
     if share_9p {
         shares.push(share(paths::TESTS_TAG, &plan.suite.share, true));
         shares.push(share(paths::RESULTS_TAG, results, false));
+        if let Some(program) = &plan.suite.stand_in {
+            files.push(carry::program(paths::PROGRAM.into(), program.clone()));
+        }
         shares.extend(equipment.tools.map(Tools::share).transpose()?);
         shares.extend(equipment.root.map(GuestRoot::share));
     } else {
         files = carry::folder(&plan.suite.share, all_results(results))?;
+        if let Some(program) = &plan.suite.stand_in {
+            let guest = program_in_guest(plan);
+            files.retain(|file| file.guest != guest);
+            files.push(carry::program(guest, program.clone()));
+        }
         files.extend(equipment.tools.map(Tools::carried).transpose()?);
     }
     if let (Some(root), true) = (tree.root(), share_9p) {
@@ -299,6 +307,7 @@ pub fn job(plan: &CellPlan, told: &[(String, String)], command: Command) -> Resu
             ],
             ShareMode::Auto | ShareMode::Initramfs => Vec::new(),
         },
+        stand_in: stand_in(plan),
         modules: job_modules(plan),
         argv,
         env: [environment(plan.suite.spec.env.iter()), told.to_vec()].concat(),
@@ -316,6 +325,17 @@ pub fn job(plan: &CellPlan, told: &[(String, String)], command: Command) -> Resu
         tools::equip(&mut job, plan.share, ["sh".to_owned()].into_iter().chain(argv));
     }
     Ok(job)
+}
+
+/// Where the guest has the program.
+fn program_in_guest(plan: &CellPlan) -> String {
+    format!("{}/{}", paths::TESTS, plan.suite.program.display())
+}
+
+/// What takes the place of a link that the guest cannot follow. In an initramfs it is in its place already.
+fn stand_in(plan: &CellPlan) -> Option<StandIn> {
+    let wanted = plan.suite.stand_in.is_some() && plan.share == ShareMode::NineP;
+    wanted.then(|| StandIn { from: paths::PROGRAM.into(), to: program_in_guest(plan) })
 }
 
 /// The environment of every job, and the suite's own.

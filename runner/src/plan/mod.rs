@@ -1,6 +1,7 @@
 //! Flags and config files become a [`Plan`] that cannot be wrong. Validation ends here: nothing later checks what
 //! a user typed.
 
+pub mod arguments;
 pub mod config;
 pub mod expectations;
 pub mod filter;
@@ -379,6 +380,7 @@ fn plan_cell(
     let suite = find_suite(request, home, config, arch)?;
     let spec = &suite.spec;
     check_root(spec.root, request.share, arch)?;
+    arguments::check(&spec.program, &spec.args, &spec.env)?;
     let selected = match &suite.tests {
         Some(names) => Some(filter.select(names, &spec.name)?),
         None => None,
