@@ -21,7 +21,7 @@ use crate::initramfs::index::ensure_index;
 use crate::initramfs::modules::{ModuleTree, Place};
 use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs, Problem};
 use crate::initramfs::{Content, Contents, ExtraFile, Initramfs, ensure};
-use crate::kernel::{Cache, Kernel, ensure_uncompressed};
+use crate::kernel::{Cache, Kernel, ensure_uncompressed, page_kib};
 use crate::plan::{CellPlan, ShareMode};
 use crate::spec::arch::ArchFacts;
 use crate::spec::suite::{Need, Root};
@@ -252,7 +252,7 @@ fn boot_image(kernel: &Kernel, cache: &Cache, accel: Accel) -> Result<PathBuf> {
 /// The guest's hardware.
 ///
 /// # Errors
-/// The host's: the kernel cannot be taken out of its image.
+/// The host's: the kernel cannot be read, or not be taken out of its image. The kernel's: no CPU is known to suit it.
 pub fn machine(
     plan: &CellPlan,
     kernel: &Kernel,
@@ -264,7 +264,7 @@ pub fn machine(
     Ok(Machine {
         qemu: qemu.to_owned(),
         machine: plan.facts.machine.get(accel).to_owned(),
-        cpu: plan.facts.cpu.get(accel).to_owned(),
+        cpu: plan.facts.cpu_for(accel, page_kib(kernel)?)?.to_owned(),
         accel,
         cpus: plan.cpus,
         memory_mib: plan.memory_mib,
