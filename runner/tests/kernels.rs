@@ -38,8 +38,8 @@ fn an_interrupt_while_apt_is_asked_is_no_trouble_of_the_host() {
 fn a_kernel_whose_modules_are_gone_is_told_before_anything_boots() {
     have("7.1", "x86_64");
     for (root, remedy) in [
-        (&[][..], "(hint: --share initramfs carries a suite"),
-        (&["--root", "host"], "(hint: a root of its own comes over 9p; --root none --share initramfs runs"),
+        (&["--share", "9p"][..], "(hint: --share auto carries a suite"),
+        (&["--root", "host"], "(hint: a root of its own comes over 9p; --root none runs"),
     ] {
         let ended = Kvet::new(["run", "-k", "7.1", "-a", "x86_64"]).args(root).without_guest().end().code(1);
         let gone = "kvet cannot work with debian:7.1: its modules are gone from the archive";

@@ -45,6 +45,10 @@ impl Running {
         for share in &job.shares {
             shares::mount_share(share).map_err(|e| (format!("mount {} on {}", share.tag, share.path), e))?;
         }
+        if let Some(stand_in) = &job.stand_in {
+            shares::put_over_link(stand_in)
+                .map_err(|e| (format!("mount {} over {}", stand_in.from, stand_in.to), e))?;
+        }
         let problems = modules::load_named(&job.modules);
         if let Some(root) = &job.root {
             root::build(root)?;

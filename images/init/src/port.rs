@@ -30,7 +30,7 @@ pub fn open() -> Result<Port, String> {
                 .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
                 .open(&path)
                 .map_err(|e| format!("open {path}: {e}"))?;
-            return Ok(Port { file, decoder: Decoder::default() });
+            return Ok(Port { file, decoder: Decoder::of_orders() });
         }
         if Instant::now() > deadline {
             return Err(format!(

@@ -1,9 +1,12 @@
 //! 9p shares: mounted when a job asks for them.
 
+use std::ffi::CString;
 use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 
-use kvet_wire::Share;
+use kvet_wire::{Share, StandIn};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Mount points in the order they were mounted.
@@ -27,6 +30,31 @@ pub fn mount_share(share: &Share) -> Result<(), String> {
         .map_err(|e| format!("{e} (9p, {options})"))?;
     mounted.push(share.path.clone());
     Ok(())
+}
+
+/// Mounts a file over a symbolic link, unless one is. Mount(2) would follow the link; move_mount(2), since Linux 5.2, does not.
+pub fn put_over_link(stand_in: &StandIn) -> Result<(), String> {
+    let found = fs::symlink_metadata(&stand_in.to).map_err(|e| format!("{}: {e}", stand_in.to))?;
+    if !found.is_symlink() {
+        return Ok(());
+    }
+    let text = |e: io::Error| e.to_string();
+    let path = |text: &str| CString::new(text).map_err(|e| e.to_string());
+    let (from, to) = (path(&stand_in.from)?, path(&stand_in.to)?);
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the arguments are those of open_tree(2), and the path lives across the call.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, from.as_ptr(), flags) };
+    if tree < 0 {
+        return Err(text(io::Error::last_os_error()));
+    }
+    // SAFETY: the call has just made this descriptor, and nobody else has it.
+    let tree = unsafe { OwnedFd::from_raw_fd(tree as i32) };
+    let (here, flags) = (c"".as_ptr(), libc::MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: the arguments are those of move_mount(2), and both paths live across the call.
+    let moved = unsafe {
+        libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), here, libc::AT_FDCWD, to.as_ptr(), flags)
+    };
+    if moved < 0 { Err(text(io::Error::last_os_error())) } else { Ok(()) }
 }
 
 /// Whether QEMU offers a share of this tag (Documentation/ABI: the driver's `mount_tag`, which ends with a NUL).

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// Longest payload of a frame, in bytes. Larger messages are refused, larger outputs are sent in pieces.
+/// Longest payload of a frame from the guest, in bytes. Larger messages are refused, larger outputs are sent in pieces.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
+/// Longest payload of a frame from the host, in bytes: a job has the arguments of a program in it, of which Linux takes 2 MiB, and
+/// JSON may take six bytes for one.
+pub const MAX_ORDER: usize = 16 << 20;
 
 const MAGIC: [u8; 2] = *b"KV";
 const HEADER: usize = 8;
@@ -45,7 +48,7 @@ pub enum FrameError {
     Kind(u8),
     /// The reserved byte is not zero.
     Reserved(u8),
-    /// The announced length is over [`MAX_PAYLOAD`].
+    /// The announced length is over [`MAX_PAYLOAD`], or over [`MAX_ORDER`] where it is the host's.
     TooLong(usize),
     /// The payload is not what its kind says; the text says how.
     Payload(String),
@@ -59,7 +62,7 @@ impl fmt::Display for FrameError {
             }
             FrameError::Kind(kind) => write!(f, "unknown frame kind {kind}"),
             FrameError::Reserved(byte) => write!(f, "reserved header byte is {byte}, not 0"),
-            FrameError::TooLong(len) => write!(f, "frame of {len} bytes; at most {MAX_PAYLOAD} are allowed"),
+            FrameError::TooLong(len) => write!(f, "a frame of {len} bytes is longer than is allowed"),
             FrameError::Payload(why) => write!(f, "bad payload: {why}"),
         }
     }
@@ -71,9 +74,9 @@ impl Frame {
     /// The bytes of this frame.
     ///
     /// # Panics
-    /// The payload is longer than [`MAX_PAYLOAD`]; constructors of messages bound it.
+    /// The payload is longer than [`MAX_ORDER`]; constructors of messages bound it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        assert!(self.payload.len() <= MAX_PAYLOAD, "frame of {} bytes", self.payload.len());
+        assert!(self.payload.len() <= MAX_ORDER, "frame of {} bytes", self.payload.len());
         let mut bytes = Vec::with_capacity(HEADER + self.payload.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.push(self.kind as u8);
@@ -85,13 +88,27 @@ impl Frame {
 }
 
 /// Cuts a byte stream into frames. Holds at most one incomplete frame plus what was pushed last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
     start: usize,
+    limit: usize,
+}
+
+impl Default for Decoder {
+    /// For what a guest sends.
+    fn default() -> Self {
+        Self { buffer: Vec::new(), start: 0, limit: MAX_PAYLOAD }
+    }
 }
 
 impl Decoder {
+    /// For what the host sends.
+    #[must_use]
+    pub fn of_orders() -> Self {
+        Self { limit: MAX_ORDER, ..Self::default() }
+    }
+
     /// Takes the next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
@@ -118,7 +135,7 @@ impl Decoder {
             return Err(FrameError::Reserved(header[3]));
         }
         let len = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-        if len > MAX_PAYLOAD {
+        if len > self.limit {
             return Err(FrameError::TooLong(len));
         }
         let Some(payload) = pending.get(HEADER..HEADER + len) else {
@@ -175,5 +192,16 @@ mod tests {
             decoder.push(&control(b"{}").to_bytes());
             assert_eq!(decoder.next_frame(), Err(error));
         }
+    }
+
+    #[test]
+    fn only_the_host_may_be_lengthy() {
+        let long = Frame { kind: Kind::Control, payload: vec![b'x'; MAX_PAYLOAD + 1] };
+        let mut guests = Decoder::default();
+        guests.push(&long.to_bytes());
+        assert_eq!(guests.next_frame(), Err(FrameError::TooLong(MAX_PAYLOAD + 1)));
+        let mut orders = Decoder::of_orders();
+        orders.push(&long.to_bytes());
+        assert_eq!(orders.next_frame().unwrap().unwrap(), long);
     }
 }

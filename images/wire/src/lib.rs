@@ -7,7 +7,7 @@
 //! | 0–1 | the magic `KV` |
 //! | 2 | kind: [`Kind`] |
 //! | 3 | zero |
-//! | 4–7 | length of the payload, little endian, at most [`MAX_PAYLOAD`] |
+//! | 4–7 | length of the payload, little endian, at most [`MAX_PAYLOAD`], or [`MAX_ORDER`] from the host |
 //!
 //! Control messages are JSON, so that a log of the wire can be read; a job's output and input are raw bytes
 //! behind a small binary head, because they are most of the traffic. Both ends refuse what does not fit: the
@@ -17,11 +17,11 @@ pub mod frame;
 pub mod message;
 pub mod modindex;
 
-pub use frame::{Decoder, Frame, FrameError, Kind, MAX_PAYLOAD};
-pub use message::{FromGuest, Job, JobRoot, JobStatus, ModuleProblem, Share, ToGuest, Tty};
+pub use frame::{Decoder, Frame, FrameError, Kind, MAX_ORDER, MAX_PAYLOAD};
+pub use message::{FromGuest, Job, JobRoot, JobStatus, ModuleProblem, Share, StandIn, ToGuest, Tty};
 
 /// The version of everything in this crate; both ends must agree.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Name of the virtio-serial port that carries the wire (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "kvet.wire";
@@ -50,6 +50,8 @@ pub mod paths {
     pub const TESTS: &str = "/kvet/tests";
     /// Writable: what tests leave for the host.
     pub const RESULTS: &str = "/kvet/results";
+    /// In the initramfs: the program, where a link of [`TESTS`] would lead nowhere.
+    pub const PROGRAM: &str = "/kvet/program";
     /// Read-only: the kernel's module tree, as unpacked on the host.
     pub const MODULES: &str = "/kvet/modules";
     /// Read-only: tools for `kvet shell`.

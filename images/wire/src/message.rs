@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Frame, FrameError, Kind, MAX_PAYLOAD};
+use crate::frame::{Frame, FrameError, Kind, MAX_ORDER, MAX_PAYLOAD};
 
 /// What the guest's init tells the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,8 @@ pub struct Job {
     pub shares: Vec<Share>,
     /// What the job has as its root; none: the initramfs, which has nothing but what init and kvet need.
     pub root: Option<JobRoot>,
+    /// What the program is, where a link of a share would lead nowhere.
+    pub stand_in: Option<StandIn>,
     /// Modules to load first, by name. Builtin ones are fine.
     pub modules: Vec<String>,
     /// Program and arguments.
@@ -156,6 +158,17 @@ pub struct Job {
 pub struct JobRoot {
     /// The virtio-9p mount tag of the tree.
     pub tag: String,
+}
+
+/// A file of the initramfs that is mounted over a symbolic link of a read-only share. The link leads out of the shared folder, where
+/// the guest has nothing; whoever follows it finds the file, under the link's own name and in its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandIn {
+    /// The file.
+    pub from: String,
+    /// The link.
+    pub to: String,
 }
 
 /// A 9p share.
@@ -259,13 +272,25 @@ impl Input {
     }
 }
 
-/// A message as a control frame.
+/// A guest's message as a control frame.
 ///
 /// # Errors
 /// It does not fit into one frame.
-pub fn control<T: Serialize>(message: &T) -> Result<Frame, FrameError> {
+pub fn control(message: &FromGuest) -> Result<Frame, FrameError> {
+    framed(message, MAX_PAYLOAD)
+}
+
+/// A message of the host's as a control frame.
+///
+/// # Errors
+/// It does not fit into one frame.
+pub fn order(message: &ToGuest) -> Result<Frame, FrameError> {
+    framed(message, MAX_ORDER)
+}
+
+fn framed<T: Serialize>(message: &T, limit: usize) -> Result<Frame, FrameError> {
     let payload = serde_json::to_vec(message).map_err(|e| FrameError::Payload(e.to_string()))?;
-    if payload.len() > MAX_PAYLOAD {
+    if payload.len() > limit {
         return Err(FrameError::TooLong(payload.len()));
     }
     Ok(Frame { kind: Kind::Control, payload })
@@ -289,6 +314,7 @@ mod tests {
             id: 3,
             shares: vec![Share { tag: "kvet.tests".into(), path: "/kvet/tests".into(), readonly: true }],
             root: Some(JobRoot { tag: "kvet.root".into() }),
+            stand_in: Some(StandIn { from: "/kvet/program".into(), to: "/kvet/tests/t".into() }),
             modules: vec!["tun".into()],
             argv: vec!["/kvet/tests/t".into(), "ünï".into()],
             env: vec![("A".into(), "b c".into())],
@@ -301,9 +327,9 @@ mod tests {
         };
         let without = Job { root: None, ..job.clone() };
         let message = ToGuest::Run(without);
-        assert_eq!(parse_control::<ToGuest>(&control(&message).unwrap().payload).unwrap(), message);
+        assert_eq!(parse_control::<ToGuest>(&order(&message).unwrap().payload).unwrap(), message);
         let message = ToGuest::Run(job);
-        assert_eq!(parse_control::<ToGuest>(&control(&message).unwrap().payload).unwrap(), message);
+        assert_eq!(parse_control::<ToGuest>(&order(&message).unwrap().payload).unwrap(), message);
         let output = Output { job: 1, stream: 2, boottime_us: 5, bytes: b"\0\xff".to_vec() };
         assert_eq!(Output::parse(&output.to_frame().payload).unwrap(), output);
     }

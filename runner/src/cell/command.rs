@@ -2,17 +2,18 @@
 
 mod test_progs;
 
-use kvet_wire::{MAX_PAYLOAD, Tty, paths};
+use kvet_wire::{Tty, paths};
 
 use crate::error::Result;
 use crate::plan::CellPlan;
+use crate::plan::arguments::MAX_TOTAL;
 use crate::plan::expectations::Expected;
 use crate::spec::suite::Format;
 
 pub use test_progs::is_live;
 
-/// One message carries a whole job; half of it is for the selection.
-const MAX_SELECTION: usize = MAX_PAYLOAD / 2;
+/// Linux takes [`crate::plan::arguments::MAX_TOTAL`] bytes of arguments; half of that is for the selection.
+const MAX_SELECTION: usize = MAX_TOTAL / 2;
 
 /// What a program is started with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn select(command: &mut Command, plan: &CellPlan, left_out: &LeftOut) {
     }
 }
 
-/// What arguments take in a message.
+/// What arguments take of that, with a pointer for each.
 fn size(arguments: &[String]) -> usize {
-    arguments.iter().map(|argument| argument.len() + 8).sum()
+    arguments.iter().map(|argument| argument.len() + 9).sum()
 }

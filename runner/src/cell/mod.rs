@@ -2,6 +2,7 @@
 
 mod boots;
 mod budget;
+mod carry;
 pub mod command;
 pub mod prepare;
 mod report;
@@ -29,6 +30,7 @@ use crate::spec::home::Home;
 use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::accel;
 use boots::Guest;
+use prepare::Equipment;
 use root::GuestRoot;
 use slots::{Slot, Slots};
 use tools::Tools;
@@ -157,9 +159,11 @@ impl Running<'_> {
         let qemu = find_qemu(&self.plan.facts)?;
         let results = self.dir.join(FILES);
         std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
-        let mut further = tools.iter().map(Tools::share).collect::<Result<Vec<_>>>()?;
-        further.extend(root.iter().map(GuestRoot::share));
-        let prepared = prepare::prepare(&self.plan, &kernel, &self.resources.cache, &results, &further)?;
+        if let Some(note) = prepare::settle_share(&mut self.plan, &kernel)? {
+            self.note(note);
+        }
+        let equipment = Equipment { tools: tools.as_ref(), root: root.as_ref() };
+        let prepared = prepare::prepare(&self.plan, &kernel, &self.resources.cache, &results, equipment)?;
         for note in prepared.notes.clone() {
             self.note(note);
         }
@@ -396,11 +400,17 @@ pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(
     if let Some(foreseen) = &foreseen {
         plan.suite.share.clone_from(&foreseen.share);
     }
+    let share_note = prepare::settle_share(&mut plan, &kernel)?;
     let plan = &plan;
+    let tools = match plan.suite.script {
+        true => Some(Tools::acquire(plan.arch, cache, sources, progress, cancel)?),
+        false => None,
+    };
     let root = GuestRoot::acquire(plan, home, cache, sources, progress, cancel)?;
-    let further: Vec<_> = root.iter().map(GuestRoot::share).collect();
     let qemu = find_qemu(&plan.facts)?;
-    let prepared = prepare::prepare(plan, &kernel, cache, Path::new(NO_RESULTS), &further)?;
+    let equipment = Equipment { tools: tools.as_ref(), root: root.as_ref() };
+    let mut prepared = prepare::prepare(plan, &kernel, cache, Path::new(NO_RESULTS), equipment)?;
+    prepared.notes.splice(0..0, share_note);
     let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
     let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
     let sockets = crate::vm::machine::Sockets { console: 3, wire: 4, qmp: 5 };

@@ -1,25 +1,27 @@
 //! From a kernel to everything a guest of it needs: preflight, initramfs, hardware, job.
 
+mod settle;
 mod told;
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kvet_wire::{Job, JobRoot, Share, modindex, paths};
+use kvet_wire::{Job, JobRoot, Share, StandIn, modindex, paths};
 use sha2::{Digest, Sha256};
 
+use crate::cell::carry;
 use crate::cell::command::Command;
-use crate::cell::tools;
+use crate::cell::root::GuestRoot;
+use crate::cell::tools::{self, Tools};
 use crate::error::{Error, IoContext, Result};
 use crate::event::Accel;
 use crate::initramfs::index::ensure_index;
 use crate::initramfs::modules::{ModuleTree, Place};
-use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs};
+use crate::initramfs::preflight::{self, ConfigNeed, NeededBy, Needs, Problem};
 use crate::initramfs::{Content, Contents, ExtraFile, Initramfs, ensure};
-use crate::kernel::{Cache, Kernel, ensure_uncompressed};
+use crate::kernel::{Cache, Kernel, ensure_uncompressed, page_kib};
 use crate::plan::{CellPlan, ShareMode};
 use crate::spec::arch::ArchFacts;
 use crate::spec::suite::{Need, Root};
@@ -38,7 +40,18 @@ pub struct Prepared {
     pub told: Vec<(String, String)>,
 }
 
-/// Makes everything ready. `results` is the folder that the guest may write to.
+pub use settle::settle_share;
+
+/// What a guest has besides the suite's files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Equipment<'a> {
+    /// A shell.
+    pub tools: Option<&'a Tools>,
+    /// A root for the job.
+    pub root: Option<&'a GuestRoot>,
+}
+
+/// Makes everything ready. `results` is the folder that the guest may write to. How files are shared is settled before.
 ///
 /// # Errors
 /// The kernel's: it lacks what kvet or the suite cannot do without. The host's: files cannot be read or written.
@@ -47,7 +60,7 @@ pub fn prepare(
     kernel: &Kernel,
     cache: &Cache,
     results: &Path,
-    further: &[HostShare],
+    equipment: Equipment<'_>,
 ) -> Result<Prepared> {
     let tree = open_tree(kernel)?;
     let notes = check(plan, kernel, &tree)?;
@@ -57,8 +70,19 @@ pub fn prepare(
     if share_9p {
         shares.push(share(paths::TESTS_TAG, &plan.suite.share, true));
         shares.push(share(paths::RESULTS_TAG, results, false));
+        if let Some(program) = &plan.suite.stand_in {
+            files.push(carry::program(paths::PROGRAM.into(), program.clone()));
+        }
+        shares.extend(equipment.tools.map(Tools::share).transpose()?);
+        shares.extend(equipment.root.map(GuestRoot::share));
     } else {
-        files = carried_files(&plan.suite.share)?;
+        files = carry::folder(&plan.suite.share, all_results(results))?;
+        if let Some(program) = &plan.suite.stand_in {
+            let guest = program_in_guest(plan);
+            files.retain(|file| file.guest != guest);
+            files.push(carry::program(guest, program.clone()));
+        }
+        files.extend(equipment.tools.map(Tools::carried).transpose()?);
     }
     if let (Some(root), true) = (tree.root(), share_9p) {
         shares.push(share(paths::MODULES_TAG, root, true));
@@ -70,12 +94,11 @@ pub fn prepare(
             files.push(ExtraFile {
                 guest: paths::TREE_INDEX.into(),
                 content: Content::Of(index.path),
-                executable: false,
+                mode: 0o644,
             });
         }
     }
     files.extend(config_file(kernel));
-    shares.extend_from_slice(further);
     let boot: Vec<&str> = preflight::transport_modules(share_9p).collect();
     let wanted = job_modules(plan);
     let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -106,41 +129,12 @@ pub fn prepare(
 fn config_file(kernel: &Kernel) -> Option<ExtraFile> {
     let text = kernel.config.as_ref()?.text().to_owned();
     let guest = format!("{}{}", paths::CONFIG, kernel.facts.release);
-    Some(ExtraFile { guest, content: Content::Text(text), executable: false })
+    Some(ExtraFile { guest, content: Content::Text(text), mode: 0o644 })
 }
 
-/// Largest suite that travels in an initramfs, in bytes: the guest holds it in memory twice while it unpacks.
-const MAX_CARRIED: u64 = 64 << 20;
-
-/// The files of a suite's folder, for the initramfs.
-fn carried_files(share: &Path) -> Result<Vec<ExtraFile>> {
-    let mut files = Vec::new();
-    let mut left = MAX_CARRIED;
-    let mut folders = vec![share.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).host(format!("read {}", folder.display()))? {
-            let path = entry.host(format!("read {}", folder.display()))?.path();
-            let metadata = fs::symlink_metadata(&path).host(format!("read {}", path.display()))?;
-            if metadata.is_dir() {
-                folders.push(path);
-            } else if metadata.is_file() {
-                left = left.checked_sub(metadata.len()).ok_or_else(|| {
-                    let size = MAX_CARRIED >> 20;
-                    Error::caller(format!(
-                        "{} has more than the {size} MiB of --share initramfs",
-                        share.display()
-                    ))
-                })?;
-                let inside = path.strip_prefix(share).unwrap_or(&path);
-                let guest = format!("{}/{}", paths::TESTS, inside.display());
-                let executable = metadata.permissions().mode() & 0o111 != 0;
-                files.push(ExtraFile { guest, content: Content::Of(path), executable });
-            }
-        }
-    }
-    // The same files make the same archive, whatever order the folder lists them in.
-    files.sort_by(|a, b| a.guest.cmp(&b.guest));
-    Ok(files)
+/// The folder that all runs have theirs in, of the one that a guest may write to: `RESULTS/RUN/CELL/files`.
+fn all_results(files: &Path) -> Option<&Path> {
+    files.ancestors().nth(3)
 }
 
 fn open_tree(kernel: &Kernel) -> Result<ModuleTree> {
@@ -180,8 +174,7 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     };
     let needs = Needs {
         share_9p: plan.share == ShareMode::NineP,
-        // Of packages, and no modules in any: a file of the user's may have 9p built in.
-        modules_lost: kernel.modules.is_none() && !kernel.facts.packages.is_empty(),
+        modules_lost: settle::modules_are_lost(kernel),
         machine: plan.facts.console.kconfig.iter().map(console).chain(overlay).collect(),
         suite: plan.suite.spec.kconfig.iter().map(wanted).collect(),
         suite_modules: plan.suite.spec.modules.clone(),
@@ -190,15 +183,10 @@ fn check(plan: &CellPlan, kernel: &Kernel, tree: &ModuleTree) -> Result<Vec<Stri
     let lookup = |symbol: &str| kernel.config.as_ref()?.get(symbol).map(str::to_owned);
     let config: Option<preflight::Config> = if kernel.config.is_some() { Some(&lookup) } else { None };
     let findings = preflight::check(&name, &needs, config, tree)?;
-    findings.usable(&name).map_err(|e| {
-        let lacks_9p = findings.of(NeededBy::Kvet).all(|problem| problem.what.contains("9P"));
-        match plan.root {
-            _ if !lacks_9p => e,
-            Root::None => e.hint("--share initramfs carries a suite to kernels without 9p"),
-            _ => e.hint(
-                "a root of its own comes over 9p; --root none --share initramfs runs a suite without both",
-            ),
-        }
+    findings.usable(&name).map_err(|e| match plan.root {
+        _ if !findings.of(NeededBy::Kvet).all(Problem::is_9p) => e,
+        Root::None => e.hint("--share auto carries a suite to kernels without 9p"),
+        _ => e.hint("a root of its own comes over 9p; --root none runs a suite without both"),
     })?;
     let (musts, modules): (Vec<_>, Vec<_>) =
         findings.of(NeededBy::Suite).partition(|problem| problem.what.starts_with("CONFIG_"));
@@ -264,7 +252,7 @@ fn boot_image(kernel: &Kernel, cache: &Cache, accel: Accel) -> Result<PathBuf> {
 /// The guest's hardware.
 ///
 /// # Errors
-/// The host's: the kernel cannot be taken out of its image.
+/// The host's: the kernel cannot be read, or not be taken out of its image. The kernel's: no CPU is known to suit it.
 pub fn machine(
     plan: &CellPlan,
     kernel: &Kernel,
@@ -276,7 +264,7 @@ pub fn machine(
     Ok(Machine {
         qemu: qemu.to_owned(),
         machine: plan.facts.machine.get(accel).to_owned(),
-        cpu: plan.facts.cpu.get(accel).to_owned(),
+        cpu: plan.facts.cpu_for(accel, page_kib(kernel)?)?.to_owned(),
         accel,
         cpus: plan.cpus,
         memory_mib: plan.memory_mib,
@@ -317,8 +305,9 @@ pub fn job(plan: &CellPlan, told: &[(String, String)], command: Command) -> Resu
                 Share { tag: paths::TESTS_TAG.into(), path: paths::TESTS.into(), readonly: true },
                 Share { tag: paths::RESULTS_TAG.into(), path: paths::RESULTS.into(), readonly: false },
             ],
-            ShareMode::Initramfs => Vec::new(),
+            ShareMode::Auto | ShareMode::Initramfs => Vec::new(),
         },
+        stand_in: stand_in(plan),
         modules: job_modules(plan),
         argv,
         env: [environment(plan.suite.spec.env.iter()), told.to_vec()].concat(),
@@ -333,9 +322,20 @@ pub fn job(plan: &CellPlan, told: &[(String, String)], command: Command) -> Resu
     };
     if plan.suite.script {
         let argv = std::mem::take(&mut job.argv);
-        tools::equip(&mut job, ["sh".to_owned()].into_iter().chain(argv));
+        tools::equip(&mut job, plan.share, ["sh".to_owned()].into_iter().chain(argv));
     }
     Ok(job)
+}
+
+/// Where the guest has the program.
+fn program_in_guest(plan: &CellPlan) -> String {
+    format!("{}/{}", paths::TESTS, plan.suite.program.display())
+}
+
+/// What takes the place of a link that the guest cannot follow. In an initramfs it is in its place already.
+fn stand_in(plan: &CellPlan) -> Option<StandIn> {
+    let wanted = plan.suite.stand_in.is_some() && plan.share == ShareMode::NineP;
+    wanted.then(|| StandIn { from: paths::PROGRAM.into(), to: program_in_guest(plan) })
 }
 
 /// The environment of every job, and the suite's own.

@@ -1,11 +1,16 @@
 //! A shell for guests: busybox, static, for the guest's architecture, from the archive like a kernel.
 
+use std::path::PathBuf;
+
 use kvet_wire::{Job, Share, paths};
 
 use crate::arch::Arch;
 use crate::cancel::Cancel;
+use crate::cell::carry;
 use crate::error::{Error, Result};
+use crate::initramfs::ExtraFile;
 use crate::kernel::{self, Cache, Package, Progress, Sources};
+use crate::plan::ShareMode;
 use crate::vm::machine::{HostShare, Owners};
 
 /// The package. There is one for every architecture.
@@ -42,18 +47,39 @@ impl Tools {
     /// # Errors
     /// The host's: the package does not hold it.
     pub fn share(&self) -> Result<HostShare> {
+        Ok(HostShare {
+            tag: paths::TOOLS_TAG.into(),
+            dir: self.folder()?,
+            readonly: true,
+            owners: Owners::Real,
+        })
+    }
+
+    /// Busybox, for an initramfs.
+    ///
+    /// # Errors
+    /// The host's: the package does not hold it.
+    pub fn carried(&self) -> Result<ExtraFile> {
+        Ok(carry::program(busybox(), self.folder()?.join("busybox")))
+    }
+
+    fn folder(&self) -> Result<PathBuf> {
         let root = &self.package.root;
         let dirs = ["usr/bin", "bin"].map(|dir| root.join(dir));
         let dir = dirs.into_iter().find(|dir| dir.join("busybox").is_file());
-        let dir = dir.ok_or_else(|| Error::host(format!("there is no busybox in {}", root.display())))?;
-        Ok(HostShare { tag: paths::TOOLS_TAG.into(), dir, readonly: true, owners: Owners::Real })
+        dir.ok_or_else(|| Error::host(format!("there is no busybox in {}", root.display())))
     }
 }
 
+fn busybox() -> String {
+    format!("{}/busybox", paths::TOOLS)
+}
+
 /// Has a job find the tools in /bin and run `command` with them.
-pub fn equip(job: &mut Job, command: impl IntoIterator<Item = String>) {
-    job.shares.push(Share { tag: paths::TOOLS_TAG.into(), path: paths::TOOLS.into(), readonly: true });
-    let busybox = format!("{}/busybox", paths::TOOLS);
-    job.argv = [busybox, "sh".into(), "-c".into(), START.into(), "sh".into()].into();
+pub fn equip(job: &mut Job, how: ShareMode, command: impl IntoIterator<Item = String>) {
+    if how == ShareMode::NineP {
+        job.shares.push(Share { tag: paths::TOOLS_TAG.into(), path: paths::TOOLS.into(), readonly: true });
+    }
+    job.argv = [busybox(), "sh".into(), "-c".into(), START.into(), "sh".into()].into();
     job.argv.extend(command);
 }

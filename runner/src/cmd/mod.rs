@@ -53,7 +53,7 @@ fn program() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // To git a usage error's 2 would be a verdict.
-        Err(e) if e.use_stderr() && std::env::args().any(|arg| arg.starts_with("--git-bisect")) => {
+        Err(e) if e.use_stderr() && is_for_git() => {
             let _ = e.print();
             return ExitCode::from(exit::BISECT_ABORT);
         }
@@ -67,6 +67,11 @@ fn program() -> ExitCode {
             ExitCode::from(exit_code(error.fault()))
         }
     }
+}
+
+/// Whether git reads the exit code. An argument may be anything, UTF-8 or not.
+fn is_for_git() -> bool {
+    std::env::args_os().any(|arg| arg.as_encoded_bytes().starts_with(b"--git-bisect"))
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {

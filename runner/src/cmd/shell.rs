@@ -32,7 +32,6 @@ use crate::spec::suite::Root;
 use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::Vm;
 use crate::vm::accel;
-use crate::vm::machine::HostShare;
 
 /// Ctrl-]: ends the guest, however it hangs.
 const ESCAPE: u8 = 0x1d;
@@ -113,10 +112,10 @@ impl Equipment {
         }
     }
 
-    fn share(&self) -> Result<HostShare> {
+    fn for_guest(&self) -> prepare::Equipment<'_> {
         match self {
-            Self::Busybox(tools) => tools.share(),
-            Self::Root(root) => Ok(root.share()),
+            Self::Busybox(tools) => prepare::Equipment { tools: Some(tools), root: None },
+            Self::Root(root) => prepare::Equipment { tools: None, root: Some(root) },
         }
     }
 }
@@ -152,7 +151,10 @@ fn boot(setup: &Setup, plan: &mut CellPlan, dir: &RunDir) -> Result<Booted> {
     let equipment = Equipment::acquire(setup, plan, &mut progress)?;
     let results = dir.cell(0).join(cell::FILES);
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
-    let prepared = prepare::prepare(plan, &kernel, cache, &results, &[equipment.share()?])?;
+    if let Some(note) = prepare::settle_share(plan, &kernel)? {
+        eprintln!("note: {note}");
+    }
+    let prepared = prepare::prepare(plan, &kernel, cache, &results, equipment.for_guest())?;
     for note in &prepared.notes {
         tell!("note: {note}");
     }
@@ -170,7 +172,7 @@ fn job(plan: &CellPlan, told: &[(String, String)], command: Option<&str>) -> Res
     let mut job = prepare::job(plan, told, Command::default())?;
     let line = command.map_or_else(Vec::new, |line| vec!["-c".to_owned(), line.to_owned()]);
     match plan.root {
-        Root::None => tools::equip(&mut job, ["/bin/sh".to_owned()].into_iter().chain(line)),
+        Root::None => tools::equip(&mut job, plan.share, ["/bin/sh".to_owned()].into_iter().chain(line)),
         // Without the set-up of the root's own shells: the prompt is ours.
         Root::Userland => job.argv = ["/bin/bash".into(), "--norc".into()].into_iter().chain(line).collect(),
         Root::Host => job.argv = ["/bin/sh".into()].into_iter().chain(line).collect(),

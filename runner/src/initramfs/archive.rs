@@ -12,9 +12,8 @@ use crate::error::{Error, IoContext, Result};
 /// The largest archive, in bytes: all of it is unpacked into the guest's memory, of which there may be 1 GiB.
 const MAX_BYTES: u64 = 512 << 20;
 
-const DIRECTORY: u32 = 0o040_755;
-const PROGRAM: u32 = 0o100_755;
-const PLAIN: u32 = 0o100_644;
+const DIRECTORY: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_777;
 const DEVICE: u32 = 0o020_000;
 
@@ -33,12 +32,12 @@ impl<'a, W: Write> Archive<'a, W> {
         Self { out, path, names: BTreeMap::new(), bytes: 0 }
     }
 
-    pub fn directory(&mut self, name: &str) -> Result<()> {
-        self.add(name, DIRECTORY, (0, 0), &[])
+    pub fn directory(&mut self, name: &str, permissions: u32) -> Result<()> {
+        self.add(name, DIRECTORY | permissions, (0, 0), &[])
     }
 
-    pub fn file(&mut self, name: &str, executable: bool, bytes: &[u8]) -> Result<()> {
-        self.add(name, if executable { PROGRAM } else { PLAIN }, (0, 0), bytes)
+    pub fn file(&mut self, name: &str, permissions: u32, bytes: &[u8]) -> Result<()> {
+        self.add(name, FILE | permissions, (0, 0), bytes)
     }
 
     pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
@@ -69,14 +68,14 @@ impl<'a, W: Write> Archive<'a, W> {
             match self.names.get(&name[..at]) {
                 Some(true) => {}
                 Some(false) => return Err(bad(&format!("/{} is no folder", &name[..at]))),
-                None => self.directory(&name[..at])?,
+                None => self.directory(&name[..at], 0o755)?,
             }
         }
         Ok(name)
     }
 
     fn add(&mut self, name: &str, mode: u32, device: (u32, u32), bytes: &[u8]) -> Result<()> {
-        if self.names.insert(name.to_owned(), mode == DIRECTORY).is_some() {
+        if self.names.insert(name.to_owned(), mode & 0o170_000 == DIRECTORY).is_some() {
             return Err(Error::caller(format!("/{name} would be in the initramfs twice")));
         }
         self.bytes += bytes.len() as u64;

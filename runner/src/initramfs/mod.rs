@@ -39,28 +39,32 @@ use crate::error::{Error, IoContext, Result};
 use crate::kernel::{Cache, Held};
 
 /// Goes up whenever the same inputs give another archive.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The largest single file that is copied in, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// A further file that is to be in the initramfs.
+/// A further file, folder or link that is to be in the initramfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraFile {
     /// Where it is to be: absolute, without `.` and `..`. Folders are made.
     pub guest: String,
     /// What is in it.
     pub content: Content,
-    /// Whether it is to be executable.
-    pub executable: bool,
+    /// Its permissions, as in `st_mode`; a link has none of its own.
+    pub mode: u32,
 }
 
-/// What is in a file.
+/// What is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// What is in this file of the host.
     Of(PathBuf),
     /// This.
     Text(String),
+    /// A folder, which further files may be in.
+    Folder,
+    /// A symbolic link that says this.
+    Link(String),
 }
 
 /// What an initramfs is made of.
@@ -131,7 +135,8 @@ impl Contents<'_> {
         part(&read_file(self.init)?);
         for file in self.files {
             part(file.guest.as_bytes());
-            part(&[u8::from(file.executable)]);
+            part(&file.mode.to_le_bytes());
+            part(file.content.kind());
             part(&file.content.read()?);
         }
         Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
@@ -150,18 +155,22 @@ impl Contents<'_> {
     fn write(&self, out: impl Write, path: &Path) -> Result<()> {
         let mut archive = Archive::new(out, path);
         for dir in ["dev", "modules", "proc", "run", "sbin", "sys", "tmp"] {
-            archive.directory(dir)?;
+            archive.directory(dir, 0o755)?;
         }
         // The kernel opens /dev/console for init's descriptors 0 to 2 before init can mount anything. Its built-in
         // initramfs normally has the node, but CONFIG_INITRAMFS_SOURCE may have replaced that.
         archive.device("dev/console", 0o600, 5, 1)?;
         archive.device("dev/null", 0o666, 1, 3)?;
-        archive.file("init", true, &read_file(self.init)?)?;
+        archive.file("init", 0o755, &read_file(self.init)?)?;
         archive.link("sbin/modprobe", "/init")?;
         self.write_modules(&mut archive)?;
         for file in self.files {
             let name = archive.make_room_for(&file.guest)?;
-            archive.file(name, file.executable, &file.content.read()?)?;
+            match &file.content {
+                Content::Folder => archive.directory(name, file.mode)?,
+                Content::Link(target) => archive.link(name, target)?,
+                Content::Of(_) | Content::Text(_) => archive.file(name, file.mode, &file.content.read()?)?,
+            }
         }
         archive.finish()
     }
@@ -176,15 +185,15 @@ impl Contents<'_> {
             let (elf, info) = self.tree.read(&module.path)?;
             self.check_release(module, info.release.as_deref(), info.versioned)?;
             let path = format!("{:02}-{}.ko", n + 1, module.name);
-            archive.file(&format!("modules/{path}"), false, &elf)?;
+            archive.file(&format!("modules/{path}"), 0o644, &elf)?;
             if boot.iter().any(|other| other.name == module.name) {
                 load.extend([&path, "\n"]);
             }
             entries.push(Entry { path, aliases: info.aliases, ..module.clone() });
         }
         entries.extend(self.tree.builtin().map(|name| Entry { name: name.to_owned(), ..Entry::default() }));
-        archive.file("modules/load", false, load.as_bytes())?;
-        archive.file("modules/index", false, modindex::write(&entries, &[]).as_bytes())
+        archive.file("modules/load", 0o644, load.as_bytes())?;
+        archive.file("modules/index", 0o644, modindex::write(&entries, &[]).as_bytes())
     }
 
     /// Refuses what the kernel would refuse ("version magic … should be …"), while somebody can still act on it.
@@ -204,7 +213,17 @@ impl Content {
     fn read(&self) -> Result<Cow<'_, [u8]>> {
         match self {
             Self::Of(path) => read_file(path).map(Cow::Owned),
-            Self::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Self::Text(text) | Self::Link(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Self::Folder => Ok(Cow::Borrowed(&[])),
+        }
+    }
+
+    /// For the key: a file, a folder and a link of the same bytes are not the same.
+    fn kind(&self) -> &'static [u8] {
+        match self {
+            Self::Of(_) | Self::Text(_) => b"file",
+            Self::Folder => b"folder",
+            Self::Link(_) => b"link",
         }
     }
 }

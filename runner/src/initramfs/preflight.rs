@@ -67,6 +67,30 @@ pub struct Findings {
     pub notes: Vec<String>,
 }
 
+impl Problem {
+    /// Whether it is about sharing files over 9p, and about nothing else.
+    pub fn is_9p(&self) -> bool {
+        TRANSPORT.iter().any(|(symbol, module, _)| {
+            is_9p(symbol) && (self.what == *symbol || Some(self.what.as_str()) == *module)
+        })
+    }
+}
+
+/// Why a kernel cannot share files over 9p; nothing if it can, or if neither its config nor its modules tell.
+///
+/// # Errors
+/// The module tree cannot be read.
+pub fn lacks_9p(
+    kernel: &str,
+    modules_lost: bool,
+    config: Option<Config>,
+    tree: &ModuleTree,
+) -> Result<Option<String>> {
+    let needs = Needs { share_9p: true, modules_lost, ..Needs::default() };
+    let findings = check(kernel, &needs, config, tree)?;
+    Ok(findings.problems.into_iter().find(Problem::is_9p).map(|problem| problem.text))
+}
+
 impl Findings {
     /// Whether kvet can work with the kernel at all.
     ///

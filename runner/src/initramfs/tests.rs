@@ -197,11 +197,9 @@ fn a_warm_one_opens_no_module() {
 fn anything_that_changes_the_archive_changes_its_name() {
     let world = World::new();
     let first = world.ensure(|_| {}).unwrap().path;
-    let file = |guest: &str, executable| ExtraFile {
-        guest: guest.into(),
-        content: Content::Of(world.at("init")),
-        executable,
-    };
+    let file =
+        |guest: &str, mode| ExtraFile { guest: guest.into(), content: Content::Of(world.at("init")), mode };
+    let other = |content| ExtraFile { content, ..file("/a", 0o644) };
     let mut paths = vec![
         first,
         world.ensure(|c| c.identity = "two").unwrap().path,
@@ -212,9 +210,13 @@ fn anything_that_changes_the_archive_changes_its_name() {
             .ensure(|c| (c.boot, c.jobs) = (&["virtio_pci", "9pnet_virtio", "9p", "tun"], &[]))
             .unwrap()
             .path,
-        world.ensure(|c| c.files = vec![file("/a", false)]).unwrap().path,
-        world.ensure(|c| c.files = vec![file("/b", false)]).unwrap().path,
-        world.ensure(|c| c.files = vec![file("/a", true)]).unwrap().path,
+        world.ensure(|c| c.files = vec![file("/a", 0o644)]).unwrap().path,
+        world.ensure(|c| c.files = vec![file("/b", 0o644)]).unwrap().path,
+        world.ensure(|c| c.files = vec![file("/a", 0o755)]).unwrap().path,
+        world.ensure(|c| c.files = vec![other(Content::Text(String::new()))]).unwrap().path,
+        world.ensure(|c| c.files = vec![other(Content::Folder)]).unwrap().path,
+        world.ensure(|c| c.files = vec![other(Content::Link("b".into()))]).unwrap().path,
+        world.ensure(|c| c.files = vec![other(Content::Text("b".into()))]).unwrap().path,
     ];
     world.put("init", b"\x7fELF another init");
     paths.push(world.ensure(|_| {}).unwrap().path);
@@ -266,7 +268,7 @@ fn files_of_the_caller_go_where_they_may() {
         let file = ExtraFile {
             guest: "/usr/lib/kvet/file".into(),
             content: Content::Of(world.at("file")),
-            executable: false,
+            mode: 0o644,
         };
         let made = world.ensure(|c| c.files = vec![file]).unwrap();
         let entries = read_raw(&std::fs::read(&made.path).unwrap());
@@ -275,6 +277,18 @@ fn files_of_the_caller_go_where_they_may() {
         assert_eq!(entries.last().unwrap().data.len(), size);
         assert_eq!(made.list().unwrap().last().unwrap().size as usize, size);
     }
+    let entry = |guest: &str, content, mode| ExtraFile { guest: guest.into(), content, mode };
+    let files = vec![
+        entry("/t/d", Content::Folder, 0o1750),
+        entry("/t/d/f", Content::Text("x".into()), 0o4711),
+        entry("/t/l", Content::Link("d/f".into()), 0o777),
+    ];
+    let made = world.ensure(|c| c.files = files).unwrap();
+    let entries = read_raw(&std::fs::read(&made.path).unwrap());
+    let last: Vec<_> =
+        entries[entries.len() - 4..].iter().map(|e| (e.name.as_str(), e.fields[MODE])).collect();
+    assert_eq!(last, [("t", 0o40755), ("t/d", 0o41750), ("t/d/f", 0o104_711), ("t/l", 0o120_777)]);
+    assert_eq!(text(&entries, "t/l"), "d/f");
     for (guest, why) in [
         ("relative", "not absolute"),
         ("/", "empty parts"),
@@ -289,8 +303,7 @@ fn files_of_the_caller_go_where_they_may() {
         ("/dev", "twice"),
         ("/sbin/modprobe/x", "/sbin/modprobe is no folder"),
     ] {
-        let file =
-            ExtraFile { guest: guest.into(), content: Content::Of(world.at("file")), executable: true };
+        let file = ExtraFile { guest: guest.into(), content: Content::Of(world.at("file")), mode: 0o755 };
         let e = world.ensure(|c| c.files = vec![file]).unwrap_err();
         assert_eq!(e.fault(), Fault::Caller, "{guest}");
         assert!(e.to_string().contains(why), "{guest}: {e}");

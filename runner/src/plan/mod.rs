@@ -1,6 +1,7 @@
 //! Flags and config files become a [`Plan`] that cannot be wrong. Validation ends here: nothing later checks what
 //! a user typed.
 
+pub mod arguments;
 pub mod config;
 pub mod expectations;
 pub mod filter;
@@ -77,8 +78,10 @@ pub struct Request {
 /// How the suite's files get to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ShareMode {
-    /// Over 9p, with a folder for what the tests leave.
+    /// Over 9p where the kernel has it, else in the initramfs. A cell settles on one of them once it has its kernel.
     #[default]
+    Auto,
+    /// Over 9p, with a folder for what the tests leave.
     #[value(name = "9p")]
     NineP,
     /// In the initramfs: for kernels without 9p. What the tests leave is lost.
@@ -88,6 +91,7 @@ pub enum ShareMode {
 impl std::fmt::Display for ShareMode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
+            ShareMode::Auto => "auto",
             ShareMode::NineP => "9p",
             ShareMode::Initramfs => "initramfs",
         })
@@ -332,6 +336,7 @@ fn twice(id: &CellId, first: &MatrixCell, second: &MatrixCell, same_suite: bool)
 fn with_settings(cell: &MatrixCell, request: &Request) -> Request {
     let settings = &cell.settings;
     let share = match settings.share {
+        Some(ShareWay::Auto) => ShareMode::Auto,
         Some(ShareWay::NineP) => ShareMode::NineP,
         Some(ShareWay::Initramfs) => ShareMode::Initramfs,
         None => request.share,
@@ -375,15 +380,13 @@ fn plan_cell(
     let suite = find_suite(request, home, config, arch)?;
     let spec = &suite.spec;
     check_root(spec.root, request.share, arch)?;
+    arguments::check(&spec.program, &spec.args, &spec.env)?;
     let selected = match &suite.tests {
         Some(names) => Some(filter.select(names, &spec.name)?),
         None => None,
     };
     if spec.format == suite::Format::Exit && !filter.matches(&spec.name) {
         return Err(filter.nothing(&spec.name, std::slice::from_ref(&spec.name)));
-    }
-    if suite.script && request.share == ShareMode::Initramfs {
-        return Err(Error::caller(format!("{} is a script, and its shell needs --share 9p", spec.program)));
     }
     if request.strict && spec.strict.is_none() {
         return Err(Error::caller(format!("suite {} has nothing to be strict about", spec.name))
@@ -457,7 +460,8 @@ fn check_root(root: Root, share: ShareMode, arch: Arch) -> Result<()> {
     if root != Root::None && share == ShareMode::Initramfs {
         return Err(Error::caller(
             "a root of its own comes over 9p: --root and --share initramfs exclude each other",
-        ));
+        )
+        .hint("--root none, or --share auto and a kernel with 9p"));
     }
     if root == Root::Host && arch != Arch::host()? {
         let host = Arch::host()?;

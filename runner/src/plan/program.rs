@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -11,7 +11,7 @@ use object::{ReadCache, elf::FileHeader64};
 
 use crate::arch::Arch;
 use crate::error::{Error, IoContext, Result};
-use crate::spec::suite::{Format, Root, Suite, SuiteSpec};
+use crate::spec::suite::{Format, Named, Root, Suite, SuiteSpec};
 
 /// Makes a suite of a command line. The program's folder is what the guest sees.
 ///
@@ -20,13 +20,11 @@ use crate::spec::suite::{Format, Root, Suite, SuiteSpec};
 pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
     let (program, args) =
         command.split_first().ok_or_else(|| Error::caller("there is no command after --"))?;
-    let path = Path::new(program);
-    let path = path.canonicalize().given(format!("find the program {program}"))?;
-    let kind = check(&path, program, arch, root)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let share = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let Named { folder, name, stand_in } =
+        Named::find(Path::new(program)).given(format!("find the program {program}"))?;
+    let kind = check(&folder.join(&name), program, arch, root)?;
     let spec = SuiteSpec {
-        name: suite_name(&name),
+        name: suite_name(&name.to_string_lossy()),
         title: command.join(" "),
         build: None,
         program: program.clone(),
@@ -52,11 +50,12 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
     };
     Ok(Suite {
         spec,
-        share,
-        program: PathBuf::from(name),
+        share: folder,
+        program: name,
         tests: None,
         expectations: None,
         script: kind == Kind::Script,
+        stand_in,
     })
 }
 
@@ -82,8 +81,18 @@ pub enum Kind {
 pub fn check(path: &Path, shown: &str, arch: Arch, root: Root) -> Result<Kind> {
     use std::os::unix::fs::PermissionsExt;
     let metadata = path.metadata().given(format!("read {shown}"))?;
-    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
-        return Err(Error::caller(format!("{shown} is not an executable file")));
+    let mode = metadata.permissions().mode() & 0o7777;
+    match metadata {
+        found if found.is_dir() => return Err(Error::caller(format!("{shown} is a folder, not a program"))),
+        found if !found.is_file() => {
+            return Err(Error::caller(format!("{shown} is not a regular file, and so not a program")));
+        }
+        _ if mode & 0o111 == 0 => {
+            return Err(Error::caller(format!("{shown} is not executable: its mode is {mode:04o}"))
+                .hint(format!("chmod +x {shown}")));
+        }
+        found if found.len() == 0 => return Err(Error::caller(format!("{shown} is empty"))),
+        _ => {}
     }
     let form = form(path, shown)?;
     match &form {
@@ -146,8 +155,17 @@ fn form(path: &Path, shown: &str) -> Result<Form> {
         return Ok(Form::Elf);
     }
     let first = head.split(|&b| b == b'\n').next().unwrap_or_default();
-    let script = String::from_utf8_lossy(first).strip_prefix("#!").map(|line| line.trim().to_owned());
-    Ok(script.map_or(Form::Other, Form::Script))
+    let Some(line) = String::from_utf8_lossy(first).strip_prefix("#!").map(str::to_owned) else {
+        return Ok(Form::Other);
+    };
+    if line.ends_with('\r') {
+        let interpreter = line.split_whitespace().next().unwrap_or_default();
+        return Err(Error::caller(format!(
+            "{shown} has the line ends of Windows (CRLF): Linux would look for an interpreter named '{interpreter}\\r'"
+        ))
+        .hint(format!("sed -i 's/\\r$//' {shown}")));
+    }
+    Ok(Form::Script(line.trim().to_owned()))
 }
 
 /// Longest first line of a script that is looked at, as in the kernel (BINPRM_BUF_SIZE).
@@ -174,7 +192,8 @@ impl Elf {
     fn open(path: &Path, shown: &str) -> Result<Self> {
         let file = File::open(path).given(format!("read {shown}"))?;
         let cache = ReadCache::new(BufReader::new(file));
-        let wrong = |e: object::Error| Error::caller(format!("{shown} is no 64-bit ELF program")).because(e);
+        let wrong =
+            |e: object::Error| Error::caller(format!("{shown} is not a 64-bit ELF program")).because(e);
         let header = FileHeader64::<Endianness>::parse(&cache).map_err(wrong)?;
         let endian = header.endian().map_err(wrong)?;
         let mut interpreter = None;
@@ -221,6 +240,17 @@ mod tests {
         let bash = file(b"#!/bin/bash -e\n", 0o755);
         let e = check(bash.path(), "./t.sh", Arch::X86_64, Root::None).unwrap_err();
         assert!(e.to_string().contains("'/bin/bash -e'"), "{e}");
+        let windows = file(b"#!/bin/sh -e\r\necho\r\n", 0o755);
+        for root in [Root::None, Root::Userland, Root::Host] {
+            let e = check(windows.path(), "./w.sh", Arch::X86_64, root).unwrap_err();
+            assert!(e.to_string().contains(r"CRLF") && e.to_string().contains(r"'/bin/sh\r'"), "{e}");
+            assert_eq!(e.hint_text(), Some(r"sed -i 's/\r$//' ./w.sh"));
+        }
+        let e = check(Path::new("/proc"), "/proc", Arch::X86_64, Root::None).unwrap_err();
+        assert_eq!(e.to_string(), "/proc is a folder, not a program");
+        let empty = file(b"", 0o755);
+        let e = check(empty.path(), "./empty", Arch::X86_64, Root::None).unwrap_err();
+        assert_eq!(e.to_string(), "./empty is empty");
         let text = file(b"hello\n", 0o755);
         let e = check(text.path(), "./text", Arch::X86_64, Root::None).unwrap_err();
         assert!(e.to_string().contains("neither"), "{e}");
@@ -229,7 +259,7 @@ mod tests {
             check(plain.path(), "x", Arch::X86_64, Root::None)
                 .unwrap_err()
                 .to_string()
-                .contains("not an executable")
+                .contains("not executable: its mode is 0644")
         );
         let cut = file(b"\x7fELF\x02\x01", 0o755);
         assert!(

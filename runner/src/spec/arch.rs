@@ -1,5 +1,7 @@
 //! `configs/arch/*.yaml`: how guests of an architecture are run.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::arch::Arch;
@@ -19,6 +21,9 @@ pub struct ArchFacts {
     pub machine: ByAccel,
     /// `-cpu` by accelerator.
     pub cpu: ByAccel,
+    /// `-cpu` under TCG for kernels with pages of so many KiB; [`ArchFacts::cpu`] is for those with 4 KiB.
+    #[serde(default)]
+    pub cpu_for_pages: BTreeMap<u32, String>,
     /// The serial console.
     pub console: Console,
     /// Additional kernel arguments.
@@ -104,6 +109,22 @@ pub struct Console {
 }
 
 impl ArchFacts {
+    /// `-cpu` for a kernel with pages of so many KiB, where that is known. KVM has the host's CPU and no choice.
+    ///
+    /// # Errors
+    /// The kernel's: no CPU is known to have such pages. On one that has not, it hangs without a word.
+    pub fn cpu_for(&self, accel: Accel, page_kib: Option<u32>) -> Result<&str> {
+        match (accel, page_kib) {
+            (Accel::Kvm, _) | (Accel::Tcg, None | Some(4)) => Ok(self.cpu.get(accel)),
+            (Accel::Tcg, Some(size)) => self.cpu_for_pages.get(&size).map(String::as_str).ok_or_else(|| {
+                Error::kernel(format!(
+                    "the kernel has pages of {size} KiB, and no CPU to emulate is known to have them"
+                ))
+                .hint("`cpu_for_pages` in configs/arch/ names one")
+            }),
+        }
+    }
+
     /// Reads the facts about an architecture.
     ///
     /// # Errors
@@ -116,6 +137,23 @@ impl ArchFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cpu_suits_the_pages() {
+        let mut facts: ArchFacts =
+            crate::spec::parse(include_str!("../../../configs/arch/arm64.yaml")).unwrap();
+        let cpu = |facts: &ArchFacts, accel, pages| facts.cpu_for(accel, pages).map(str::to_owned);
+        let usual = facts.cpu.tcg.clone();
+        for pages in [None, Some(4)] {
+            assert_eq!(cpu(&facts, Accel::Tcg, pages).unwrap(), usual);
+        }
+        assert_ne!(cpu(&facts, Accel::Tcg, Some(16)).unwrap(), usual, "a cortex-a57 has no pages of 16 KiB");
+        assert_eq!(cpu(&facts, Accel::Kvm, Some(16)).unwrap(), "host");
+        facts.cpu_for_pages.clear();
+        let error = cpu(&facts, Accel::Tcg, Some(16)).unwrap_err();
+        assert_eq!(error.fault(), crate::error::Fault::Kernel);
+        assert!(error.to_string().contains("16 KiB"), "{error}");
+    }
 
     #[test]
     fn the_files_we_ship_are_right_and_typos_are_not() {

@@ -88,6 +88,8 @@ impl CellSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShareWay {
+    /// Over 9p where the kernel has it.
+    Auto,
     /// Over 9p.
     #[serde(rename = "9p")]
     NineP,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -169,6 +170,44 @@ pub struct Suite {
     pub expectations: Option<PathBuf>,
     /// Whether the program is a shell script, which the guest needs a shell for.
     pub script: bool,
+    /// What the program is, where it is a symbolic link that the guest could not follow.
+    pub stand_in: Option<PathBuf>,
+}
+
+/// A program as it was named: links in the way to its folder are followed, its own name is kept. A program may have several names
+/// and ask by which it was called, and find what it needs beside that one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its folder, absolute, without links.
+    pub folder: PathBuf,
+    /// Its name there.
+    pub name: PathBuf,
+    /// The file, where the name is a link that leads anywhere but to another name in the folder.
+    pub stand_in: Option<PathBuf>,
+}
+
+impl Named {
+    /// Looks at a program.
+    ///
+    /// # Errors
+    /// It is not there, or a link on the way leads nowhere.
+    pub fn find(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let file = path.canonicalize()?;
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::IsADirectory.into());
+        };
+        let (folder, name) = (folder.canonicalize()?, PathBuf::from(name));
+        let mut hop = name.clone();
+        // The path resolves, so that its links come to an end.
+        while folder.join(&hop).is_symlink() {
+            hop = fs::read_link(folder.join(&hop))?;
+            if hop.components().ne(hop.file_name().map(Component::Normal)) {
+                return Ok(Self { folder, name, stand_in: Some(file) });
+            }
+        }
+        Ok(Self { folder, name, stand_in: None })
+    }
 }
 
 impl SuiteSpec {
@@ -225,24 +264,36 @@ impl SuiteSpec {
                 None => base.join(text),
             }
         };
-        let find = |what: &str, text: &str| -> Result<PathBuf> {
+        let not_found = |what: &str, text: &str, e: io::Error| {
             let path = expand(text);
-            path.canonicalize().map_err(|e| {
-                let error = Error::caller(format!("{}: {what} {}", manifest.display(), path.display()));
-                let error = error.because(e);
-                if text.starts_with("{guest}/") { error.hint("`make build` makes it") } else { error }
-            })
+            let error =
+                Error::caller(format!("{}: {what} {}", manifest.display(), path.display())).because(e);
+            if text.starts_with("{guest}/") { error.hint("`make build` makes it") } else { error }
+        };
+        let find = |what: &str, text: &str| -> Result<PathBuf> {
+            expand(text).canonicalize().map_err(|e| not_found(what, text, e))
         };
         let expectations = self.expectations.as_deref().map(|file| find("expectations", file)).transpose()?;
         if self.build.is_some() {
             let program = PathBuf::from(&self.program);
             let share = PathBuf::new();
-            return Ok(Suite { spec: self, share, program, tests: None, expectations, script: false });
+            return Ok(Suite {
+                spec: self,
+                share,
+                program,
+                tests: None,
+                expectations,
+                script: false,
+                stand_in: None,
+            });
         }
-        let program = find("program", &self.program)?;
+        let what = "program";
+        let Named { folder, name, stand_in } =
+            Named::find(&expand(&self.program)).map_err(|e| not_found(what, &self.program, e))?;
+        let program = folder.join(name);
         let share = match &self.share {
             Some(dir) => find("share", dir)?,
-            None => program.parent().unwrap_or(Path::new("/")).to_owned(),
+            None => folder,
         };
         let inside = program.strip_prefix(&share).map_err(|_| {
             Error::caller(format!(
@@ -254,7 +305,7 @@ impl SuiteSpec {
         })?;
         let program = inside.to_owned();
         let tests = self.tests.as_deref().map(|file| read_names(&find("tests", file)?)).transpose()?;
-        Ok(Suite { spec: self, share, program, tests, expectations, script: false })
+        Ok(Suite { spec: self, share, program, tests, expectations, script: false, stand_in })
     }
 }
 
@@ -379,6 +430,38 @@ mod tests {
             let e = SuiteSpec::load(&path).unwrap_err().to_string();
             assert!(e.contains(expected) && e.contains("suite.yaml"), "{to}: {e}");
         }
+    }
+
+    #[test]
+    fn a_program_keeps_the_name_of_its_link() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let at = |name: &str| root.join(name);
+        fs::create_dir_all(at("common")).unwrap();
+        fs::create_dir_all(at("mine")).unwrap();
+        fs::write(at("common/run.sh"), "").unwrap();
+        fs::write(at("mine/multi"), "").unwrap();
+        symlink("../common/run.sh", at("mine/run.sh")).unwrap();
+        symlink("run.sh", at("mine/again")).unwrap();
+        symlink("multi", at("mine/read")).unwrap();
+        symlink("read", at("mine/check")).unwrap();
+        symlink(at("mine/multi"), at("mine/absolute")).unwrap();
+        symlink("mine", at("folder")).unwrap();
+        let (multi, script) = (Some(at("mine/multi")), Some(at("common/run.sh")));
+        for (path, name, stand_in) in [
+            ("mine/multi", "multi", None),
+            ("mine/read", "read", None),
+            ("folder/check", "check", None),
+            ("mine/absolute", "absolute", multi),
+            ("mine/run.sh", "run.sh", script.clone()),
+            ("mine/again", "again", script),
+        ] {
+            let named = Named::find(&at(path)).unwrap();
+            assert_eq!(named, Named { folder: at("mine"), name: name.into(), stand_in }, "{path}");
+        }
+        symlink("nowhere", at("mine/dangling")).unwrap();
+        assert_eq!(Named::find(&at("mine/dangling")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

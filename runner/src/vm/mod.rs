@@ -60,7 +60,7 @@ pub const PAUSED: &str = "paused";
 /// Most bytes of QEMU's stderr that are kept.
 const MAX_STDERR: usize = 16 * 1024;
 /// Most bytes that wait to be sent to a guest that does not read.
-const MAX_UNSENT: usize = 4 << 20;
+const MAX_UNSENT: usize = kvet_wire::MAX_ORDER + (1 << 20);
 /// How much is read from a channel before the others get their turn.
 const CHUNK: usize = 64 * 1024;
 /// How long QEMU may take to end after `quit` before it is killed.
@@ -186,7 +186,7 @@ impl Vm {
     /// # Errors
     /// The message does not fit into a frame, or the guest has not read for so long that too much waits.
     pub fn tell(&mut self, message: &ToGuest) -> Result<()> {
-        let frame = message::control(message)
+        let frame = message::order(message)
             .map_err(|e| Error::caller(format!("a job that does not fit on the wire: {e}")))?;
         self.send_wire(&frame.to_bytes())
     }

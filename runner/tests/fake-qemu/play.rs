@@ -158,6 +158,7 @@ fn word(outcome: Outcome) -> String {
 /// A job; the fake guest does not look at it.
 pub fn job() -> Job {
     Job {
+        stand_in: None,
         id: 0,
         shares: Vec::new(),
         modules: Vec::new(),

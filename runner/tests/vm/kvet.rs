@@ -119,6 +119,12 @@ impl Kvet {
         self
     }
 
+    #[allow(dead_code, reason = "for programs.rs")]
+    pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &Path) -> Self {
         self.command.env(name, value);
         self

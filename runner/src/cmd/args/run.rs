@@ -46,8 +46,9 @@ pub struct RunArgs {
     /// Run the tests in an order that this number decides; the same number gives the same order
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
-    /// How the suite's files get to the guest: over 9p, or in the initramfs for kernels that lack 9p
-    #[arg(long, value_enum, value_name = "HOW", default_value = "9p")]
+    /// How the suite's files get to the guest: over 9p, in the initramfs, or by the first of these that the kernel can do.
+    /// In the initramfs, what the tests write to /kvet/results is lost
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub share: ShareMode,
     /// After a crash or a hang boot again and run the rest, without what is done and what crashed; at most N times
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",

@@ -68,7 +68,7 @@ pub fn telling(step: &Step) -> Result<Option<RunReport>> {
 }
 
 /// Whether the suite travelled in the initramfs.
-pub fn is_without_9p(run: &CellReport) -> bool {
+fn is_without_9p(run: &CellReport) -> bool {
     run.provenance.get(SHARE) == Some(&ShareMode::Initramfs.to_string())
 }
 

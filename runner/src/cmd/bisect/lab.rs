@@ -1,6 +1,5 @@
 //! Kernels for a bisection, had and run as `kvet run` does.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::cmd::{Setup, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result};
 use crate::event::{CellEnd, CellId, CellReport, Event, Phase, WorkTime};
 use crate::kernel::{self, Kernel, KernelSpec, Progress, Sources};
-use crate::plan::{CellPlan, Plan, Request, ShareMode};
+use crate::plan::{CellPlan, Plan, Request};
 use crate::report::Fanout;
 use crate::report::store::{self, RunDir, Store, safe_name};
 use crate::report::term::{ColorChoice, Style, Term};
@@ -25,7 +24,7 @@ use crate::spec::suite::SuiteSpec;
 use crate::upstream::{self, Means};
 
 use super::ahead::{self, Ahead};
-use super::{evidence, reproduce};
+use super::reproduce;
 
 /// `--selftests own`: each kernel is tested with the selftests of its own source.
 const OWN: &str = "own";
@@ -37,8 +36,6 @@ pub struct Kernels<'a> {
     arch: Arch,
     folder: PathBuf,
     own_selftests: bool,
-    /// Whether the modules of a kernel are there; the archive has lost those of some.
-    whole: HashMap<String, bool>,
     /// Whether commits are built while a guest runs, those that are wanted, and the builds.
     builds_ahead: bool,
     likely: Vec<Subject>,
@@ -104,7 +101,6 @@ impl<'a> Kernels<'a> {
             arch: arch(args)?,
             folder: folder.to_owned(),
             own_selftests: args.selftests.as_deref() == Some(OWN),
-            whole: HashMap::new(),
             builds_ahead: args.build.jobs.is_some_and(|jobs| jobs > 1),
             likely: Vec::new(),
             ahead: None,
@@ -133,7 +129,7 @@ impl<'a> Kernels<'a> {
     }
 
     /// What is asked for on a kernel. Tests are those of the command line, or these alone.
-    fn request_for(&self, subject: &Subject, tests: Option<&[String]>, share: ShareMode) -> Result<Request> {
+    fn request_for(&self, subject: &Subject, tests: Option<&[String]>) -> Result<Request> {
         let built = matches!(subject.kernel.parse()?, KernelSpec::Source { .. });
         let Request { config, toolchain, base, .. } = self.request.clone();
         // How kernels are built is for those that are; releases on the way there are what they are.
@@ -147,14 +143,13 @@ impl<'a> Kernels<'a> {
             config,
             toolchain,
             base,
-            share,
             ..self.request.clone()
         })
     }
 
     /// The plan for a kernel.
-    fn plan(&self, subject: &Subject, tests: Option<&[String]>, share: ShareMode) -> Result<Plan> {
-        Plan::new(&self.request_for(subject, tests, share)?, &self.setup.home, &self.setup.config)
+    fn plan(&self, subject: &Subject, tests: Option<&[String]>) -> Result<Plan> {
+        Plan::new(&self.request_for(subject, tests)?, &self.setup.home, &self.setup.config)
     }
 
     /// The command line of kvet that shows the symptom on the bad one of the two kernels of an answer.
@@ -167,14 +162,11 @@ impl<'a> Kernels<'a> {
             Find::Fix => &found.before,
         };
         let tests = state.symptom.as_ref().map(Symptom::names);
-        let run = state.of(&bad.kernel).and_then(|step| evidence::telling(step).ok().flatten());
-        let inside = run.iter().flat_map(|run| &run.cells).any(evidence::is_without_9p);
-        let share = if inside { ShareMode::Initramfs } else { ShareMode::NineP };
-        Ok(reproduce::words(&self.request_for(bad, tests.as_deref(), share)?))
+        Ok(reproduce::words(&self.request_for(bad, tests.as_deref())?))
     }
 
     fn cell(&self, subject: &Subject, tests: Option<&[String]>) -> Result<CellPlan> {
-        let plan = self.plan(subject, tests, ShareMode::NineP)?;
+        let plan = self.plan(subject, tests)?;
         plan.cells.into_iter().next().ok_or_else(|| Error::host("a plan without a cell"))
     }
 
@@ -210,9 +202,7 @@ impl<'a> Kernels<'a> {
             std::fs::copy(&log, &copy).host(format!("copy {} to {}", log.display(), copy.display()))?;
             tell!("build log {}", copy.display());
         }
-        let kernel = kernel?;
-        self.whole.insert(subject.kernel.clone(), kernel.modules.is_some());
-        Ok(kernel)
+        kernel
     }
 
     /// Where the selftests of a kernel's own source are, or will be: named by all that goes into them.
@@ -234,18 +224,6 @@ impl<'a> Kernels<'a> {
 
     fn run_dir(&self, subject: &Subject, cells: &[CellId]) -> Result<RunDir> {
         RunDir::create_at(&self.folder.join(STEPS), &safe_name(&subject.shown), cells)
-    }
-
-    /// Where the archive has lost a kernel's modules the suite travels in the initramfs.
-    fn share(&mut self, subject: &Subject) -> Result<ShareMode> {
-        if !matches!(subject.kernel.parse()?, KernelSpec::Debian { .. }) {
-            return Ok(ShareMode::NineP);
-        }
-        let whole = match self.whole.get(&subject.kernel) {
-            Some(whole) => *whole,
-            None => self.acquire(subject)?.modules.is_some(),
-        };
-        Ok(if whole { ShareMode::NineP } else { ShareMode::Initramfs })
     }
 
     /// The builds of what is likely to be asked for next.
@@ -302,8 +280,7 @@ impl Lab for Kernels<'_> {
     fn run(&mut self, subject: &Subject, tests: Option<&[String]>) -> Result<CellReport> {
         // Of a run that is done again: what is built ahead has taken the checkout, which this one needs.
         self.ahead = None;
-        let share = self.share(subject)?;
-        let plan = self.plan(subject, tests, share)?;
+        let plan = self.plan(subject, tests)?;
         let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
         let dir = self.run_dir(subject, &ids)?;
         let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));

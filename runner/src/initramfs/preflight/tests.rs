@@ -174,5 +174,25 @@ fn without_sharing_over_9p_a_kernel_need_not_have_it() {
     let config = saved("debian-7.2-cloud-amd64.config");
     let lookup = |s: &str| config.get(s).cloned();
     let findings = check("cloud", &Needs::default(), Some(&lookup), &ModuleTree::none()).unwrap();
-    assert_eq!(findings.of(NeededBy::Kvet).filter(|p| p.what.contains("9P")).count(), 0, "{findings:?}");
+    assert_eq!(findings.of(NeededBy::Kvet).filter(|p| p.is_9p()).count(), 0, "{findings:?}");
+}
+
+#[test]
+fn what_lacks_9p_says_why() {
+    let config = saved("debian-7.2-amd64.config");
+    let cloud = saved("debian-7.2-cloud-amd64.config");
+    let (_whole, whole) = tree(&NINE_P, Some(&[]));
+    let (_part, part) = tree(&["9p"], Some(&[]));
+    let none = ModuleTree::none();
+    let of = |config: &BTreeMap<String, String>, lost, tree| {
+        lacks_9p("k", lost, Some(&|s| config.get(s).cloned()), tree).unwrap()
+    };
+    assert_eq!(of(&config, false, &whole), None);
+    let why = of(&cloud, false, &whole).unwrap();
+    assert!(why.starts_with("CONFIG_NET_9P is not set in k"), "{why}");
+    let why = of(&config, false, &part).unwrap();
+    assert!(why.starts_with("module 9pnet of k is not in"), "{why}");
+    let why = lacks_9p("k", true, None, &none).unwrap().unwrap();
+    assert!(why.starts_with("its modules are gone from the archive"), "{why}");
+    assert_eq!(lacks_9p("k", false, None, &none).unwrap(), None, "the image may have it");
 }
