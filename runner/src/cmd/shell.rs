@@ -152,7 +152,7 @@ fn boot(setup: &Setup, plan: &mut CellPlan, dir: &RunDir) -> Result<Booted> {
     let results = dir.cell(0).join(cell::FILES);
     std::fs::create_dir_all(&results).host(format!("create {}", results.display()))?;
     if let Some(note) = prepare::settle_share(plan, &kernel)? {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
     let prepared = prepare::prepare(plan, &kernel, cache, &results, equipment.for_guest())?;
     for note in &prepared.notes {
