@@ -1,5 +1,6 @@
 //! Names of tests, kept apart.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::TestEvent;
@@ -10,7 +11,14 @@ pub(super) struct Names {
     used: HashSet<String>,
     count: HashMap<String, u32>,
     /// The names that announced tests were given, by the one they asked for, oldest first.
-    open: HashMap<String, VecDeque<String>>,
+    open: HashMap<String, Open>,
+}
+
+/// Announced tests that asked for one name. Nearly always it is one.
+#[derive(Debug)]
+struct Open {
+    first: String,
+    more: VecDeque<String>,
 }
 
 impl Names {
@@ -20,7 +28,12 @@ impl Names {
         let name = match event {
             TestEvent::Started { .. } => {
                 let name = self.fresh(&wanted);
-                self.open.entry(wanted).or_default().push_back(name.clone());
+                match self.open.entry(wanted) {
+                    Entry::Occupied(mut open) => open.get_mut().more.push_back(name.clone()),
+                    Entry::Vacant(place) => {
+                        place.insert(Open { first: name.clone(), more: VecDeque::new() });
+                    }
+                }
                 name
             }
             TestEvent::Finished { .. } => match self.announced(&wanted) {
@@ -36,12 +49,11 @@ impl Names {
 
     /// The name that the first of the announced tests was given, if there is one.
     fn announced(&mut self, wanted: &str) -> Option<String> {
-        let names = self.open.get_mut(wanted)?;
-        let name = names.pop_front();
-        if names.is_empty() {
-            self.open.remove(wanted);
+        let open = self.open.get_mut(wanted)?;
+        match open.more.pop_front() {
+            Some(next) => Some(std::mem::replace(&mut open.first, next)),
+            None => self.open.remove(wanted).map(|open| open.first),
         }
-        name
     }
 
     fn fresh(&mut self, wanted: &str) -> String {

@@ -159,7 +159,9 @@ impl KtapParser {
             }
         }
         let Some(name) = event.name_mut() else { return };
-        *name = shorten_middle(name, self.limits.path);
+        if name.len() > self.limits.path {
+            *name = shorten_middle(name, self.limits.path);
+        }
         let bytes = name.len();
         if matches!(event, TestEvent::Finished { .. }) {
             match self.names_left.checked_sub(bytes) {

@@ -111,10 +111,12 @@ pub(super) fn totals_failed(diagnostic: &str) -> bool {
         Some(b'0'..=b'9') => {}
         _ => return false,
     }
-    let text = diagnostic.trim_start();
-    let totals =
-        text.find("pass:").is_some_and(|at| text[..at].ends_with(": ") && text[at..].contains(" fail:"));
-    totals && (count_after(text, " fail:") > 0 || count_after(text, " error:") > 0)
+    static FAIL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" fail:"));
+    if FAIL.find(diagnostic.as_bytes()).is_none() {
+        return false;
+    }
+    let totals = diagnostic.find("pass:").is_some_and(|at| diagnostic[..at].ends_with(": "));
+    totals && (count_after(diagnostic, " fail:") > 0 || count_after(diagnostic, " error:") > 0)
 }
 
 fn count_after(text: &str, word: &str) -> u64 {

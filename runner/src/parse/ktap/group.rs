@@ -71,14 +71,14 @@ pub(super) struct Closed {
 }
 
 impl Group {
-    /// Whether anything of a document was seen on this level.
-    pub(super) fn has_begun(&self) -> bool {
+    /// Whether a line of a document was seen on this level.
+    fn has_begun(&self) -> bool {
         self.format.is_some() || self.has_content()
     }
 
     /// The same, but for a header, which alone promises nothing.
     fn has_content(&self) -> bool {
-        self.plan.is_some() || self.numbers.results > 0 || self.cases > 0 || !self.running.is_empty()
+        self.plan.is_some() || self.numbers.results > 0 || !self.running.is_empty()
     }
 }
 
@@ -109,7 +109,7 @@ impl KtapParser {
 
     pub(super) fn version(&mut self, depth: usize, format: Format, out: &mut Vec<TestEvent>) {
         self.abandon(depth, None, out);
-        if self.groups[depth].has_content() {
+        if self.groups[depth].has_content() || self.groups[depth].cases > 0 {
             self.next_document(depth, out);
         }
         self.groups[depth].format = Some(format);

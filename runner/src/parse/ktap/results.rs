@@ -303,13 +303,15 @@ impl KtapParser {
             else {
                 continue;
             };
+            let next = |group: &Group| group.numbers.expected() == number && group.glued.len() < MAX_GLUED;
+            if !self.groups.iter().any(next) {
+                continue;
+            }
             let name = self.tidy(&Said::read(rest, ok, Format::Ktap).name);
             let name = if name.is_empty() { format!("test {number}") } else { name };
             let line = self.line;
-            for group in &mut self.groups {
-                if group.numbers.expected() == number && group.glued.len() < MAX_GLUED {
-                    group.glued.push(Glued { number, name: name.clone(), line });
-                }
+            for group in self.groups.iter_mut().filter(|group| next(group)) {
+                group.glued.push(Glued { number, name: name.clone(), line });
             }
         }
     }

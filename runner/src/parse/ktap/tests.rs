@@ -1,3 +1,4 @@
+mod attacks;
 mod limits;
 mod model;
 mod rules;
