@@ -16,7 +16,8 @@ static MOUNTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 ///
 /// Options are those of Documentation/filesystems/9p.rst: `msize` is what one request may carry (QEMU warns
 /// below 128 KiB, virtio's ring allows 500 KiB). A read-only share does not change under the guest, so its
-/// pages may be cached; a writable one is written through at once, because the guest can die at any time.
+/// pages may be cached; a writable one is written through at once, because the guest can die at any time. `cache=mmap` would let
+/// programs map files for shared writing, and since 6.4 keeps what a program writes to an open file in the guest: a panic lost it.
 pub fn mount_share(share: &Share) -> Result<(), String> {
     let mut mounted = MOUNTED.lock().map_err(|e| e.to_string())?;
     if mounted.contains(&share.path) {

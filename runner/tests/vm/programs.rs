@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::kvet_command::{Ended, Kvet, have};
+use super::kvet_command::{Ended, Kvet, faults, have};
 
 /// A script in `common/`, which `mine/` has a link to, and `data.txt` beside that link.
 fn linked(script: &str) -> (tempfile::TempDir, PathBuf) {
@@ -97,6 +97,49 @@ fn a_shell_needs_no_9p() {
         assert!(ended.stdout.contains(expected), "{expected}: {}", ended.stdout);
     }
     assert!(ended.stderr.contains("note: the suite travels in the initramfs"), "{}", ended.stderr);
+}
+
+/// What docs/suites.md says of the results folder. All else works.
+const NOT_IN_RESULTS: [&str; 4] = [
+    "fallocate: Operation not supported (os error 95)",
+    "mmap, shared and written: Invalid argument (os error 22)",
+    "O_TMPFILE: Operation not supported (os error 95)",
+    "unlinked and open: ftruncate: No such file or directory (os error 2)",
+];
+
+fn tried(kernel: &str, folder: &str) -> (usize, Vec<String>) {
+    let ended = Kvet::run_on(kernel, "x86_64");
+    let ended = ended.args(["--", &faults("x86_64"), "--folder", folder]).end().code(0);
+    let said = ended.cell_file("stdout");
+    let (works, not): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.ends_with(": works"));
+    (works.len(), not.into_iter().map(str::to_owned).collect())
+}
+
+#[test]
+fn the_results_folder_does_what_is_documented() {
+    for kernel in ["6.1", "6.12", "7.2"] {
+        assert_eq!(
+            tried(kernel, "/kvet/results"),
+            (23, NOT_IN_RESULTS.map(str::to_owned).into()),
+            "{kernel}"
+        );
+    }
+}
+
+#[test]
+fn without_9p_everything_works_in_the_results_folder() {
+    assert_eq!(tried("7.1", "/kvet/results"), (27, Vec::new()));
+}
+
+#[test]
+fn what_is_written_outlives_a_crash() {
+    let script =
+        "#!/bin/sh\nexec 3> $KVET_RESULTS/log\necho written >&3\nsleep 1\necho c > /proc/sysrq-trigger\n";
+    for kernel in ["6.1", "7.2"] {
+        let call = Kvet::run_on(kernel, "x86_64").args(["--", "./t.sh"]);
+        let ended = call.file("t.sh", script).executable("t.sh").end().code(1);
+        assert_eq!(ended.cell_file("files/log"), "written\n", "{kernel}");
+    }
 }
 
 // --- what is refused before anything boots ----------------------------------------------------------------------

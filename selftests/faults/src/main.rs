@@ -7,15 +7,18 @@
 //!                                       does one after the other as the tests faults/NAME, in KTAP
 //! kvet-faults --test-progs [--no-marks] [-v] [-a GLOB,…] [-d GLOB,…] NAME=ACTION…
 //!                                       the same as test_progs tells it; a NAME is TEST/SUBTEST or TEST
+//! kvet-faults --folder DIR [FILES]      tells what can be done in a folder, or how long so many files take there
 //! ```
 //!
 //! `kvet-faults --help` lists the actions. As a test, `fail` and `skip` give these results and everything that comes
 //! back is a pass; `--test` selects, by the whole name. `--no-marks` leaves the starts of tests out of the kernel log.
 
 mod action;
+mod folder;
 mod ktap;
 mod test_progs;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use action::{ACTIONS, Action, Done};
@@ -25,12 +28,24 @@ fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--ktap", ..] => ktap::run(&args[1..]),
         ["--test-progs", ..] => test_progs::run(&args[1..]),
+        ["--folder", dir] => folder(dir, None),
+        ["--folder", dir, files] => match files.parse() {
+            Ok(files) => folder(dir, Some(files)),
+            Err(e) => usage(&format!("{files}: {e}")),
+        },
         ["--help"] => {
             println!("{ACTIONS}");
             ExitCode::SUCCESS
         }
         [action] => alone(action),
-        _ => usage("one action, or --ktap or --test-progs and NAME=ACTION…"),
+        _ => usage("one action, --ktap or --test-progs and NAME=ACTION…, or --folder and one"),
+    }
+}
+
+fn folder(dir: &str, files: Option<u32>) -> ExitCode {
+    match action::check_guest() {
+        Ok(()) => folder::run(Path::new(dir), files),
+        Err(why) => usage(&why),
     }
 }
 
