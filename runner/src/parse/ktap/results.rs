@@ -116,8 +116,7 @@ impl KtapParser {
         };
         let inside = self.close(depth, &name, out);
         self.count(depth, result, out);
-        // A test may be called `ok 4`, but hardly `aok 4`.
-        self.glued(result.rest.trim_start_matches("not ").strip_prefix("ok ").unwrap_or(result.rest));
+        self.glued(result.rest);
         let group = &mut self.groups[depth];
         group.next_child = None;
         let running = group.running.iter().position(|r| r.name == name).map(|i| group.running.remove(i));
@@ -129,12 +128,16 @@ impl KtapParser {
             name,
             outcome: said.outcome(result.ok),
             directive: said.directive,
-            comment: said.comment.into_owned(),
+            comment: said.comment.clone().into_owned(),
             lead: None,
             duration: Some(took),
             about_job: false,
             at,
         };
+        if !result.ok && !draft.outcome.is_bad() && results_in(&said.name).any(|inner| inner.sure) {
+            // The directive may be that of another result, which is glued to this one.
+            (draft.outcome, draft.directive) = (Outcome::Fail, None);
+        }
         if result.ok && is_cut(result.rest) && self.rules.hold(Rule::CutLine) {
             draft.comment = format!("its result on line {} was cut, and may have said more", self.line);
             (draft.outcome, draft.directive) = (Outcome::Error, Some(Directive::Error));
@@ -296,13 +299,8 @@ impl KtapParser {
 
     /// Remembers a result that stands behind other text, if it is the next one of a group.
     fn glued(&mut self, text: &str) {
-        static OK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ok "));
-        for at in OK.find_iter(text.as_bytes()) {
-            let from = if text[..at].ends_with("not ") { at - 4 } else { at };
-            let Line::Result(TestResult { ok, number: Some(number), rest, .. }) = Line::parse(&text[from..])
-            else {
-                continue;
-            };
+        for TestResult { ok, number, rest, .. } in results_in(text) {
+            let Some(number) = number else { continue };
             let next = |group: &Group| group.numbers.expected() == number && group.glued.len() < MAX_GLUED;
             if !self.groups.iter().any(next) {
                 continue;
@@ -343,4 +341,16 @@ impl KtapParser {
             _ => self.loose.heard(text, Voice::Stderr),
         }
     }
+}
+
+/// What may be results behind the beginning of a text.
+fn results_in(text: &str) -> impl Iterator<Item = TestResult<'_>> {
+    static OK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ok "));
+    OK.find_iter(text.as_bytes()).filter_map(|at| {
+        let from = if text[..at].ends_with("not ") { at - 4 } else { at };
+        match Line::parse(&text[from..]) {
+            Line::Result(result) if from > 0 => Some(result),
+            _ => None,
+        }
+    })
 }

@@ -31,6 +31,7 @@ fn nothing_of_these_is_green() {
         "1..1\nnot ok 1 a # xfail\n",
         "1..1\nok 1 a # TIMEOUT\n",
         "1..1\nok 1 a # ERROR x\n",
+        "not ok 1 aok 2 b # SKIP c\nok 2 b\n",
         // Plans.
         "1..2 # SKIP x\nok 1 a\n",
         "1..0\n",
