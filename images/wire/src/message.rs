@@ -99,7 +99,7 @@ pub enum JobStatus {
 #[expect(clippy::large_enum_variant, reason = "there is one job in a guest's life")]
 pub enum ToGuest {
     /// Run this.
-    Run(Job),
+    Run(Box<Job>),
     /// Kill the job's processes; JobDone follows.
     Kill {
         /// Which job.
@@ -327,9 +327,9 @@ mod tests {
             stdin: false,
         };
         let without = Job { root: None, ..job.clone() };
-        let message = ToGuest::Run(without);
+        let message = ToGuest::Run(without.into());
         assert_eq!(parse_control::<ToGuest>(&order(&message).unwrap().payload).unwrap(), message);
-        let message = ToGuest::Run(job);
+        let message = ToGuest::Run(job.into());
         assert_eq!(parse_control::<ToGuest>(&order(&message).unwrap().payload).unwrap(), message);
         let output = Output { job: 1, stream: 2, boottime_us: 5, bytes: b"\0\xff".to_vec() };
         assert_eq!(Output::parse(&output.to_frame().payload).unwrap(), output);

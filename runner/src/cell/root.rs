@@ -13,6 +13,9 @@ use crate::spec::suite::Root;
 use crate::userland::{self, Userland};
 use crate::vm::machine::{HostShare, Owners};
 
+/// Where programs are looked for, besides the suite's own folder: as [`super::prepare::environment`] has it.
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
 /// A root that guests may have. While it lives, nobody prunes it.
 #[derive(Debug)]
 pub enum GuestRoot {
@@ -60,18 +63,19 @@ impl GuestRoot {
             return Ok(());
         }
         let suite = &plan.suite;
-        match program::interpreter(&suite.share.join(&suite.program))? {
-            Some(interpreter) if !self.has(&interpreter) => {
-                let (shown, name) = (&suite.spec.program, self.name());
-                let hint = match self {
-                    Self::Userland(_) => "images/userland.yaml names its packages",
-                    Self::Host => "--root userland has bash, dash and the C library",
-                };
-                Err(Error::caller(format!("{shown} is run by {interpreter}, which {name} does not have"))
-                    .hint(hint))
-            }
-            _ => Ok(()),
-        }
+        let program = suite.share.join(&suite.program);
+        let interpreter = program::interpreter(&program)?.filter(|path| !self.has(path));
+        let in_path = |name: &String| FOLDERS.iter().any(|folder| self.has(&format!("{folder}/{name}")));
+        // Beside the program there may be one of that name: its folder is the first in PATH.
+        let sought = program::sought_by_env(&program)?
+            .filter(|name| !in_path(name) && !suite.share.join(name).exists());
+        let Some(lacking) = interpreter.or(sought) else { return Ok(()) };
+        let (shown, name) = (&suite.spec.program, self.name());
+        let hint = match self {
+            Self::Userland(_) => "images/userland.yaml names its packages",
+            Self::Host => "--root userland has bash, dash and the C library",
+        };
+        Err(Error::caller(format!("{shown} is run by {lacking}, which {name} does not have")).hint(hint))
     }
 
     /// What reports say of it.

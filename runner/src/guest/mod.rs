@@ -165,7 +165,7 @@ impl<W: Write> Session<W> {
         self.next_job += 1;
         self.job = Some(job.id);
         self.job_started = false;
-        self.tell(&ToGuest::Run(job))
+        self.tell(&ToGuest::Run(Box::new(job)))
     }
 
     /// Has the running job killed, if one runs.

@@ -139,6 +139,19 @@ pub fn interpreter(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// What a script has `env` look for in `PATH`: `bash` of `#!/usr/bin/env bash`. None if it is run by something else, or if what
+/// stands there is more than a name.
+///
+/// # Errors
+/// The caller's: the program is not there or damaged.
+pub fn sought_by_env(path: &Path) -> Result<Option<String>> {
+    let Form::Script(line) = form(path, &path.display().to_string())? else { return Ok(None) };
+    let mut words = line.split_whitespace();
+    let is_env = words.next().is_some_and(|first| first.ends_with("/env"));
+    let name = words.find(|word| *word != "-S" && !word.contains('='));
+    Ok(name.filter(|name| is_env && !name.starts_with('-') && !name.contains('/')).map(str::to_owned))
+}
+
 /// What a file is to the kernel.
 enum Form {
     Elf,
@@ -284,6 +297,16 @@ mod tests {
         let bash = file(b"#! /bin/bash -e\n", 0o755);
         assert_eq!(check(bash.path(), "x", host, Root::Host).unwrap(), Kind::Direct);
         assert_eq!(interpreter(bash.path()).unwrap().as_deref(), Some("/bin/bash"));
+        for (first, sought) in [
+            ("#!/usr/bin/env bash\n", Some("bash")),
+            ("#!/usr/bin/env -S A=b python3 -u\n", Some("python3")),
+            ("#!/usr/bin/env -i sh\n", None),
+            ("#!/usr/bin/env /bin/sh\n", None),
+            ("#!/bin/bash env\n", None),
+        ] {
+            let script = file(first.as_bytes(), 0o755);
+            assert_eq!(sought_by_env(script.path()).unwrap().as_deref(), sought, "{first}");
+        }
         let near = file(b"#!bash\n", 0o755);
         let e = check(near.path(), "x", host, Root::Userland).unwrap_err().to_string();
         assert!(e.contains("'bash', which is no absolute path"), "{e}");

@@ -164,6 +164,16 @@ fn what_cannot_run_is_refused_at_once() {
 }
 
 #[test]
+fn what_env_does_not_find_is_named() {
+    have("7.2", "x86_64");
+    let args = ["run", "-k", "7.2", "-a", "x86_64", "--root", "userland", "--", "./t.sh"];
+    let call = Kvet::new(args).file("t.sh", "#!/usr/bin/env python3\n").executable("t.sh");
+    let ended = call.without_guest().end().code(2);
+    ended.ended("Usage", "./t.sh is run by python3, which");
+    assert!(!ended.cell_dir().join("qemu.argv").exists(), "nothing was booted");
+}
+
+#[test]
 fn what_cannot_be_an_argument_is_refused() {
     let script = |arguments: &[&OsStr]| run(arguments).file("t.sh", "#!/bin/sh\n").executable("t.sh");
     let program = OsStr::new("./t.sh");
