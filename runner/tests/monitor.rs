@@ -532,7 +532,7 @@ fn a_guest_that_does_not_read_has_its_input_bounded() {
         }
     };
     assert!(error.to_string().contains("unread"), "{error}");
-    assert!((4 << 20..6 << 20).contains(&typed), "{typed} bytes");
+    assert!((16 << 20..20 << 20).contains(&typed), "{typed} bytes");
     session.vm().kill();
     session.end().unwrap();
 }

@@ -96,7 +96,6 @@ pub enum JobStatus {
 /// What the host tells init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[expect(clippy::large_enum_variant, reason = "there is one job in a guest's life")]
 pub enum ToGuest {
     /// Run this.
     Run(Box<Job>),
