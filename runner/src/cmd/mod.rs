@@ -34,7 +34,7 @@ use args::{Cli, Command};
 /// The whole program. A bug of kvet's that panics is an infrastructure failure, and no verdict: the 101 of a Rust
 /// program would be "bad" to git bisect.
 pub fn main() -> ExitCode {
-    guarded(std::env::args().any(|arg| arg.starts_with("--git-bisect")), program)
+    guarded(is_for_git(), program)
 }
 
 /// Runs something; gives the exit code of an internal error where it panics.
