@@ -305,6 +305,22 @@ pub struct CellReport {
     /// Tests that failed and passed when they were run again (`--retries`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flaky: Vec<Flaky>,
+    /// Further runs of failing tests (`--retries`) that did not pass either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reruns: Vec<Rerun>,
+}
+
+/// A further run of a failing test, which did not pass either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rerun {
+    /// The test's name.
+    pub test: String,
+    /// Which run of it: 2 is the first one after the failure.
+    pub run: u32,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Its message.
+    pub message: String,
 }
 
 /// A test that failed and passed when it was run again.

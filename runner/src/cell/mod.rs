@@ -123,6 +123,7 @@ fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
         boots: 1,
         notes: Vec::new(),
         flaky: Vec::new(),
+        reruns: Vec::new(),
     }
 }
 

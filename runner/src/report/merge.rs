@@ -69,6 +69,7 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         boots: 0,
         notes: Vec::new(),
         flaky: Vec::new(),
+        reruns: Vec::new(),
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) fn run() -> RunReport {
         boots: 1,
         notes: vec!["KVM died early, TCG used".into()],
         flaky: Vec::new(),
+        reruns: Vec::new(),
     };
     RunReport {
         run_id: "20261120-101530".into(),

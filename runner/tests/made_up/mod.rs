@@ -37,6 +37,7 @@ pub fn cell(kernel: &str, cases: &[(&str, Outcome, &str)]) -> CellReport {
         boots: 1,
         notes: Vec::new(),
         flaky: Vec::new(),
+        reruns: Vec::new(),
     }
 }
 
