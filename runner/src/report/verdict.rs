@@ -15,14 +15,20 @@ use crate::event::{CellEnd, CellReport, Outcome, RunReport};
 ///
 /// A run of no cells, and a cell that completed without a single test, have not passed.
 pub fn verdict(run: &RunReport) -> u8 {
-    let worst = |code: u8| match code {
-        exit::INTERRUPTED => 4,
-        exit::USAGE => 3,
-        exit::HOST => 2,
+    worst_code(run.cells.iter().map(cell_code)).unwrap_or(exit::USAGE)
+}
+
+/// The worst of several exit codes; none of none. One that is not ours is worse than any.
+pub(super) fn worst_code(codes: impl IntoIterator<Item = u8>) -> Option<u8> {
+    let rank = |code: &u8| match *code {
+        exit::PASSED => 0,
         exit::FAILED => 1,
-        _ => 0,
+        exit::HOST => 2,
+        exit::USAGE => 3,
+        exit::INTERRUPTED => 4,
+        _ => 5,
     };
-    run.cells.iter().map(cell_code).max_by_key(|c| worst(*c)).unwrap_or(exit::USAGE)
+    codes.into_iter().max_by_key(rank)
 }
 
 /// The exit code of a run of this cell alone.
