@@ -308,6 +308,9 @@ pub struct CellReport {
     /// Further runs of failing tests (`--retries`) that did not pass either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reruns: Vec<Rerun>,
+    /// Whether the cell fails if none of its tests runs (`--fail-if-nothing-ran`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_run: bool,
 }
 
 /// A further run of a failing test, which did not pass either.
@@ -406,6 +409,11 @@ impl Counts {
             } += 1;
         }
         counts
+    }
+
+    /// Those that ran: what was skipped, or never began, says nothing about the kernel.
+    pub fn ran(&self) -> usize {
+        self.passed + self.failed + self.xfailed + self.errors
     }
 
     /// All of them.

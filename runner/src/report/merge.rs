@@ -87,6 +87,7 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         notes: Vec::new(),
         flaky: Vec::new(),
         reruns: Vec::new(),
+        must_run: false,
     }
 }
 

@@ -64,6 +64,18 @@ fn what_cannot_be_read_is_not_merged() {
 }
 
 #[test]
+fn nothing_ran_stays_what_it_was() {
+    for (must_run, code) in [(false, 0), (true, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let skipped = CellReport { must_run, ..cell(KERNEL, &[("t", Skip, "needs 6.12")]) };
+        store_report(dir.path(), &made_up::run(vec![skipped])).unwrap();
+        let ended = merge(&[dir]).code(code);
+        assert!(ended.stdout.contains("1 skip · nothing ran"), "{}", ended.stdout);
+        assert_eq!(ended.stdout.contains("kvet/nothing-ran"), must_run, "{}", ended.stdout);
+    }
+}
+
+#[test]
 fn an_interrupted_part_is_no_verdict() {
     let runs = parts(&[KERNEL], &[&[(KERNEL, Pass)]]);
     let mut run: RunReport =

@@ -7,7 +7,7 @@ use super::{Column, Entry, Row, Sheet, Table, Trend};
 use crate::arch::Arch;
 use crate::event::{CellEnd, CellReport, Counts, Outcome, RunReport, TestCase};
 use crate::parse::clean::one_line;
-use crate::report::{OWN, all_cases, trouble};
+use crate::report::{OWN, all_cases, nothing_ran, trouble};
 use crate::version::KernelVersion;
 
 impl Table {
@@ -86,6 +86,7 @@ fn column(cell: &CellReport, label: &str) -> Column {
         spec: one_line(&cell.id.kernel),
         release: cell.kernel.as_ref().map(|kernel| one_line(&kernel.release)),
         counts: Counts::of(&cell.cases),
+        nothing_ran: nothing_ran(cell),
         trouble: trouble(cell).map(|text| one_line(&text)),
         dir: cell.dir.clone(),
     }
@@ -184,10 +185,10 @@ mod tests {
             verdicts,
             [
                 "in 7.3-rc7",
-                "always",
+                "always where it ran",
                 "since 6.18.15",
                 "since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage",
-                "always"
+                "always where it ran"
             ]
         );
     }
