@@ -305,6 +305,25 @@ pub struct CellReport {
     /// Tests that failed and passed when they were run again (`--retries`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flaky: Vec<Flaky>,
+    /// Further runs of failing tests (`--retries`) that did not pass either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reruns: Vec<Rerun>,
+    /// Whether the cell fails if none of its tests runs (`--fail-if-nothing-ran`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_run: bool,
+}
+
+/// A further run of a failing test, which did not pass either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rerun {
+    /// The test's name.
+    pub test: String,
+    /// Which run of it: 2 is the first one after the failure.
+    pub run: u32,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Its message.
+    pub message: String,
 }
 
 /// A test that failed and passed when it was run again.
@@ -390,6 +409,11 @@ impl Counts {
             } += 1;
         }
         counts
+    }
+
+    /// Those that ran: what was skipped, or never began, says nothing about the kernel.
+    pub fn ran(&self) -> usize {
+        self.passed + self.failed + self.xfailed + self.errors
     }
 
     /// All of them.

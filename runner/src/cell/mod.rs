@@ -123,6 +123,8 @@ fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
         boots: 1,
         notes: Vec::new(),
         flaky: Vec::new(),
+        reruns: Vec::new(),
+        must_run: plan.must_run,
     }
 }
 

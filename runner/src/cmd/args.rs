@@ -182,6 +182,22 @@ pub struct TimeLimits {
     pub deadline: Option<Duration>,
 }
 
+/// What a cell comes to in which every test was skipped.
+#[derive(Debug, Args)]
+pub struct NothingRan {
+    /// Fail (exit code 1) on a kernel on which no test ran, because all were skipped. This is the default with -t;
+    /// --fail-if-nothing-ran=false allows it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fail_if_nothing_ran: Option<bool>,
+}
+
+impl NothingRan {
+    /// Whether it fails, given what `-t` selects: who names tests wants to see them run.
+    pub fn fails(&self, tests: &[String]) -> bool {
+        self.fail_if_nothing_ran.unwrap_or(!tests.is_empty())
+    }
+}
+
 /// Where a run is reported.
 #[derive(Debug, Args)]
 pub struct OutputArgs {
@@ -277,6 +293,24 @@ mod tests {
             let e = Cli::try_parse_from(args).unwrap_err();
             assert!(e.to_string().contains(expected), "{e}");
             assert_eq!(e.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn nothing_ran_fails_where_tests_are_named() {
+        for (flags, expected) in [
+            (&[][..], false),
+            (&["-t", "x"], true),
+            (&["-t", "x", "--fail-if-nothing-ran=false"], false),
+            (&["--fail-if-nothing-ran"], true),
+            (&["--fail-if-nothing-ran=true"], true),
+        ] {
+            let run = Cli::try_parse_from(["kvet", "run"].iter().chain(flags)).unwrap();
+            let Command::Run(run) = run.command else { panic!() };
+            assert_eq!(run.nothing_ran.fails(&run.tests), expected, "{flags:?}");
+            let matrix = Cli::try_parse_from(["kvet", "matrix"].iter().chain(flags)).unwrap();
+            let Command::Matrix(matrix) = matrix.command else { panic!() };
+            assert_eq!(matrix.nothing_ran.fails(&matrix.tests), expected, "{flags:?}");
         }
     }
 

@@ -122,6 +122,7 @@ fn request(args: &MatrixArgs) -> Request {
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
         strict: args.strict,
+        must_run: args.nothing_ran.fails(&args.tests),
         shuffle: args.shuffle,
         share: ShareMode::default(),
         slices: args.slices.clone(),

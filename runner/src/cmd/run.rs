@@ -65,6 +65,7 @@ pub(super) fn request(args: &RunArgs) -> Request {
         memory_mib: args.hardware.memory,
         cpus: args.hardware.cpus,
         strict: args.strict,
+        must_run: args.nothing_ran.fails(&args.tests),
         shuffle: args.shuffle,
         logs: false,
         share: args.share,

@@ -59,6 +59,8 @@ pub struct Request {
     pub cpus: Option<u32>,
     /// `--strict`.
     pub strict: bool,
+    /// Whether a cell fails in which no test ran.
+    pub must_run: bool,
     /// `--shuffle`.
     pub shuffle: Option<u64>,
     /// Whether a suite that can do so keeps the verifier's log of each test.
@@ -132,6 +134,8 @@ pub struct CellPlan {
     pub selected: Option<Vec<String>>,
     /// Whether what cannot be tested fails.
     pub strict: bool,
+    /// Whether it fails if none of its tests runs.
+    pub must_run: bool,
     /// The number that decides the order of the tests; none: the suite's own order.
     pub shuffle: Option<u64>,
     /// Whether the verifier's log of each test is kept, where the suite can do so.
@@ -418,6 +422,7 @@ fn plan_cell(
         filter: filter.clone(),
         selected,
         strict: request.strict,
+        must_run: request.must_run,
         shuffle: request.shuffle,
         logs: request.logs,
         expectations,

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::table::sign;
-use super::{OWN, all_cases};
-use crate::event::{CellId, CellReport, Outcome, RunReport};
+use super::{OWN, all_cases, nothing_ran};
+use crate::event::{CellId, CellReport, Counts, Outcome, RunReport};
 use crate::parse::clean::one_line;
 
 /// How the result of a test differs.
@@ -127,6 +127,18 @@ impl Diff {
                 self.push(&after.id, &name, Kind::Fixed, Some(outcome), None, &message);
             }
         }
+        // Tests that are skipped differ, each of them; but if that are all, the kernel is not tested any more.
+        let ran = |cell: &CellReport| Counts::of(&cell.cases).ran() > 0;
+        if ran(before) && nothing_ran(after) && !after.must_run {
+            self.push(
+                &after.id,
+                &format!("{OWN}nothing-ran"),
+                Kind::Lost,
+                None,
+                Some(Outcome::NotRun),
+                "every test is skipped now",
+            );
+        }
         self.compare_results(&old, &new, &after.id);
     }
 
@@ -177,7 +189,15 @@ fn partner<'a>(cell: &CellReport, before: &'a RunReport, after: &RunReport) -> O
 }
 
 fn results(cell: &CellReport) -> Results {
-    all_cases(cell).into_iter().map(|case| (case.name, (case.outcome, case.message))).collect()
+    let mut results = Results::new();
+    for case in all_cases(cell) {
+        // Of two with one name, which kvet does not write, the bad one counts.
+        match results.get(&case.name) {
+            Some((outcome, _)) if outcome.is_bad() => {}
+            _ => drop(results.insert(case.name, (case.outcome, case.message))),
+        }
+    }
+    results
 }
 
 fn kind(before: Option<Outcome>, after: Option<Outcome>) -> Option<Kind> {
@@ -349,6 +369,18 @@ mod tests {
         let back = Diff::of(&bad, &good);
         assert!(!back.is_worse(), "{}", text(&back));
         assert!(text(&back).starts_with("fixed (1):\n  kvet/boot"), "{}", text(&back));
+    }
+
+    #[test]
+    fn a_kernel_on_which_nothing_runs_is_worse() {
+        let two = |outcome| [("a", outcome, "why"), ("b", Skip, "why")];
+        let diff = diff_of(&two(Pass), &two(Skip));
+        assert!(diff.is_worse());
+        let said =
+            "kvet/nothing-ran  debian:7.2 x86_64 dynptr  no such test → not run  every test is skipped now";
+        assert!(text(&diff).contains(said), "{}", text(&diff));
+        assert!(!diff_of(&two(Skip), &two(Skip)).is_worse(), "as before");
+        assert!(!diff_of(&two(Skip), &two(Pass)).is_worse());
     }
 
     #[test]

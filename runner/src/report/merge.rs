@@ -3,28 +3,23 @@
 use std::collections::HashSet;
 
 use super::verdict;
-use crate::error::{Error, Result};
+use super::verdict::worst_code;
+use crate::error::{Error, Result, exit};
 use crate::event::{CellEnd, CellId, CellReport, Counts, RunReport};
 
 /// Puts the shards of a run together: the report is that of the whole run. A cell that no shard has is trouble of the host: it
-/// was planned, and nobody knows what became of it.
+/// was planned, and nobody knows what became of it. Where a shard's own exit code is worse than what its cells amount to,
+/// it counts.
 ///
 /// # Errors
-/// The caller's: nothing to merge, shards of different plans, or two shards with the same cell.
+/// The caller's: nothing to merge, shards of different plans or without one, a cell that is not in the plan or in two shards.
 pub fn merge(shards: &[RunReport]) -> Result<RunReport> {
     let Some(first) = shards.first() else {
         return Err(Error::caller("there is no run to merge"));
     };
     let mut cells: Vec<CellReport> = Vec::new();
     for shard in shards {
-        if shard.planned != first.planned {
-            return Err(Error::caller(format!(
-                "{} and {} are not shards of one plan",
-                first.dir.display(),
-                shard.dir.display()
-            ))
-            .hint("`kvet report --diff` compares runs"));
-        }
+        check_plan(shard, first)?;
         for cell in &shard.cells {
             if let Some(twice) = cells.iter().find(|other| other.id == cell.id) {
                 return Err(Error::caller(format!(
@@ -32,7 +27,8 @@ pub fn merge(shards: &[RunReport]) -> Result<RunReport> {
                     cell.id,
                     twice.dir.display(),
                     cell.dir.display()
-                )));
+                ))
+                .hint("leave one of the two runs out: kvet does not choose between their results"));
             }
             cells.push(cell.clone());
         }
@@ -47,8 +43,29 @@ pub fn merge(shards: &[RunReport]) -> Result<RunReport> {
         wall: shards.iter().map(|shard| shard.wall).max().unwrap_or_default(),
         ..first.clone()
     };
-    whole.exit_code = verdict(&whole);
+    let codes = shards.iter().map(|shard| shard.exit_code).chain([verdict(&whole)]);
+    whole.exit_code = worst_code(codes).unwrap_or(exit::HOST);
     Ok(whole)
+}
+
+/// Whether a run is a part of the same plan as the first one, and of nothing else.
+fn check_plan(shard: &RunReport, first: &RunReport) -> Result<()> {
+    let dir = shard.dir.display();
+    if shard.planned.is_empty() {
+        // What is missing could not be told from what was never planned.
+        return Err(Error::caller(format!("the report of {dir} does not say what was planned"))
+            .hint("run it again with this version of kvet"));
+    }
+    if shard.planned != first.planned {
+        return Err(Error::caller(format!("{} and {dir} are not shards of one plan", first.dir.display()))
+            .hint("`kvet report --diff` compares runs"));
+    }
+    match shard.cells.iter().find(|cell| !shard.planned.contains(&cell.id)) {
+        Some(cell) => {
+            Err(Error::caller(format!("the report of {dir} has {}, which is not in its plan", cell.id)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn lost(id: &CellId, run: &RunReport) -> CellReport {
@@ -69,6 +86,8 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         boots: 0,
         notes: Vec::new(),
         flaky: Vec::new(),
+        reruns: Vec::new(),
+        must_run: false,
     }
 }
 
@@ -77,7 +96,8 @@ mod tests {
     use super::super::table::{Table, sample};
     use super::super::{junit, sample as plain};
     use super::*;
-    use crate::error::{Fault, exit};
+    use crate::error::Fault;
+    use crate::event::Outcome;
 
     /// The run that the tests of the table share, and that run in two shards.
     fn whole_and_shards() -> (RunReport, Vec<RunReport>) {
@@ -117,5 +137,30 @@ mod tests {
         let e = merge(&[shards[0].clone(), plain::run()]).unwrap_err();
         assert!(e.to_string().contains("not shards of one plan"), "{e}");
         assert_eq!(merge(&[]).unwrap_err().fault(), Fault::Caller);
+        let mut planless = shards[0].clone();
+        planless.planned.clear();
+        let e = merge(&[planless.clone(), planless]).unwrap_err();
+        assert!(e.to_string().contains("does not say what was planned"), "{e}");
+        let mut stray = shards[0].clone();
+        stray.cells[0].id.kernel = "debian:9.9".into();
+        let e = merge(&[stray]).unwrap_err();
+        assert!(e.to_string().contains(", which is not in its plan"), "{e}");
+    }
+
+    #[test]
+    fn the_exit_code_of_a_shard_counts() {
+        let (_, mut shards) = whole_and_shards();
+        for shard in &mut shards {
+            shard.cells.iter_mut().for_each(|cell| {
+                cell.end = CellEnd::Completed;
+                cell.cases = vec![plain::case("a", Outcome::Pass, 1, "", "")];
+            });
+            shard.exit_code = exit::PASSED;
+        }
+        assert_eq!(merge(&shards).unwrap().exit_code, exit::PASSED);
+        for code in [exit::FAILED, exit::HOST, exit::INTERRUPTED, 77] {
+            shards[0].exit_code = code;
+            assert_eq!(merge(&shards).unwrap().exit_code, code);
+        }
     }
 }

@@ -32,7 +32,7 @@ pub mod term;
 mod verdict;
 pub(crate) mod whole;
 
-pub use verdict::{bisect_code, cell_code, verdict};
+pub use verdict::{bisect_code, cell_code, nothing_ran, verdict};
 
 use crate::error::{Error, Result};
 use crate::event::{CellEnd, CellReport, Event, Outcome, Phase, Splat, TestCase};
@@ -152,6 +152,9 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
     let bad = cell.cases.iter().any(|c| c.outcome.is_bad());
     let mut extra = match &cell.end {
         CellEnd::Completed if cell.cases.is_empty() => say("tests", "the job ended and no test was run", ""),
+        CellEnd::Completed if cell.must_run && nothing_ran(cell) => {
+            say("nothing-ran", &all_skipped(cell), "allow it with --fail-if-nothing-ran=false")
+        }
         CellEnd::Completed => Vec::new(),
         // The test that was running has the blame, if one was.
         CellEnd::Crashed { .. } if bad => Vec::new(),
@@ -173,6 +176,16 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
         extra.push(case(&name, format!("{}: {}", splat.kind, splat.title), &splat.text));
     }
     extra
+}
+
+/// Why nothing ran, with the reason of the first test.
+fn all_skipped(cell: &CellReport) -> String {
+    let why = cell.cases.iter().find(|case| !case.message.is_empty());
+    let why = why.map_or(String::new(), |case| format!(": {}: {}", case.name, case.message));
+    match cell.cases.len() {
+        1 => format!("nothing ran: the only test was skipped{why}"),
+        count => format!("nothing ran: all {count} tests were skipped{why}"),
+    }
 }
 
 /// The test cases of a cell, and what has to be said beside them.
@@ -214,6 +227,22 @@ mod tests {
         let e = all.finish().unwrap_err();
         assert_eq!(e.to_string(), "the results folder is incomplete (2 times): cannot write x: disk full");
         assert_eq!(e.fault(), crate::error::Fault::Host);
+    }
+
+    #[test]
+    fn nothing_ran_is_a_case_of_its_own() {
+        let mut cell = sample::run().cells.remove(0);
+        cell.splats.clear();
+        cell.cases.retain(|case| case.outcome == Outcome::Skip);
+        assert!(extra_failures(&cell).is_empty(), "nobody minds");
+        cell.must_run = true;
+        let said = extra_failures(&cell);
+        assert_eq!(
+            (said.len(), said[0].name.as_str(), said[0].outcome),
+            (1, "kvet/nothing-ran", Outcome::Error)
+        );
+        let why = "nothing ran: the only test was skipped: dynptr_success/test_old: needs 6.12, this is 6.1";
+        assert_eq!(said[0].message, why);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub(crate) fn run() -> RunReport {
         boots: 1,
         notes: vec!["KVM died early, TCG used".into()],
         flaky: Vec::new(),
+        reruns: Vec::new(),
+        must_run: false,
     };
     RunReport {
         run_id: "20261120-101530".into(),

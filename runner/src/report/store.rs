@@ -322,8 +322,7 @@ fn report_json(report: &RunReport) -> Result<Vec<u8>> {
 pub fn load(path: &Path) -> Result<RunReport> {
     let file = if path.is_dir() { path.join("report.json") } else { path.to_owned() };
     let text = fs::read(&file).given(format!("read the report {}", file.display()))?;
-    let mut report: RunReport = serde_json::from_slice(&text)
-        .map_err(|e| Error::caller(format!("{} is no report of kvet's", file.display())).because(e))?;
+    let mut report: RunReport = serde_json::from_slice(&text).map_err(|e| unreadable(&file, &text, e))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     for cell in &mut report.cells {
         let here = cell.dir.file_name().map(|name| folder.join(name));
@@ -332,6 +331,27 @@ pub fn load(path: &Path) -> Result<RunReport> {
         }
     }
     Ok(report)
+}
+
+/// Why a report cannot be read: it is damaged, or another kvet wrote words into it that this one does not have. Whatever it
+/// cannot read might be a failure, so nothing of it is taken.
+fn unreadable(file: &Path, text: &[u8], error: serde_json::Error) -> Error {
+    #[derive(serde::Deserialize)]
+    struct Writer {
+        kvet: String,
+    }
+    let ours = env!("CARGO_PKG_VERSION");
+    let cut = error.is_eof();
+    let message = if cut { "ends in the middle" } else { "is no report of kvet's" };
+    let error = Error::caller(format!("{} {message}", file.display())).because(error);
+    match serde_json::from_slice::<Writer>(text) {
+        Ok(writer) if writer.kvet != ours => error.hint(format!(
+            "kvet {} wrote it and this is kvet {ours}: read it with that one",
+            crate::parse::clean::one_line(&writer.kvet)
+        )),
+        _ if cut => error.hint("kvet, or the copy of the file, was stopped: run it again or copy it again"),
+        _ => error,
+    }
 }
 
 /// What `run.yaml` holds.
@@ -458,6 +478,25 @@ mod tests {
         assert_eq!(load(&output.path().join("nothing")).unwrap_err().fault(), crate::error::Fault::Caller);
         fs::write(run.join("report.json"), "{}").unwrap();
         assert!(load(&run).unwrap_err().to_string().contains("is no report of kvet's"));
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_report_is_refused() {
+        let (_output, run) = stored();
+        let file = run.join("report.json");
+        let text = fs::read_to_string(&file).unwrap();
+        for end in [0, 1, text.len() / 2, text.len() - 3] {
+            fs::write(&file, &text[..end]).unwrap();
+            let e = load(&run).unwrap_err();
+            assert_eq!(e.fault(), crate::error::Fault::Caller);
+            assert!(e.to_string().contains("report.json ends in the middle"), "{e}");
+        }
+        // Another kvet has an outcome that this one does not know.
+        let other = text.replace("\"fail\"", "\"quarantined\"").replace("\"0.1.0\"", "\"9.1.0\"");
+        fs::write(&file, other).unwrap();
+        let e = load(&run).unwrap_err();
+        assert!(e.to_string().contains("unknown variant `quarantined`"), "{e}");
+        assert!(e.hint_text().unwrap().starts_with("kvet 9.1.0 wrote it"), "{e}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::unblamed;
 use crate::error::exit;
-use crate::event::{CellEnd, CellReport, Outcome, RunReport};
+use crate::event::{CellEnd, CellReport, Counts, Outcome, RunReport};
 
 /// The exit code of a run, from `DESIGN.md`'s table. The worst of its cells decides, in this order:
 ///
@@ -13,16 +13,23 @@ use crate::event::{CellEnd, CellReport, Outcome, RunReport};
 ///    blamed for and no entry of the allow-list covers;
 /// 5. passed or skipped with a reason ([`exit::PASSED`]).
 ///
-/// A run of no cells, and a cell that completed without a single test, have not passed.
+/// A run of no cells, and a cell that completed without a single test, have not passed. A cell whose tests were all skipped
+/// has, unless it was to run some ([`CellReport::must_run`]).
 pub fn verdict(run: &RunReport) -> u8 {
-    let worst = |code: u8| match code {
-        exit::INTERRUPTED => 4,
-        exit::USAGE => 3,
-        exit::HOST => 2,
+    worst_code(run.cells.iter().map(cell_code)).unwrap_or(exit::USAGE)
+}
+
+/// The worst of several exit codes; none of none. One that is not ours is worse than any.
+pub(super) fn worst_code(codes: impl IntoIterator<Item = u8>) -> Option<u8> {
+    let rank = |code: &u8| match *code {
+        exit::PASSED => 0,
         exit::FAILED => 1,
-        _ => 0,
+        exit::HOST => 2,
+        exit::USAGE => 3,
+        exit::INTERRUPTED => 4,
+        _ => 5,
     };
-    run.cells.iter().map(cell_code).max_by_key(|c| worst(*c)).unwrap_or(exit::USAGE)
+    codes.into_iter().max_by_key(rank)
 }
 
 /// The exit code of a run of this cell alone.
@@ -36,8 +43,14 @@ pub fn cell_code(cell: &CellReport) -> u8 {
         CellEnd::Completed if cell.cases.is_empty() => exit::FAILED,
         CellEnd::Completed if cell.cases.iter().any(|c| c.outcome.is_bad()) => exit::FAILED,
         CellEnd::Completed if unblamed(cell).next().is_some() => exit::FAILED,
+        CellEnd::Completed if cell.must_run && nothing_ran(cell) => exit::FAILED,
         CellEnd::Completed => exit::PASSED,
     }
+}
+
+/// Whether a cell came to its end and none of its tests ran: what it says about the kernel is nothing.
+pub fn nothing_ran(cell: &CellReport) -> bool {
+    cell.end == CellEnd::Completed && Counts::of(&cell.cases).ran() == 0
 }
 
 /// What `git bisect run` is told: 0 good, 1 bad, 125 cannot be judged, 128 stop.
@@ -122,6 +135,18 @@ mod tests {
             assert_eq!(verdict(&run), code, "{story}");
             assert_eq!(bisect_code(&run, false), bisect, "{story}");
             assert_eq!(bisect_code(&run, true), sought, "{story}");
+        }
+    }
+
+    #[test]
+    fn nothing_ran_fails_only_where_it_must_not() {
+        use Outcome::*;
+        for (outcomes, idle) in [(&[Skip, Skip][..], true), (&[Skip, Xfail], false), (&[Skip, Pass], false)] {
+            let mut c = cell(CellEnd::Completed, outcomes);
+            assert_eq!((nothing_ran(&c), verdict(&run(vec![c.clone()]))), (idle, 0));
+            c.must_run = true;
+            assert_eq!(verdict(&run(vec![c.clone()])), u8::from(idle));
+            assert_eq!(bisect_code(&run(vec![c]), true), if idle { 125 } else { 0 });
         }
     }
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::cell::{self, Resources};
 use crate::error::Result;
-use crate::event::{CellEnd, CellReport, Counts, Event, Flaky, Outcome};
+use crate::event::{CellEnd, CellReport, Counts, Event, Flaky, Outcome, Rerun};
 use crate::plan::CellPlan;
 use crate::plan::filter::Filter;
 use crate::report::store::{RunDir, Store, safe_name};
-use crate::report::{Fanout, trouble};
+use crate::report::{Fanout, all_cases, trouble};
 
 /// What is done about tests that fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,10 @@ pub(super) fn retry(
     }
     for number in failing {
         let test = report.cases[number].name.clone();
-        match passes_again(plan, &test, &report.dir, resources, retries.times) {
+        let mut reruns = Vec::new();
+        let passes = passes_again(plan, &test, &report.dir, resources, retries.times, &mut reruns);
+        report.reruns.extend(reruns);
+        match passes {
             Ok(Some(run)) => mark(report, number, run, retries.flaky_fails),
             Ok(None) => continue,
             Err(why) => {
@@ -96,13 +99,15 @@ fn say(cell: usize, report: &mut CellReport, emit: &mut dyn FnMut(Event), text: 
     report.notes.push(text);
 }
 
-/// Which run of a test it passes in, if any: 2 is the first one after the failure. The error is a remark for the report.
+/// Which run of a test it passes in, if any: 2 is the first one after the failure. The runs before that one are kept in
+/// `reruns`. The error is a remark for the report.
 fn passes_again(
     plan: &CellPlan,
     test: &str,
     cell: &Path,
     resources: &Resources,
     times: u32,
+    reruns: &mut Vec<Rerun>,
 ) -> std::result::Result<Option<u32>, String> {
     for run in 2..=times.saturating_add(1) {
         let again = alone(plan, test, cell, resources).map_err(|e| e.to_string())?;
@@ -113,8 +118,24 @@ fn passes_again(
         if has_passed(&again, test) {
             return Ok(Some(run));
         }
+        reruns.push(rerun(&again, test, run));
     }
     Ok(None)
+}
+
+/// What a run of a test came to that did not pass.
+fn rerun(again: &CellReport, test: &str, run: u32) -> Rerun {
+    let named = again.cases.iter().find(|case| case.name == test);
+    // What went wrong may be said beside the test: an exit status, a splat.
+    let (outcome, message) = match named {
+        Some(case) if case.outcome.is_bad() => (case.outcome, case.message.clone()),
+        _ => {
+            let beside = all_cases(again).into_iter().find(|case| case.outcome.is_bad());
+            let message = beside.map_or_else(|| "it had no result".to_owned(), |case| case.message);
+            (Outcome::Error, trouble(again).unwrap_or(message))
+        }
+    };
+    Rerun { test: test.to_owned(), run, outcome, message }
 }
 
 /// A test alone, in a guest of its own; its files are kept below the cell's.
@@ -210,6 +231,22 @@ mod tests {
         assert!(!has_passed(&run(vec![pass("a"), status], vec![], completed.clone()), "a"));
         let skipped = sample::case("a", Outcome::Skip, 1, "", "");
         assert!(!has_passed(&run(vec![skipped], vec![], completed), "a"));
+    }
+
+    #[test]
+    fn a_rerun_says_what_it_came_to() {
+        let run = |cases| CellReport { cases, splats: Vec::new(), ..sample::run().cells.remove(0) };
+        let said = |again: &CellReport| {
+            let Rerun { outcome, message, run, .. } = rerun(again, "a", 2);
+            (outcome, message, run)
+        };
+        let failed = sample::case("a", Outcome::Fail, 1, "expected 3", "");
+        assert_eq!(said(&run(vec![failed])), (Outcome::Fail, "expected 3".into(), 2));
+        let pass = sample::case("a", Outcome::Pass, 1, "", "");
+        let status = sample::case("exit status", Outcome::Error, 1, "exit status 1", "");
+        assert_eq!(said(&run(vec![pass, status])), (Outcome::Error, "exit status 1".into(), 2));
+        let skipped = sample::case("a", Outcome::Skip, 1, "", "");
+        assert_eq!(said(&run(vec![skipped])), (Outcome::Error, "it had no result".into(), 2));
     }
 
     fn splat(test: Option<&str>, allowed: Option<&str>) -> Splat {

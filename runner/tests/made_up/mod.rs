@@ -37,6 +37,8 @@ pub fn cell(kernel: &str, cases: &[(&str, Outcome, &str)]) -> CellReport {
         boots: 1,
         notes: Vec::new(),
         flaky: Vec::new(),
+        reruns: Vec::new(),
+        must_run: false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Hardware, OutputArgs, TimeLimits};
+use super::{Hardware, NothingRan, OutputArgs, TimeLimits};
 use crate::arch::Arch;
 use crate::schedule::shard::Shard;
 
@@ -56,6 +56,9 @@ pub struct MatrixArgs {
     /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
     #[arg(long)]
     pub strict: bool,
+    #[command(flatten)]
+    /// When all tests were skipped.
+    pub nothing_ran: NothingRan,
     /// Run the tests of each cell in an order that this number decides; the same number gives the same order
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,

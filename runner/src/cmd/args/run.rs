@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{BuildFlags, Hardware, KernelFiles, OutputArgs, TimeLimits};
+use super::{BuildFlags, Hardware, KernelFiles, NothingRan, OutputArgs, TimeLimits};
 use crate::arch::Arch;
 use crate::plan::ShareMode;
 use crate::spec::suite::Root;
@@ -43,6 +43,9 @@ pub struct RunArgs {
     /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
     #[arg(long)]
     pub strict: bool,
+    #[command(flatten)]
+    /// When all tests were skipped.
+    pub nothing_ran: NothingRan,
     /// Run the tests in an order that this number decides; the same number gives the same order
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,

@@ -68,6 +68,8 @@ mod tests {
             kernels: vec!["git:/home/a b/linux@0123456789abcdef".into()],
             archs: vec![Arch::Arm64],
             tests: vec!["a/b".into(), globset::escape("a/[c]*")],
+            // Who names tests for kvet run wants to see them run; a bisection skips a kernel on which they do not.
+            must_run: true,
             ..Request::default()
         };
         assert_eq!(words(&plain)[..5], ["run", "-k", "git:/home/a b/linux@0123456789abcdef", "-a", "arm64"]);

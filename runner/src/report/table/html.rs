@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::text::counts;
+use super::text::{NOTHING_RAN, counts};
 use super::{Column, Entry, FLAKY, Row, Sheet, Table, Trend, legend};
 use crate::event::Outcome;
 
@@ -80,8 +80,10 @@ fn write_column(page: &mut String, column: &Column, place: &Path) {
     let _ = write!(about, ": {}", counts(column.counts));
     if let Some(trouble) = &column.trouble {
         let _ = write!(about, "; {trouble}");
+    } else if column.nothing_ran {
+        let _ = write!(about, "; {NOTHING_RAN}");
     }
-    let class = if column.trouble.is_some() { " class=\"trouble\"" } else { "" };
+    let class = if column.trouble.is_some() || column.nothing_ran { " class=\"trouble\"" } else { "" };
     let link = url(&relative(place, &column.dir));
     let _ = write!(
         page,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::counts;
+use super::text::{NOTHING_RAN, counts};
 use super::{Entry, Row, Sheet, Table};
 use crate::event::Outcome;
 
@@ -35,6 +35,8 @@ fn write_kernels(text: &mut String, sheet: &Sheet) {
         let mut tests = counts(column.counts);
         if let Some(trouble) = &column.trouble {
             let _ = write!(tests, "; **{}**", escape(trouble));
+        } else if column.nothing_ran {
+            let _ = write!(tests, "; **{NOTHING_RAN}**");
         }
         let release = column.release.as_deref().unwrap_or("");
         let _ = writeln!(text, "| {} | {} | {tests} |", escape(&column.spec), escape(release));

@@ -51,6 +51,9 @@ pub struct Column {
     pub release: Option<String>,
     /// How its tests came out.
     pub counts: Counts,
+    /// Whether it came to its end and none of its tests ran.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub nothing_ran: bool,
     /// Why its tests did not all run, in one line, if so.
     pub trouble: Option<String>,
     /// The folder of its cell.
@@ -78,12 +81,12 @@ impl Row {
 
     /// Whether it passed wherever it could be tested, and at once.
     pub fn is_plain(&self) -> bool {
-        matches!(self.trend, Trend::Always | Trend::Since | Trend::Skipped) && !self.is_flaky()
+        matches!(self.trend, Trend::Always | Trend::Since) && !self.is_flaky()
     }
 
-    /// Whether it ran nowhere, of which the kernels' own lines say why.
+    /// Whether it ran nowhere, of which it says why where it was skipped, and else the kernels' own lines do.
     pub fn never_ran(&self) -> bool {
-        self.trend == Trend::Unknown
+        matches!(self.trend, Trend::Skipped | Trend::Unknown)
     }
 }
 

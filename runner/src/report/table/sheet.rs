@@ -7,7 +7,7 @@ use super::{Column, Entry, Row, Sheet, Table, Trend};
 use crate::arch::Arch;
 use crate::event::{CellEnd, CellReport, Counts, Outcome, RunReport, TestCase};
 use crate::parse::clean::one_line;
-use crate::report::{OWN, all_cases, trouble};
+use crate::report::{OWN, all_cases, nothing_ran, trouble};
 use crate::version::KernelVersion;
 
 impl Table {
@@ -32,8 +32,7 @@ fn sheet(arch: Arch, suite: &str, mut cells: Vec<&CellReport>) -> Sheet {
     let labels = labels(&cells);
     let cases: Vec<Vec<TestCase>> = cells.iter().map(|cell| all_cases(cell)).collect();
     let columns = cells.iter().zip(&labels).map(|(cell, label)| column(cell, label)).collect();
-    let by_name: Vec<HashMap<&str, &TestCase>> =
-        cases.iter().map(|cases| cases.iter().map(|case| (case.name.as_str(), case)).collect()).collect();
+    let by_name: Vec<HashMap<&str, &TestCase>> = cases.iter().map(|cases| by_name(cases)).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let flaky: Vec<HashSet<&str>> =
         cells.iter().map(|cell| cell.flaky.iter().map(|flaky| flaky.test.as_str()).collect()).collect();
@@ -41,6 +40,18 @@ fn sheet(arch: Arch, suite: &str, mut cells: Vec<&CellReport>) -> Sheet {
     let seen = Seen { labels: &labels, columns: &by_name, flaky: &flaky, crashed: &crashed };
     let rows = order(&cases).into_iter().map(|test| row(test, &seen)).collect();
     Sheet { arch, suite: suite.to_owned(), columns, rows }
+}
+
+/// Of two cases with one name, which kvet does not write, the bad one counts.
+fn by_name(cases: &[TestCase]) -> HashMap<&str, &TestCase> {
+    let mut all: HashMap<&str, &TestCase> = HashMap::new();
+    for case in cases {
+        let known = all.entry(&case.name).or_insert(case);
+        if !known.outcome.is_bad() {
+            *known = case;
+        }
+    }
+    all
 }
 
 fn version(cell: &CellReport) -> Option<KernelVersion> {
@@ -75,6 +86,7 @@ fn column(cell: &CellReport, label: &str) -> Column {
         spec: one_line(&cell.id.kernel),
         release: cell.kernel.as_ref().map(|kernel| one_line(&kernel.release)),
         counts: Counts::of(&cell.cases),
+        nothing_ran: nothing_ran(cell),
         trouble: trouble(cell).map(|text| one_line(&text)),
         dir: cell.dir.clone(),
     }
@@ -173,10 +185,10 @@ mod tests {
             verdicts,
             [
                 "in 7.3-rc7",
-                "always",
+                "always where it ran",
                 "since 6.18.15",
                 "since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage",
-                "always"
+                "always where it ran"
             ]
         );
     }

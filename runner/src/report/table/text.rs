@@ -104,9 +104,13 @@ fn mark(entry: Option<&Entry>, color: bool) -> String {
 fn trouble(column: &Column, color: bool) -> String {
     match &column.trouble {
         Some(text) => format!(" · {}", paint(color, AnsiColor::Red.on_default().bold(), text)),
+        None if column.nothing_ran => format!(" · {}", paint(color, Style::new().bold(), NOTHING_RAN)),
         None => String::new(),
     }
 }
+
+/// What is said of a kernel on which no test ran.
+pub(super) const NOTHING_RAN: &str = "nothing ran";
 
 /// What there is of each outcome.
 pub(super) fn counts(counts: Counts) -> String {
@@ -162,7 +166,7 @@ dynptr arm64
         );
         let all = render(&table, Options { all: true, color: false });
         assert!(all.contains("   - . . .    g/since      since 6.18.15\n"), "{all}");
-        assert!(all.contains("   .          g/old        always\n"), "{all}");
+        assert!(all.contains("   .          g/old        always where it ran\n"), "{all}");
     }
 
     #[test]
@@ -184,12 +188,30 @@ dynptr arm64
         ];
         let table = Table::of(&run);
         let text = render(&table, Options::default());
-        let last = "  2 tests pass wherever they apply\n  2 tests were run nowhere\n";
+        let last = "  1 test passes wherever it applies\n  3 tests were run nowhere\n";
         assert!(text.ends_with(last) && !text.contains("g/b"), "{text}");
         let all = render(&table, Options { all: true, color: false });
         assert!(all.contains("   ? ?  g/b  not run\n") && !all.contains("nowhere"), "{all}");
         let markdown = super::super::markdown::render(&table);
-        assert!(markdown.contains("<summary>2 tests were run nowhere</summary>"), "{markdown}");
+        assert!(markdown.contains("<summary>3 tests were run nowhere</summary>"), "{markdown}");
+    }
+
+    #[test]
+    fn a_kernel_on_which_nothing_ran_says_so() {
+        let mut run = sample::run();
+        let old = [("g/a", Outcome::Skip, "needs 6.12"), ("g/b", Outcome::Skip, "needs 6.12")];
+        let new = [("g/a", Outcome::Pass, ""), ("g/b", Outcome::Skip, "no such option")];
+        run.cells =
+            vec![sample::cell("debian:5.10", "5.10.1", &old), sample::cell("debian:7.2", "7.2.1", &new)];
+        let table = Table::of(&run);
+        let text = render(&table, Options::default());
+        assert!(text.contains("  a  5.10.1  5.10.1-amd64  2 skip · nothing ran\n"), "{text}");
+        assert!(text.contains("  b  7.2.1   7.2.1-amd64   1 pass, 1 skip\n"), "{text}");
+        assert!(text.ends_with("  1 test passes wherever it applies\n  1 test was run nowhere\n"), "{text}");
+        let markdown = super::super::markdown::render(&table);
+        assert!(markdown.contains("| 2 skip; **nothing ran** |"), "{markdown}");
+        let page = super::super::html::render(&table, std::path::Path::new("."));
+        assert_eq!(page.matches("2 skip; nothing ran").count(), 2, "{page}");
     }
 
     #[test]

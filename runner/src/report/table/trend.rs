@@ -50,7 +50,8 @@ pub fn judge(labels: &[&str], marks: &[Option<Mark>]) -> (Trend, String) {
     let older = skips(&marks[..first]);
     let mut words: Vec<String> = older.then(|| format!("since {}", labels[first])).into_iter().collect();
     if judged.iter().all(|(_, mark)| *mark == begin) {
-        return uniform(begin, older, words);
+        let everywhere = judged.len() == marks.len();
+        return uniform(begin, older, everywhere, words);
     }
     if begin.outcome != Outcome::Pass {
         words.push(first_words(begin).to_owned());
@@ -68,10 +69,11 @@ pub fn is_judgement(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Skip | Outcome::NotRun)
 }
 
-fn uniform(mark: Mark, older: bool, mut words: Vec<String>) -> (Trend, String) {
+fn uniform(mark: Mark, older: bool, everywhere: bool, mut words: Vec<String>) -> (Trend, String) {
     let trend = match mark.outcome {
         Outcome::Pass if older => return (Trend::Since, words.remove(0)),
-        Outcome::Pass => return (Trend::Always, "always".into()),
+        Outcome::Pass if everywhere => return (Trend::Always, "always".into()),
+        Outcome::Pass => return (Trend::Always, "always where it ran".into()),
         Outcome::Xfail => Trend::Known,
         _ => Trend::Failing,
     };
@@ -143,8 +145,9 @@ mod tests {
             ("......", Trend::Always, "always"),
             ("--....", Trend::Since, "since 6.18"),
             ("-.-...", Trend::Since, "since 6.12"),
-            (". . ..", Trend::Always, "always"),
-            ("..?...", Trend::Always, "always"),
+            (". . ..", Trend::Always, "always where it ran"),
+            ("..?...", Trend::Always, "always where it ran"),
+            (".-....", Trend::Always, "always where it ran"),
             ("------", Trend::Skipped, "skipped"),
             ("??????", Trend::Unknown, "not run"),
             ("      ", Trend::Unknown, "not run"),

@@ -63,6 +63,26 @@ ending…
 }
 
 #[test]
+fn nothing_ran_is_no_pass() {
+    let mut run = sample::run();
+    let cell = &mut run.cells[0];
+    cell.splats.clear();
+    cell.cases.retain(|case| case.outcome == Outcome::Skip);
+    for (style, said) in [
+        (Style::Tests, "dynptr tcg · 0 passed, 0 failed, 1 skipped · nothing ran"),
+        (Style::Cells, "– debian:7.2"),
+    ] {
+        let events = vec![
+            sample::events().remove(0),
+            Event::CellFinished { cell: 0, report: Box::new(run.cells[0].clone()) },
+            Event::RunFinished { report: Box::new(run.clone()) },
+        ];
+        let (out, _) = report(&events, Options { style, ..Options::default() });
+        assert!(out.contains(said) && out.contains("\nnothing ran in 4.2s · "), "{out}");
+    }
+}
+
+#[test]
 fn colours_only_where_wanted() {
     let (out, _) = report(&sample::events(), Options { color: true, ..Options::default() });
     assert!(out.contains("\x1b[32m✓\x1b[0m dynptr_success/test_read_write"), "{out}");

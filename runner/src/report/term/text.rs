@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::event::{CellEnd, CellReport, Counts, Outcome, Phase, ProgressUnit, RunReport, TestCase};
 use crate::parse::clean::one_line;
-use crate::report::{cell_code, extra_failures, trouble, verdict};
+use crate::report::{cell_code, extra_failures, nothing_ran, trouble, verdict};
 
 /// Lines that are shown of the beginning of a failure's detail, and of its end; all of it is in the results folder.
 const DETAIL_HALF: usize = 10;
@@ -179,6 +179,7 @@ pub fn summary(run: &RunReport, color: bool) -> String {
 /// What the run came to, and where the rest is.
 pub(super) fn last_line(run: &RunReport, paint: Paint) -> String {
     let verdict = match verdict(run) {
+        crate::error::exit::PASSED if run.cells.iter().all(nothing_ran) => paint.strong("nothing ran"),
         crate::error::exit::PASSED => paint.good("passed"),
         crate::error::exit::FAILED => paint.bad("failed"),
         crate::error::exit::INTERRUPTED => paint.bad("interrupted"),
@@ -191,12 +192,16 @@ pub(super) fn last_line(run: &RunReport, paint: Paint) -> String {
 /// A cell of a matrix, when it is finished.
 pub(super) fn cell_line(cell: &CellReport, paint: Paint) -> String {
     let good = cell_code(cell) == crate::error::exit::PASSED;
-    let sign = if good { paint.good("✓") } else { paint.bad("✗") };
+    let sign = match good {
+        true if nothing_ran(cell) => paint.faint("–"),
+        true => paint.good("✓"),
+        false => paint.bad("✗"),
+    };
     let mut text = format!("{sign} {}", paint.strong(&one_line(&cell.id.to_string())));
     if let Some(kernel) = &cell.kernel {
         text.push_str(&format!(" ({})", one_line(&kernel.release)));
     }
-    text.push_str(&format!(" · {}", counts(Counts::of(&cell.cases))));
+    text.push_str(&format!(" · {}{}", counts(Counts::of(&cell.cases)), idle(cell, paint)));
     if !cell.flaky.is_empty() {
         text.push_str(&format!(", {} flaky", cell.flaky.len()));
     }
@@ -219,7 +224,8 @@ fn cell_summary(cell: &CellReport, paint: Paint) -> String {
     if let Some(accel) = cell.accel {
         name.push_str(&format!(" {accel}"));
     }
-    let mut text = format!("{} · {}", paint.strong(&name), counts(Counts::of(&cell.cases)));
+    let mut text =
+        format!("{} · {}{}", paint.strong(&name), counts(Counts::of(&cell.cases)), idle(cell, paint));
     if let Some(end) = trouble(cell) {
         text.push_str(&format!(" · {}", paint.bad(&one_line(&end))));
     }
@@ -237,6 +243,11 @@ fn cell_summary(cell: &CellReport, paint: Paint) -> String {
         text.push_str(&format!("{}\n", paint.faint(&format!("  note: {}", one_line(note)))));
     }
     text
+}
+
+/// That no test ran, if so: nobody should take it for a pass.
+fn idle(cell: &CellReport, paint: Paint) -> String {
+    if nothing_ran(cell) { format!(" · {}", paint.strong("nothing ran")) } else { String::new() }
 }
 
 /// The usual three always, the others where there are any.
