@@ -25,8 +25,11 @@ fn parse(run: &RunReport) -> String {
     xml
 }
 
+/// An element, what it may hold, the attributes that it must have and those that it may have.
+type Element = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
 /// What an element may hold, the attributes it must have, and those it may have.
-const SCHEMA: [(&str, &[&str], &[&str], &[&str]); 14] = [
+const SCHEMA: [Element; 14] = [
     ("testsuites", &["testsuite"], &[], &[]),
     (
         "testsuite",
