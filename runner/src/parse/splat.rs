@@ -4,6 +4,8 @@
 //! `configs/splats.yaml`; which of them are known and accepted is data too: `configs/SPLAT_ALLOWLIST`.
 
 mod patterns;
+mod restart;
+mod unknown;
 
 pub use patterns::{Allowlist, Patterns};
 
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Splat;
+use restart::{Banner, Restart};
+use unknown::{Unknown, is_trace};
 
 /// Lines of one report at most: the longest that was met, an OOM kill with many tasks, has some 150.
 const MAX_LINES: usize = 600;
@@ -60,6 +64,10 @@ pub struct Scanner {
     /// A line of `=`, which some reports begin with.
     frame: Option<(String, Option<Duration>)>,
     booted: bool,
+    restart: Restart,
+    /// A banner of which what follows has to show whether it is a restart.
+    banner: Option<Report>,
+    unknown: Unknown,
     given: usize,
     given_fatal: usize,
     given_allowed: usize,
@@ -109,6 +117,9 @@ impl Scanner {
             open: None,
             frame: None,
             booted: false,
+            restart: Restart::default(),
+            banner: None,
+            unknown: Unknown::default(),
             given: 0,
             given_fatal: 0,
             given_allowed: 0,
@@ -120,12 +131,18 @@ impl Scanner {
     pub fn line(&mut self, raw: &str) -> Vec<Splat> {
         let (at, text) = strip_prefix(raw);
         let mut out = Vec::new();
+        match self.restart.line(at) {
+            Some(Banner::Restart) => out.extend(self.restarted()),
+            Some(_) => self.banner = None,
+            None => {}
+        }
         // What init and the harness say is no part of what the kernel says.
         let ours = text.starts_with("kvet-init: ") || text.starts_with("kvet-test: ");
         if self.open.as_ref().is_some_and(|r| r.is_over(at) || ours && !r.fatal) {
             out.extend(self.close());
         }
-        match self.find(text) {
+        match self.find(text, at) {
+            Some(index) if self.patterns.is_banner(index) => self.on_banner(index, raw, text, at, &mut out),
             Some(index) => self.start(index, raw, text, at, &mut out),
             None if is_cut_here(text) => self.cut_here(raw, text, at, &mut out),
             None => self.other(raw, text, at, &mut out),
@@ -149,42 +166,85 @@ impl Scanner {
         })
     }
 
+    /// The guest is gone, and was not told to go: a banner that nothing followed was that of a restart.
+    pub fn gone(&mut self) -> Vec<Splat> {
+        let mut splats = self.flush();
+        splats.extend(self.restarted());
+        splats
+    }
+
+    /// What stack traces were about that belong to no report, since this was asked last; see [`Scanner::untold`].
+    pub fn unknown(&mut self) -> Vec<String> {
+        self.unknown.take()
+    }
+
+    /// How many more such stack traces there were.
+    pub fn untold(&self) -> u64 {
+        self.unknown.untold()
+    }
+
     /// How many splats were left out because there were too many.
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
     /// The pattern that a line matches. The banner counts from the second time on.
-    fn find(&mut self, text: &str) -> Option<usize> {
+    fn find(&mut self, text: &str, at: Option<Duration>) -> Option<usize> {
         let index = self.patterns.find(text)?;
-        if self.patterns.is_banner(index) && !std::mem::replace(&mut self.booted, true) {
-            return None;
+        if !self.patterns.is_banner(index) {
+            return Some(index);
         }
-        Some(index)
+        let first = !std::mem::replace(&mut self.booted, true);
+        (!first && self.restart.banner(at) != Banner::Quoted).then_some(index)
+    }
+
+    fn on_banner(&mut self, index: usize, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
+        let mut report = self.begin(index, text, at);
+        report.push(raw, text, at);
+        self.banner = Some(report);
+        if !self.restart.is_unclear() {
+            out.extend(self.restarted());
+        }
+    }
+
+    /// The banner was that of a kernel that starts again.
+    fn restarted(&mut self) -> Vec<Splat> {
+        let Some(banner) = self.banner.take() else { return Vec::new() };
+        let mut splats = self.flush();
+        self.open = Some(banner);
+        splats.extend(self.close());
+        splats
+    }
+
+    fn begin(&self, index: usize, text: &str, at: Option<Duration>) -> Report {
+        let mut report = Report::new(Some(index), text, at);
+        report.fatal = self.patterns.is_fatal(index);
+        report.end = self.patterns.has_end(index).then_some(index);
+        report
     }
 
     fn start(&mut self, index: usize, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
         let fatal = self.patterns.is_fatal(index);
-        let banner = self.patterns.is_banner(index);
         if let Some(report) = &mut self.open
-            && !banner
             && (fatal || report.takes_more())
         {
             report.push(raw, text, at);
-            report.merge(index, text, fatal, self.patterns.has_end(index));
-            return;
-        }
-        out.extend(self.close());
-        let mut report = Report::new(Some(index), text, at);
-        report.fatal = fatal;
-        report.end = self.patterns.has_end(index).then_some(index);
-        if let Some((frame, at)) = self.frame.take() {
-            report.push(&frame, "", at);
-        }
-        report.push(raw, text, at);
-        self.open = Some(report);
-        if banner {
+            let refines = report.pattern.is_some_and(|of| self.patterns.refines(index, of));
+            report.merge(index, text, fatal, refines, self.patterns.has_end(index));
+        } else {
             out.extend(self.close());
+            let mut report = self.begin(index, text, at);
+            if let Some((frame, at)) = self.frame.take() {
+                report.push(&frame, "", at);
+            }
+            report.push(raw, text, at);
+            self.open = Some(report);
+        }
+        // Some reports end with a line that could begin one.
+        if let Some(report) = &mut self.open
+            && report.end.is_some_and(|end| self.patterns.ends(end, text))
+        {
+            report.ended = Some(0);
         }
     }
 
@@ -202,12 +262,17 @@ impl Scanner {
 
     /// A line that begins nothing.
     fn other(&mut self, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
-        let Some(report) = &mut self.open else { return };
+        let body = self.patterns.is_body(text);
+        let Some(report) = &mut self.open else {
+            self.unknown.line(text, at, body);
+            return;
+        };
         if let Some(strangers) = &mut report.ended {
             if self.patterns.is_tail(text) {
                 report.push(raw, text, at);
                 return;
             }
+            self.unknown.line(text, at, body);
             *strangers += 1;
             if *strangers > LINGER_LINES {
                 out.extend(self.close());
@@ -218,8 +283,9 @@ impl Scanner {
             Some(index) => self.patterns.ends(index, text),
             None => report.pattern.is_none() && text.starts_with("---[ end trace"),
         };
-        if report.end.is_none() && report.traced && !closing && !self.patterns.is_body(text) {
+        if report.end.is_none() && report.traced && !closing && !body {
             out.extend(self.close());
+            self.unknown.line(text, at, body);
             return;
         }
         report.push(raw, text, at);
@@ -284,7 +350,7 @@ impl Report {
     fn push(&mut self, raw: &str, text: &str, at: Option<Duration>) {
         self.at = self.at.or(at);
         self.latest = self.latest.max(at);
-        self.traced |= text.starts_with("Call Trace:") || text.starts_with("Call trace:");
+        self.traced |= is_trace(text);
         if self.cut {
             return;
         }
@@ -301,10 +367,13 @@ impl Report {
     }
 
     /// Another pattern matches a line of this report.
-    fn merge(&mut self, index: usize, text: &str, fatal: bool, has_end: bool) {
+    fn merge(&mut self, index: usize, text: &str, fatal: bool, refines: bool, has_end: bool) {
         if self.pattern.is_none() {
             self.pattern = Some(index);
             text.trim().clone_into(&mut self.title);
+        } else if refines {
+            self.pattern = Some(index);
+            self.end = has_end.then_some(index);
         }
         if fatal || (!self.fatal && self.end.is_none()) {
             self.end = has_end.then_some(index).or(self.end);

@@ -23,6 +23,9 @@ impl Watch<'_> {
             }
             let splats = self.scanner.line(part);
             self.on_splats(splats);
+            for about in self.scanner.unknown() {
+                self.on_unknown(&about);
+            }
             self.on_mark(strip_prefix(part).1);
         }
         if self.console.tail.len() == TAIL {
@@ -68,6 +71,18 @@ impl Watch<'_> {
                 self.scanner.suppressed()
             ));
         }
+        if self.scanner.untold() > 0 {
+            self.note(format!(
+                "there were {} more such stack traces; see console.log",
+                self.scanner.untold()
+            ));
+        }
+    }
+
+    /// A stack trace of no known kind may be harmless; that it was there is said all the same.
+    fn on_unknown(&mut self, about: &str) {
+        let during = self.running.as_ref().map_or(String::new(), |test| format!(" while {test} ran"));
+        self.note(format!("the kernel printed a stack trace{during} that kvet has no kind for: {about}"));
     }
 
     /// Some formats tell only with its result when a test began: now all is known.
