@@ -6,6 +6,7 @@ mod clock;
 mod console;
 mod ends;
 mod job;
+mod kernel_log;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -27,6 +28,7 @@ use crate::plan::Limits;
 use crate::plan::expectations::Expected;
 use crate::plan::filter::Filter;
 use crate::vm::PAUSED;
+use kernel_log::KernelLog;
 
 /// How long the last words of a guest, or the stacks of one that hangs, are waited for.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -91,6 +93,7 @@ pub struct Watch<'a> {
     scanner: Scanner,
     timeline: Timeline,
     console: Text,
+    kernel_log: KernelLog,
     output: [LineSplitter; 2],
     output_budget: Budget,
     running: Option<String>,
@@ -164,6 +167,7 @@ impl<'a> Watch<'a> {
             limits,
             job: Some(job),
             parser,
+            kernel_log: KernelLog::new(scanner.twin()),
             scanner,
             timeline: Timeline::default(),
             console: Text {
@@ -221,6 +225,13 @@ impl<'a> Watch<'a> {
         self
     }
 
+    /// Writes the kernel's log, as init reads it, to a file.
+    #[must_use]
+    pub fn logging_to(mut self, file: Box<dyn Write>) -> Self {
+        self.kernel_log.keep(file);
+        self
+    }
+
     /// Watches until the guest's job is over and its last words are read, or the guest is lost. QEMU may still run
     /// afterwards.
     ///
@@ -234,6 +245,7 @@ impl<'a> Watch<'a> {
             }
         }
         self.console_ended();
+        self.fill_in();
         self.place_splats();
         if let Some(error) = session.log_error() {
             self.note(error.to_string());
@@ -281,8 +293,14 @@ impl<'a> Watch<'a> {
                 self.on_tests(events);
             }
             GuestEvent::Output { stream, at, bytes } => self.on_output(stream, at, &bytes),
-            GuestEvent::JobDone { at, status } => self.on_job_done(at, status, session)?,
-            GuestEvent::Bye if matches!(self.stage, Stage::Leaving { .. }) => self.bye_heard = true,
+            GuestEvent::KernelLog(records) => self.on_kernel_log(&records),
+            GuestEvent::JobDone { at, status, held_by } => {
+                self.on_job_done(at, status, held_by.as_deref(), session)?;
+            }
+            GuestEvent::Bye if matches!(self.stage, Stage::Leaving { .. }) => {
+                self.bye_heard = true;
+                self.leave_if_done();
+            }
             GuestEvent::Bye => self.out_of_order("bye before it was told to leave"),
             GuestEvent::Beat => self.check_disk(),
             GuestEvent::Deadline | GuestEvent::Also(_) => {}

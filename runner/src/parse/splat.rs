@@ -127,6 +127,12 @@ impl Scanner {
         }
     }
 
+    /// A scanner with the same tables, for another record of the same guest.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self::new(self.patterns.clone(), self.allowlist.clone())
+    }
+
     /// Takes one complete line, cleaned of control bytes, and gives the splats it completes.
     pub fn line(&mut self, raw: &str) -> Vec<Splat> {
         let (at, text) = strip_prefix(raw);
