@@ -154,10 +154,12 @@ impl Running<'_> {
         });
         let mut session = Session::new(vm, log);
         let parser = parser(&self.plan);
-        let scanner = (self.resources.scanner)();
+        let provoked = self.plan.allowed_splats.iter().map(|allowance| allowance.pattern().clone());
+        let scanner = (self.resources.scanner)().provoking(provoked);
         let watch = Watch::new(self.index, job, boot.limits, parser, scanner, &mut *self.emit)
             .telling(&self.plan.filter)
-            .expecting(expected);
+            .expecting(expected)
+            .allowing(&self.plan.allowed_splats);
         let watch = watch.writing_to(&self.dir.join(FILES)).logging_to(Box::new(kernel_log));
         let watched = watch.run(&mut session);
         self.phase = None;

@@ -27,7 +27,9 @@ use crate::parse::{JobEnd, OutputParser, TestEvent};
 use crate::plan::Limits;
 use crate::plan::expectations::Expected;
 use crate::plan::filter::Filter;
+use crate::spec::allowed::Allowance;
 use crate::vm::PAUSED;
+pub use console::reason;
 use kernel_log::KernelLog;
 
 /// How long the last words of a guest, or the stacks of one that hangs, are waited for.
@@ -108,6 +110,7 @@ pub struct Watch<'a> {
     files: Option<PathBuf>,
     filter: Option<&'a Filter>,
     expected: Option<&'a Expected>,
+    allowances: &'a [Allowance],
     stopped: Option<String>,
     out: Watched,
 }
@@ -188,6 +191,7 @@ impl<'a> Watch<'a> {
             files: None,
             filter: None,
             expected: None,
+            allowances: &[],
             stopped: None,
             out: Watched {
                 end: CellEnd::Completed,
@@ -215,6 +219,13 @@ impl<'a> Watch<'a> {
     #[must_use]
     pub fn expecting(mut self, expected: &'a Expected) -> Self {
         self.expected = Some(expected);
+        self
+    }
+
+    /// Tells of complaints that the suite provokes that they are allowed.
+    #[must_use]
+    pub fn allowing(mut self, allowances: &'a [Allowance]) -> Self {
+        self.allowances = allowances;
         self
     }
 

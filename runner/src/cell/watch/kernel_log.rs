@@ -104,6 +104,7 @@ mod tests {
             fatal: false,
             allowed: None,
             test: None,
+            during: None,
         };
         let log = || vec![splat(0, "a"), splat(0, "b"), splat(5, "c")];
         let titles = |console: &[Splat]| -> Vec<String> {

@@ -130,6 +130,12 @@ impl Patterns {
         self.table[index].refines.as_ref() == Some(&self.table[other].kind)
     }
 
+    /// Whether two patterns are about one report: a BUG line and its oops end with the same line.
+    pub(super) fn end_alike(&self, index: usize, other: usize) -> bool {
+        let end = |index: usize| self.table[index].end.as_ref().map(Regex::as_str);
+        end(index).is_some() && end(index) == end(other)
+    }
+
     pub(super) fn is_fatal(&self, index: usize) -> bool {
         self.table[index].fatal
     }

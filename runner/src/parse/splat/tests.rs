@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::report::MAX_BYTES;
 use super::*;
 use crate::parse::clean::LineSplitter;
 
@@ -364,4 +365,33 @@ fn a_stack_trace_of_no_kind_is_told() {
         s.line("[   10.000200] Call trace:");
     }
     assert_eq!((s.unknown().len(), s.untold()), (10, 990));
+}
+
+#[test]
+fn an_allowed_report_swallows_no_other() {
+    let list = "^unregister_netdevice: # a known leak\n";
+    let mut s = Scanner::new(shipped(), Allowlist::parse(list, "l").unwrap());
+    let log = "[   10.000000] unregister_netdevice: waiting for veth0 to become free. Usage count = 2
+[   10.000500] BUG: KASAN: slab-use-after-free in f+0x1/0x2
+[   10.000600] BUG: sleeping function called from invalid context at a.c:1
+";
+    let mut splats: Vec<Splat> = log.lines().flat_map(|line| s.line(line)).collect();
+    splats.extend(s.flush());
+    let kinds: Vec<(&str, bool)> = splats.iter().map(|s| (s.kind.as_str(), s.allowed.is_some())).collect();
+    assert_eq!(kinds, [("netdev_leak", true), ("kasan", false), ("atomic_sleep", false)]);
+}
+
+#[test]
+fn what_a_suite_provokes_takes_no_room() {
+    let provoked = Regex::new("^WARNING: mine").unwrap();
+    let mut s = scanner().provoking([provoked].into_iter());
+    let mut splats = Vec::new();
+    for i in 0..6000 {
+        splats.extend(s.line(&format!("[{:5}.000000] WARNING: mine at f+0x1/0x2", 2 * i + 1)));
+    }
+    splats.extend(s.line("[20000.000000] WARNING: other at f+0x1/0x2"));
+    splats.extend(s.flush());
+    assert_eq!((s.suppressed(), s.suppressed_provoked(), splats.len()), (0, 1000, 5001));
+    assert!(splats[5000].title.contains("other") && splats[4999].text == splats[4999].title);
+    assert_eq!(s.suppressed_provoked(), 0, "it is told once");
 }

@@ -33,7 +33,7 @@ impl Unknown {
             self.count += 1;
             let about = self.about.take().filter(|(to, _)| to.is_none_or(close));
             let about = about.map_or_else(|| text.to_owned(), |(_, line)| line);
-            if self.told.len() < MAX_TOLD && self.count <= MAX_TOLD as u64 {
+            if self.count <= MAX_TOLD as u64 {
                 self.told.push(about);
             }
         } else if !body {
@@ -47,8 +47,10 @@ impl Unknown {
     }
 
     /// How many were not told.
-    pub(super) fn untold(&self) -> u64 {
-        self.count.saturating_sub(MAX_TOLD as u64)
+    pub(super) fn untold(&mut self) -> u64 {
+        let untold = self.count.saturating_sub(MAX_TOLD as u64);
+        self.count -= untold;
+        untold
     }
 }
 
