@@ -74,6 +74,9 @@ pub struct Splat {
     /// The test that it is blamed on: that test's case has it as well.
     #[serde(default)]
     pub test: Option<String>,
+    /// The test that ran when it came, whether that test counts in this run or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub during: Option<String>,
 }
 
 /// Which of a job's two output streams.

@@ -68,7 +68,11 @@ fn a_run_from_power_on_to_power_off() {
         p.wire.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["from_guest"]["type"], "ready");
     assert_eq!(lines[1]["to_guest"]["type"], "run");
-    assert_eq!(lines.last().unwrap()["to_guest"]["type"], "power_off");
+    let last: Vec<&str> = lines[lines.len() - 2..]
+        .iter()
+        .filter_map(|line| line["to_guest"]["type"].as_str().or(line["from_guest"]["type"].as_str()))
+        .collect();
+    assert_eq!(last, ["power_off", "bye"]);
 }
 
 #[test]
@@ -382,6 +386,76 @@ fn a_splat_behind_an_unfinished_line_is_seen() {
     assert_eq!(p.splats(), ["atomic_sleep two"]);
 }
 
+/// The job is over, and `filter` still held its output.
+const CUT: &str = r#"
+control "{\"type\":\"job_done\",\"job\":1,\"boottime_us\":6000000,\"status\":{\"how\":\"exited\",\"code\":0},\"held_by\":\"fil\u001bter\"}"
+hear; bye; obey
+"#;
+
+#[test]
+fn output_that_was_cut_is_no_pass() {
+    let p = scenario(&[FIRST_PASSED, CUT]).play();
+    p.assert_note("'filter' still held the output");
+    assert_eq!(p.cases(), ["one Pass", "test 2 Error"]);
+    let p = scenario(&[&FIRST_PASSED.replace("out '1..2'", ""), CUT]).play();
+    assert!(p.cases().iter().any(|case| case.ends_with("Error")), "without a plan: {:?}", p.cases());
+}
+
+#[test]
+fn what_the_console_lost_is_filled_in() {
+    let early = r#"
+        kmsg '6,1,0,-;Linux version 6.6.6 (fake)'
+        kmsg '4,2,10,-;WARNING: CPU: 0 PID: 0 at kernel/early.c:1 early+0x1/0x2'
+        kmsg '4,3,4500000,-;WARNING: CPU: 0 PID: 7 at kernel/fake.c:12 fake+0x2a/0x40'
+        warning 4.500000
+        out 'ok 2 two'
+    "#;
+    let p = scenario(&[WARNING, FIRST_PASSED, SECOND_RUNS, early, LEAVE]).play();
+    assert_eq!(p.splats(), ["warn -", "warn two"], "each once, in their order");
+    p.assert_note("the console lost 1 of the kernel's complaints");
+    assert_eq!(p.watched.end, CellEnd::Completed);
+}
+
+#[test]
+fn the_kernels_log_is_read_to_its_end() {
+    // Init's last line is on the console long before its last frames come.
+    let late = r#"
+        out 'ok 2 two'; stamp 6; done_with '{"how":"exited","code":0}'; hear
+        say "[   99.000000] kvet-init: bye"; sleep 0.5
+        kmsg '4,2,4500000,-;WARNING: CPU: 0 PID: 7 at kernel/fake.c:12 fake+0x2a/0x40'
+        control '{"type":"bye","boottime_us":99}'; obey
+    "#;
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, late]).play();
+    assert_eq!((p.splats(), p.watched.end), (vec!["warn two".to_owned()], CellEnd::Completed));
+}
+
+#[test]
+fn a_flood_of_the_kernels_log_is_bounded() {
+    let flood = "for ((i = 0; i < 300; i++)); do frame 4 \"$(head -c 60000 /dev/zero | tr '\\0' x)\"; done\n";
+    let p = scenario(&[FIRST_PASSED, flood, "out 'ok 2 two'\n", LEAVE]).play();
+    assert_eq!((p.cases().len(), &p.watched.end), (2, &CellEnd::Completed));
+    p.assert_note("the kernel's log went past 16 MiB");
+}
+
+#[test]
+fn a_quoted_banner_is_no_restart() {
+    let quoted = "say '[    4.500000] Linux version 6.6.6 (fake)'; sleep 0.2; out 'ok 2 two'\n";
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, quoted, LEAVE]).play();
+    assert_eq!((p.splats(), p.watched.end), (Vec::<String>::new(), CellEnd::Completed));
+}
+
+#[test]
+fn a_stack_trace_of_no_kind_is_a_note() {
+    let trace = r#"
+        say "[    4.500000] demo: what is this"
+        say "[    4.500100] Call Trace:"; say "[    4.500200]  demo+0x1/0x2"; sleep 0.2
+        out 'ok 2 two'
+    "#;
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, trace, LEAVE]).play();
+    assert_eq!((p.splats(), &p.watched.end), (Vec::<String>::new(), &CellEnd::Completed));
+    p.assert_note("a stack trace while two ran that kvet has no kind for: demo: what is this");
+}
+
 #[test]
 fn an_init_of_another_version_is_the_hosts_trouble() {
     let p = Scenario::new(
@@ -416,6 +490,7 @@ fn garbage_on_the_wire_ends_the_cell_and_says_what_it_was() {
         ("control '{\"type\":\"beat\",\"boottime_us\":1,\"more\":2}'", "more"),
         ("frame 2 short", "output of 5 bytes"),
         ("frame 3 keys", "input frame"),
+        ("frame 5 what", "unknown frame kind 5"),
         ("ready", "Ready was said twice"),
         (
             "control '{\"type\":\"job_done\",\"job\":7,\"boottime_us\":1,\"status\":{\"how\":\"exited\",\"code\":0}}'",
@@ -436,6 +511,7 @@ fn nothing_is_taken_before_ready() {
         ("out 'ok 1 one'", "job 1, and none runs"),
         ("control '{\"type\":\"beat\",\"boottime_us\":1}'", "before Ready"),
         ("done_with '{\"how\":\"exited\",\"code\":0}'", "before Ready"),
+        ("kmsg '6,1,0,-;early'", "before Ready"),
     ];
     for (early, expected) in table {
         let p = scenario(&["say booting\n", early, "\nobey"]).play();

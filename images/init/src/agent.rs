@@ -11,17 +11,22 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::job::{self, Running};
+use crate::kernel_log::KernelLog;
 use crate::port::Port;
 use crate::{shares, sys};
 
 /// How often the host hears that init is alive.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// Pieces of the kernel's log that are sent after its last line: what fits into the largest buffer that kernels have by default.
+const LAST_PIECES: usize = 64;
+
 /// The state of init between boot and power-off.
 pub struct Agent {
     port: Port,
     children: SignalFd,
     job: Option<Running>,
+    kernel_log: KernelLog,
     last_beat: Instant,
 }
 
@@ -31,6 +36,7 @@ struct Ready {
     children: bool,
     outputs: [bool; 2],
     input: bool,
+    kernel_log: bool,
 }
 
 impl Agent {
@@ -41,7 +47,7 @@ impl Agent {
         mask.thread_block().map_err(|e| format!("block SIGCHLD: {e}"))?;
         let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(|e| format!("signalfd: {e}"))?;
-        Ok(Self { port, children, job: None, last_beat: Instant::now() })
+        Ok(Self { port, children, job: None, kernel_log: KernelLog::open(), last_beat: Instant::now() })
     }
 
     /// Says that the guest is up.
@@ -75,6 +81,9 @@ impl Agent {
             if let (true, Some(job)) = (ready.input, &mut self.job) {
                 job.flush_input();
             }
+            if ready.kernel_log {
+                self.forward_kernel_log()?;
+            }
             if ready.port && self.obey()? {
                 return Ok(());
             }
@@ -107,6 +116,11 @@ impl Agent {
             input = Some(fds.len());
             fds.push(PollFd::new(fd, PollFlags::POLLOUT));
         }
+        let mut kernel_log = None;
+        if let Some(fd) = self.kernel_log.fd() {
+            kernel_log = Some(fds.len());
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        }
         let timeout = PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -120,6 +134,7 @@ impl Agent {
             children: hit(1),
             outputs: outputs.map(|slot| slot.is_some_and(hit)),
             input: input.is_some_and(hit),
+            kernel_log: kernel_log.is_some_and(hit),
         })
     }
 
@@ -142,6 +157,13 @@ impl Agent {
         Ok(true)
     }
 
+    /// Sends some records of the kernel's log. False: there are none now.
+    fn forward_kernel_log(&mut self) -> Result<bool, String> {
+        let Some(records) = self.kernel_log.read() else { return Ok(false) };
+        self.port.send(&message::kernel_log(records)).map_err(|e| format!("write to the wire: {e}"))?;
+        Ok(true)
+    }
+
     /// Handles what the host sent. True: power off.
     fn obey(&mut self) -> Result<bool, String> {
         self.port.fill().map_err(|e| format!("read from the wire: {e}"))?;
@@ -159,7 +181,7 @@ impl Agent {
                         return Ok(true);
                     }
                 }
-                Kind::Output => return Err("the host sent an output frame".into()),
+                Kind::Output | Kind::KernelLog => return Err("the host sent a frame of a guest's".into()),
             }
         }
         Ok(false)
@@ -183,6 +205,12 @@ impl Agent {
                 job::kill_everything();
                 shares::unmount_all();
                 let _ = std::fs::write("/dev/kmsg", format!("<4>{BYE_MARK}\n"));
+                // Everything up to that; a kernel that never falls silent does not keep the guest.
+                for _ in 0..LAST_PIECES {
+                    if !self.forward_kernel_log()? {
+                        break;
+                    }
+                }
                 self.tell(&FromGuest::Bye { boottime_us: sys::boottime_us() })?;
                 return Ok(true);
             }
@@ -204,6 +232,7 @@ impl Agent {
                 job: id,
                 boottime_us: sys::boottime_us(),
                 status: JobStatus::NotStarted { stage, error },
+                held_by: None,
             }),
         }
     }
@@ -212,14 +241,14 @@ impl Agent {
     fn finish_job(&mut self) -> Result<(), String> {
         let Some(job) = &mut self.job else { return Ok(()) };
         job.check_deadline();
-        let Some(status) = job.finished() else { return Ok(()) };
+        let Some((status, held_by)) = job.finished() else { return Ok(()) };
         let id = job.id();
         job::kill_everything();
         for index in 0..2 {
             while self.forward_output(index)? {}
         }
         self.job = None;
-        self.tell(&FromGuest::JobDone { job: id, boottime_us: sys::boottime_us(), status })
+        self.tell(&FromGuest::JobDone { job: id, boottime_us: sys::boottime_us(), status, held_by })
     }
 
     fn tell(&mut self, message: &FromGuest) -> Result<(), String> {

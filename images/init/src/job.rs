@@ -17,11 +17,12 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::{modules, root, shares, sys};
+use crate::{leftovers, modules, root, shares, sys};
 
-/// How long a job's output may stay open after its first process has ended: what a child that was left behind
-/// still holds is not waited for.
+/// How long after the program's end it takes until who still holds its output is looked for; then again.
 const LINGER: Duration = Duration::from_millis(100);
+/// A process that has left the job's session, as daemons do, is waited for until it has been silent for so long.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// What could not be done, and why: `mount kvet.tests on /kvet/tests`, `Invalid argument`.
 type NotStarted = (String, String);
@@ -31,6 +32,10 @@ pub struct Running {
     id: u32,
     pid: Pid,
     outputs: [Option<File>; 2],
+    /// Where the outputs are pipes: what their other ends are called in /proc.
+    pipes: Vec<String>,
+    last_output: Instant,
+    drain: Duration,
     input: Input,
     deadline: Option<Instant>,
     death: Option<(JobStatus, Instant)>,
@@ -55,8 +60,19 @@ impl Running {
         }
         let (child, outputs, input) = spawn(job)?;
         let deadline = (job.deadline_ms > 0).then(|| Instant::now() + Duration::from_millis(job.deadline_ms));
-        let running =
-            Self { id: job.id, pid: child, outputs, input, deadline, death: None, deadline_passed: false };
+        let pipes = if job.tty.is_some() { Vec::new() } else { leftovers::pipes(&outputs) };
+        let running = Self {
+            id: job.id,
+            pid: child,
+            outputs,
+            pipes,
+            last_output: Instant::now(),
+            drain: Duration::from_millis(job.drain_ms),
+            input,
+            deadline,
+            death: None,
+            deadline_passed: false,
+        };
         Ok((running, problems))
     }
 
@@ -77,6 +93,7 @@ impl Running {
         match file.read(&mut buffer) {
             Ok(n) if n > 0 => {
                 buffer.truncate(n);
+                self.last_output = Instant::now();
                 Some(buffer)
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
@@ -136,17 +153,33 @@ impl Running {
         }
     }
 
-    /// How it ended, once it has and its output is read (or lingers too long).
-    pub fn finished(&self) -> Option<JobStatus> {
+    /// How it ended, once it has and its output is read to its end; or who still holds that when it was waited for long
+    /// enough. Where everything ended together, as it mostly does, nothing is looked for and nothing is waited for.
+    pub fn finished(&self) -> Option<(JobStatus, Option<String>)> {
         let (status, died) = self.death.as_ref()?;
-        let drained = self.outputs.iter().all(Option::is_none);
-        (drained || died.elapsed() >= LINGER).then(|| status.clone())
+        if self.outputs.iter().all(Option::is_none) {
+            return Some((status.clone(), None));
+        }
+        if died.elapsed() < LINGER {
+            return None;
+        }
+        // The end of a session's leader takes the terminal away from everybody else.
+        if self.pipes.is_empty() {
+            return Some((status.clone(), None));
+        }
+        let holder = leftovers::holder(&self.pipes, self.pid);
+        let patience = match &holder {
+            Some(holder) if holder.in_session => self.drain,
+            _ => self.drain.min(SILENT + self.last_output.saturating_duration_since(*died)),
+        };
+        let name = || holder.map_or_else(|| "a process that is not seen".to_owned(), |holder| holder.name);
+        (died.elapsed() >= patience).then(|| (status.clone(), Some(name())))
     }
 
     /// When the loop has to look at this job again, at the latest.
     pub fn next_timeout(&self) -> Duration {
         match (&self.death, self.deadline) {
-            (Some((_, died)), _) => LINGER.saturating_sub(died.elapsed()),
+            (Some(_), _) => LINGER,
             (None, Some(deadline)) if !self.deadline_passed => {
                 deadline.saturating_duration_since(Instant::now())
             }

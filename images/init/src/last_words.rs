@@ -26,9 +26,10 @@ pub fn install() {
         let _ = SIGNAL_FRAME.set(frame.to_bytes());
     }
     std::panic::set_hook(Box::new(|info| say_and_power_off(&info.to_string())));
-    let action = SigAction::new(SigHandler::Handler(on_fatal_signal), SaFlags::SA_RESETHAND, SigSet::empty());
+    let flags = SaFlags::SA_RESTART;
+    let action = SigAction::new(SigHandler::SigAction(on_fatal_signal), flags, SigSet::empty());
     for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
-        // SAFETY: the handler makes system calls only, and does not return to the faulting code.
+        // SAFETY: the handler makes system calls only, and returns only where nothing was at fault.
         let _ = unsafe { sigaction(signal, &action) };
     }
 }
@@ -68,7 +69,22 @@ pub fn say_and_power_off(why: &str) -> ! {
     sys::power_off()
 }
 
-extern "C" fn on_fatal_signal(signal: libc::c_int) {
+/// Whether a process sent a signal: a job that signals PID 1 does not end the guest. `abort(3)` of init's own does.
+///
+/// # Safety
+/// `info` is what the kernel gave a handler.
+unsafe fn was_sent(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: the kernel fills it in; si_pid is there wherever si_code says that a process sent it (sigaction(2)).
+    let (code, pid) = unsafe { ((*info).si_code, (*info).si_pid()) };
+    // No other process can send SI_TKILL in the name of this one (rt_sigqueueinfo(2)).
+    code <= 0 && !(code == libc::SI_TKILL && pid == 1)
+}
+
+extern "C" fn on_fatal_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: this is a handler, and that is its argument.
+    if unsafe { was_sent(info) } {
+        return;
+    }
     // Formatting may allocate, which a signal handler must not: a fixed line, then the end.
     let line: &[u8] = match signal {
         libc::SIGSEGV => b"kvet-init: last words: killed by SIGSEGV\n",

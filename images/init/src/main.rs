@@ -10,7 +10,9 @@
 
 mod agent;
 mod job;
+mod kernel_log;
 mod last_words;
+mod leftovers;
 mod modprobe;
 mod modules;
 mod mounts;

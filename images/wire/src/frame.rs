@@ -8,6 +8,9 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 /// JSON may take six bytes for one.
 pub const MAX_ORDER: usize = 16 << 20;
 
+/// Most bytes of the kernel's log that a guest sends.
+pub const MAX_KERNEL_LOG: usize = 16 << 20;
+
 const MAGIC: [u8; 2] = *b"KV";
 const HEADER: usize = 8;
 
@@ -21,11 +24,15 @@ pub enum Kind {
     Output = 2,
     /// Input for a job with a terminal: job number (u32, little endian) and bytes.
     Input = 3,
+    /// Records of the kernel's log: see [`crate::message::kernel_log`].
+    KernelLog = 4,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Control, Kind::Output, Kind::Input].into_iter().find(|kind| *kind as u8 == byte)
+        [Kind::Control, Kind::Output, Kind::Input, Kind::KernelLog]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -17,11 +17,11 @@ pub mod frame;
 pub mod message;
 pub mod modindex;
 
-pub use frame::{Decoder, Frame, FrameError, Kind, MAX_ORDER, MAX_PAYLOAD};
+pub use frame::{Decoder, Frame, FrameError, Kind, MAX_KERNEL_LOG, MAX_ORDER, MAX_PAYLOAD};
 pub use message::{FromGuest, Job, JobRoot, JobStatus, ModuleProblem, Share, StandIn, ToGuest, Tty};
 
 /// The version of everything in this crate; both ends must agree.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Name of the virtio-serial port that carries the wire (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "kvet.wire";

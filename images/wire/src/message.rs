@@ -40,6 +40,9 @@ pub enum FromGuest {
         boottime_us: u64,
         /// How it ended.
         status: JobStatus,
+        /// The process that still held the output open when init stopped waiting for it: the end of the output is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_by: Option<String>,
     },
     /// Sent every second: init is alive and gets CPU time.
     Beat {
@@ -140,6 +143,8 @@ pub struct Job {
     pub cwd: String,
     /// Init kills the job after this many milliseconds; 0 means never.
     pub deadline_ms: u64,
+    /// For so many milliseconds after the program's end init reads on while a process that it left behind holds its output open.
+    pub drain_ms: u64,
     /// The host's time, nanoseconds since the Unix epoch: the guest's clock is set to it.
     pub unix_time_ns: u64,
     /// Hexadecimal bytes for the kernel's random pool (RNDADDENTROPY, random(4)).
@@ -272,6 +277,12 @@ impl Input {
     }
 }
 
+/// A piece of the kernel's log: records as they are read from /dev/kmsg, each with a newline at its end and without its
+/// dictionary (`6,339,5140900,-;text`; Documentation/ABI/testing/dev-kmsg of the kernel).
+pub fn kernel_log(records: Vec<u8>) -> Frame {
+    Frame { kind: Kind::KernelLog, payload: records }
+}
+
 /// A guest's message as a control frame.
 ///
 /// # Errors
@@ -320,6 +331,7 @@ mod tests {
             env: vec![("A".into(), "b c".into())],
             cwd: "/".into(),
             deadline_ms: 1,
+            drain_ms: 1,
             unix_time_ns: u64::MAX,
             seed: "00ff".into(),
             tty: Some(Tty { cols: 80, rows: 24 }),

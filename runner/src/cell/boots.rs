@@ -140,6 +140,8 @@ impl Running<'_> {
             prepare::machine(&self.plan, kernel, prepared, &self.resources.cache, chosen.accel, qemu)?;
         let log = self.dir.join(numbered("wire", boot.number, ".jsonl"));
         let log = LineWriter::new(File::create(&log).host(format!("create {}", log.display()))?);
+        let kernel_log = self.dir.join(numbered("kmsg", boot.number, ".log"));
+        let kernel_log = File::create(&kernel_log).host(format!("create {}", kernel_log.display()))?;
         let job = prepare::job(&self.plan, &prepared.told, boot.command.clone())?;
         self.enter(Phase::Boot);
         let started = Instant::now();
@@ -152,11 +154,13 @@ impl Running<'_> {
         });
         let mut session = Session::new(vm, log);
         let parser = parser(&self.plan);
-        let scanner = (self.resources.scanner)();
+        let provoked = self.plan.allowed_splats.iter().map(|allowance| allowance.pattern().clone());
+        let scanner = (self.resources.scanner)().provoking(provoked);
         let watch = Watch::new(self.index, job, boot.limits, parser, scanner, &mut *self.emit)
             .telling(&self.plan.filter)
-            .expecting(expected);
-        let watch = watch.writing_to(&self.dir.join(FILES));
+            .expecting(expected)
+            .allowing(&self.plan.allowed_splats);
+        let watch = watch.writing_to(&self.dir.join(FILES)).logging_to(Box::new(kernel_log));
         let watched = watch.run(&mut session);
         self.phase = None;
         self.times(started, &watched);

@@ -6,7 +6,7 @@ mod told;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvet_wire::{Job, JobRoot, Share, StandIn, modindex, paths};
 use sha2::{Digest, Sha256};
@@ -220,6 +220,8 @@ fn identity(kernel: &Kernel, tree: &ModuleTree) -> Result<String> {
 }
 
 /// The module of overlayfs.
+/// How long what a program left behind may go on printing.
+const DRAIN: Duration = Duration::from_secs(10);
 const OVERLAY: &str = "overlay";
 
 /// What a job has init load first.
@@ -314,6 +316,7 @@ pub fn job(plan: &CellPlan, told: &[(String, String)], command: Command) -> Resu
         cwd: paths::TESTS.into(),
         // A backstop: the host counts from the start of the boot, and is first unless it is stuck.
         deadline_ms: plan.limits.cell.as_millis() as u64,
+        drain_ms: (plan.limits.test / 2).min(DRAIN).as_millis() as u64,
         unix_time_ns: unix_time_ns(),
         seed: seed()?,
         tty,

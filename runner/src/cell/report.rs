@@ -2,21 +2,28 @@
 
 use std::collections::HashSet;
 
-use crate::cell::watch::Watched;
+use crate::cell::watch::{self, Watched};
 use crate::event::{CellEnd, CellReport, Outcome, Splat, TestCase};
+use crate::parse::splat::bare;
 use crate::plan::CellPlan;
 use crate::plan::expectations::Expected;
 use crate::plan::filter::Filter;
+use crate::spec::allowed::Allowance;
 
 /// Puts what was watched into the report.
 pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
     report.end = watched.end;
     report.cases = watched.cases;
     report.notes.extend(watched.notes);
+    let unused = unused(&plan.allowed_splats, &watched.splats, report);
+    report.notes.extend(unused);
     if !plan.filter.is_all() {
         select(report, &plan.filter, &watched.about_job);
     }
     for (mut splat, test) in watched.splats {
+        splat.during.clone_from(&test);
+        splat.allowed =
+            splat.allowed.take().or_else(|| watch::reason(&plan.allowed_splats, &splat, test.as_deref()));
         let case = test.and_then(|name| report.cases.iter_mut().find(|case| case.name == name));
         if let (Some(case), None) = (case, &splat.allowed) {
             blame(case, &splat);
@@ -24,6 +31,30 @@ pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
         }
         report.splats.push(splat);
     }
+}
+
+/// Allowances that covered nothing although their tests ran to their end: the complaint is gone, or its words are others.
+fn unused(allowances: &[Allowance], splats: &[(Splat, Option<String>)], report: &CellReport) -> Vec<String> {
+    let ran = |allowance: &&Allowance| {
+        report.cases.iter().any(|case| {
+            !matches!(case.outcome, Outcome::Skip | Outcome::NotRun) && allowance.is_for(&case.name)
+        })
+    };
+    let covers = |allowance: &Allowance, (splat, test): &(Splat, Option<String>)| {
+        allowance.covers(splat, &bare(&splat.text), test.as_deref())
+    };
+    allowances
+        .iter()
+        .filter(|_| report.end == CellEnd::Completed)
+        .filter(ran)
+        .filter(|allowance| !splats.iter().any(|splat| covers(allowance, splat)))
+        .map(|Allowance { entry, .. }| {
+            format!(
+                "allowed_splats: no complaint of the kernel matched '{}' ({})",
+                entry.pattern, entry.reason
+            )
+        })
+        .collect()
 }
 
 /// A test that made the kernel complain has not passed, whatever it says of itself.

@@ -6,6 +6,7 @@ mod clock;
 mod console;
 mod ends;
 mod job;
+mod kernel_log;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -26,7 +27,10 @@ use crate::parse::{JobEnd, OutputParser, TestEvent};
 use crate::plan::Limits;
 use crate::plan::expectations::Expected;
 use crate::plan::filter::Filter;
+use crate::spec::allowed::Allowance;
 use crate::vm::PAUSED;
+pub use console::reason;
+use kernel_log::KernelLog;
 
 /// How long the last words of a guest, or the stacks of one that hangs, are waited for.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -91,6 +95,7 @@ pub struct Watch<'a> {
     scanner: Scanner,
     timeline: Timeline,
     console: Text,
+    kernel_log: KernelLog,
     output: [LineSplitter; 2],
     output_budget: Budget,
     running: Option<String>,
@@ -105,6 +110,7 @@ pub struct Watch<'a> {
     files: Option<PathBuf>,
     filter: Option<&'a Filter>,
     expected: Option<&'a Expected>,
+    allowances: &'a [Allowance],
     stopped: Option<String>,
     out: Watched,
 }
@@ -164,6 +170,7 @@ impl<'a> Watch<'a> {
             limits,
             job: Some(job),
             parser,
+            kernel_log: KernelLog::new(scanner.twin()),
             scanner,
             timeline: Timeline::default(),
             console: Text {
@@ -184,6 +191,7 @@ impl<'a> Watch<'a> {
             files: None,
             filter: None,
             expected: None,
+            allowances: &[],
             stopped: None,
             out: Watched {
                 end: CellEnd::Completed,
@@ -214,10 +222,24 @@ impl<'a> Watch<'a> {
         self
     }
 
+    /// Tells of complaints that the suite provokes that they are allowed.
+    #[must_use]
+    pub fn allowing(mut self, allowances: &'a [Allowance]) -> Self {
+        self.allowances = allowances;
+        self
+    }
+
     /// Also keeps an eye on the folder that the guest writes to.
     #[must_use]
     pub fn writing_to(mut self, files: &Path) -> Self {
         self.files = Some(files.to_owned());
+        self
+    }
+
+    /// Writes the kernel's log, as init reads it, to a file.
+    #[must_use]
+    pub fn logging_to(mut self, file: Box<dyn Write>) -> Self {
+        self.kernel_log.keep(file);
         self
     }
 
@@ -234,6 +256,7 @@ impl<'a> Watch<'a> {
             }
         }
         self.console_ended();
+        self.fill_in();
         self.place_splats();
         if let Some(error) = session.log_error() {
             self.note(error.to_string());
@@ -281,8 +304,14 @@ impl<'a> Watch<'a> {
                 self.on_tests(events);
             }
             GuestEvent::Output { stream, at, bytes } => self.on_output(stream, at, &bytes),
-            GuestEvent::JobDone { at, status } => self.on_job_done(at, status, session)?,
-            GuestEvent::Bye if matches!(self.stage, Stage::Leaving { .. }) => self.bye_heard = true,
+            GuestEvent::KernelLog(records) => self.on_kernel_log(&records),
+            GuestEvent::JobDone { at, status, held_by } => {
+                self.on_job_done(at, status, held_by.as_deref(), session)?;
+            }
+            GuestEvent::Bye if matches!(self.stage, Stage::Leaving { .. }) => {
+                self.bye_heard = true;
+                self.leave_if_done();
+            }
             GuestEvent::Bye => self.out_of_order("bye before it was told to leave"),
             GuestEvent::Beat => self.check_disk(),
             GuestEvent::Deadline | GuestEvent::Also(_) => {}

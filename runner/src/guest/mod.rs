@@ -14,10 +14,14 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::event::Stream;
+use crate::parse::clean::one_line;
 use crate::vm::{Vm, VmEvent};
 
 /// Most bytes of `wire.jsonl`, per guest.
 const MAX_LOG: u64 = 64 << 20;
+
+/// Characters of a process' name that are kept.
+const MAX_NAME: usize = 40;
 
 /// What a guest does, as far as the rest of the runner is concerned.
 #[derive(Debug)]
@@ -48,7 +52,11 @@ pub enum GuestEvent {
         at: Duration,
         /// How it ended.
         status: JobStatus,
+        /// What still held its output open when init stopped waiting: the end of the output is missing.
+        held_by: Option<String>,
     },
+    /// Records of the kernel's log, as /dev/kmsg gives them.
+    KernelLog(Vec<u8>),
     /// Init is alive.
     Beat,
     /// Everything is unmounted; the guest powers off.
@@ -106,7 +114,7 @@ pub struct Session<W: Write> {
 }
 
 /// One line of `wire.jsonl`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 struct LogLine<'a> {
     /// Seconds since QEMU was started, host time.
@@ -117,6 +125,8 @@ struct LogLine<'a> {
     from_guest: Option<&'a FromGuest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<OutputHead>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_log: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     violation: Option<&'a str>,
 }
@@ -262,7 +272,7 @@ impl<W: Write> Session<W> {
             return;
         }
         let at = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e6;
-        let mut line = LogLine { at, to_guest: None, from_guest: None, output: None, violation: None };
+        let mut line = LogLine { at, ..LogLine::default() };
         fill(&mut line);
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
@@ -300,6 +310,11 @@ impl<W: Write> Session<W> {
                 }
                 Err(e) => Err(e.to_string()),
             },
+            Kind::KernelLog if !self.ready => Err("something was said before Ready".into()),
+            Kind::KernelLog => {
+                self.log(|line| line.kernel_log = Some(frame.payload.len()));
+                Ok(GuestEvent::KernelLog(frame.payload.clone()))
+            }
             Kind::Input => Err("the guest sent an input frame".into()),
         }
     }
@@ -334,10 +349,11 @@ impl<W: Write> Session<W> {
                 }
                 Ok(GuestEvent::JobStarted { at: at(boottime_us), modules })
             }
-            FromGuest::JobDone { job, boottime_us, status } => {
+            FromGuest::JobDone { job, boottime_us, status, held_by } => {
                 self.expect_job(job)?;
                 self.job = None;
-                Ok(GuestEvent::JobDone { at: at(boottime_us), status })
+                let held_by = held_by.map(|name| one_line(&name).chars().take(MAX_NAME).collect());
+                Ok(GuestEvent::JobDone { at: at(boottime_us), status, held_by })
             }
             FromGuest::Beat { .. } => Ok(GuestEvent::Beat),
             FromGuest::Bye { .. } => Ok(GuestEvent::Bye),

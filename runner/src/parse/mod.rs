@@ -2,6 +2,7 @@
 
 pub mod clean;
 pub mod exit;
+pub mod kmsg;
 pub mod ktap;
 mod names;
 pub mod splat;

@@ -4,31 +4,30 @@
 //! `configs/splats.yaml`; which of them are known and accepted is data too: `configs/SPLAT_ALLOWLIST`.
 
 mod patterns;
+mod report;
+mod restart;
+mod unknown;
 
 pub use patterns::{Allowlist, Patterns};
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use regex::Regex;
+
 use crate::event::Splat;
-
-/// Lines of one report at most: the longest that was met, an OOM kill with many tasks, has some 150.
-const MAX_LINES: usize = 600;
-
-/// Bytes of one report at most.
-const MAX_BYTES: usize = 128 << 10;
+use report::Report;
+use restart::{Banner, Restart};
+use unknown::Unknown;
 
 /// Reports of one guest that are given, fatal ones apart: a driver can warn thousands of times.
 const MAX_SPLATS: usize = 100;
 
+/// The same of those that a suite says it provokes, in short after the first [`MAX_SPLATS`].
+const MAX_PROVOKED: usize = 5000;
+
 /// Fatal ones at most: after the first the guest is dead, unless it only says so.
 const MAX_FATAL_SPLATS: usize = 5;
-
-/// Printk time between two lines after which they are not of one report.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// The same after the closing line of a report: a panic that follows an oops does so within microseconds.
-const LINGER: Duration = Duration::from_millis(100);
 
 /// Lines after the closing line that may pass before the report counts as complete, where lines have no time.
 const LINGER_LINES: usize = 32;
@@ -60,10 +59,17 @@ pub struct Scanner {
     /// A line of `=`, which some reports begin with.
     frame: Option<(String, Option<Duration>)>,
     booted: bool,
+    restart: Restart,
+    /// A banner of which what follows has to show whether it is a restart.
+    banner: Option<Report>,
+    unknown: Unknown,
     given: usize,
     given_fatal: usize,
     given_allowed: usize,
+    given_provoked: usize,
     suppressed: u64,
+    suppressed_provoked: u64,
+    provoked: Arc<[Regex]>,
 }
 
 /// A report that is not complete yet.
@@ -77,29 +83,6 @@ pub struct Pending<'a> {
     pub fatal: bool,
 }
 
-/// A report in the making.
-#[derive(Debug)]
-struct Report {
-    /// Index of the pattern that named it; none as long as only `[ cut here ]` was seen.
-    pattern: Option<usize>,
-    title: String,
-    at: Option<Duration>,
-    /// The latest printk time: a line from an NMI can carry an older one.
-    latest: Option<Duration>,
-    /// As they came, and without prefix for the allow-list.
-    text: String,
-    bare: String,
-    lines: usize,
-    cut: bool,
-    /// Index of the pattern whose closing line ends it, if it has one.
-    end: Option<usize>,
-    fatal: bool,
-    /// Its stack trace has begun.
-    traced: bool,
-    /// Its closing line was seen; lines since that did not belong.
-    ended: Option<usize>,
-}
-
 impl Scanner {
     /// A scanner for one guest.
     pub fn new(patterns: Arc<Patterns>, allowlist: Allowlist) -> Self {
@@ -109,23 +92,49 @@ impl Scanner {
             open: None,
             frame: None,
             booted: false,
+            restart: Restart::default(),
+            banner: None,
+            unknown: Unknown::default(),
             given: 0,
             given_fatal: 0,
             given_allowed: 0,
+            given_provoked: 0,
             suppressed: 0,
+            suppressed_provoked: 0,
+            provoked: Arc::new([]),
         }
+    }
+
+    /// A scanner with the same tables, for another record of the same guest.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self { provoked: self.provoked.clone(), ..Self::new(self.patterns.clone(), self.allowlist.clone()) }
+    }
+
+    /// Complaints with a line that matches one of these do not use up the room of others: a suite provokes them. Whether that
+    /// excuses them is decided by who knows which test ran.
+    #[must_use]
+    pub fn provoking(mut self, patterns: impl Iterator<Item = Regex>) -> Self {
+        self.provoked = patterns.collect();
+        self
     }
 
     /// Takes one complete line, cleaned of control bytes, and gives the splats it completes.
     pub fn line(&mut self, raw: &str) -> Vec<Splat> {
         let (at, text) = strip_prefix(raw);
         let mut out = Vec::new();
+        match self.restart.line(at) {
+            Some(Banner::Restart) => out.extend(self.restarted()),
+            Some(_) => self.banner = None,
+            None => {}
+        }
         // What init and the harness say is no part of what the kernel says.
         let ours = text.starts_with("kvet-init: ") || text.starts_with("kvet-test: ");
         if self.open.as_ref().is_some_and(|r| r.is_over(at) || ours && !r.fatal) {
             out.extend(self.close());
         }
-        match self.find(text) {
+        match self.find(text, at) {
+            Some(index) if self.patterns.is_banner(index) => self.on_banner(index, raw, text, at, &mut out),
             Some(index) => self.start(index, raw, text, at, &mut out),
             None if is_cut_here(text) => self.cut_here(raw, text, at, &mut out),
             None => self.other(raw, text, at, &mut out),
@@ -149,42 +158,92 @@ impl Scanner {
         })
     }
 
-    /// How many splats were left out because there were too many.
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed
+    /// The guest is gone, and was not told to go: a banner that nothing followed was that of a restart.
+    pub fn gone(&mut self) -> Vec<Splat> {
+        let mut splats = self.flush();
+        splats.extend(self.restarted());
+        splats
+    }
+
+    /// What stack traces were about that belong to no report, since this was asked last; see [`Scanner::untold`].
+    pub fn unknown(&mut self) -> Vec<String> {
+        self.unknown.take()
+    }
+
+    /// How many more such stack traces there were, since this was asked last.
+    pub fn untold(&mut self) -> u64 {
+        self.unknown.untold()
+    }
+
+    /// How many splats were left out because there were too many, since this was asked last.
+    pub fn suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
+    }
+
+    /// The same of those that the suite provokes: none of them was looked at.
+    pub fn suppressed_provoked(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed_provoked)
     }
 
     /// The pattern that a line matches. The banner counts from the second time on.
-    fn find(&mut self, text: &str) -> Option<usize> {
+    fn find(&mut self, text: &str, at: Option<Duration>) -> Option<usize> {
         let index = self.patterns.find(text)?;
-        if self.patterns.is_banner(index) && !std::mem::replace(&mut self.booted, true) {
-            return None;
+        if !self.patterns.is_banner(index) {
+            return Some(index);
         }
-        Some(index)
+        let first = !std::mem::replace(&mut self.booted, true);
+        (!first && self.restart.banner(at) != Banner::Quoted).then_some(index)
+    }
+
+    fn on_banner(&mut self, index: usize, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
+        let mut report = self.begin(index, text, at);
+        report.push(raw, text, at);
+        self.banner = Some(report);
+        if !self.restart.is_unclear() {
+            out.extend(self.restarted());
+        }
+    }
+
+    /// The banner was that of a kernel that starts again.
+    fn restarted(&mut self) -> Vec<Splat> {
+        let Some(banner) = self.banner.take() else { return Vec::new() };
+        let mut splats = self.flush();
+        self.open = Some(banner);
+        splats.extend(self.close());
+        splats
+    }
+
+    fn begin(&self, index: usize, text: &str, at: Option<Duration>) -> Report {
+        let mut report = Report::new(Some(index), text, at);
+        report.fatal = self.patterns.is_fatal(index);
+        report.end = self.patterns.has_end(index).then_some(index);
+        report
     }
 
     fn start(&mut self, index: usize, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
         let fatal = self.patterns.is_fatal(index);
-        let banner = self.patterns.is_banner(index);
+        let refines = |of| self.patterns.refines(index, of);
+        let belongs = |of| refines(of) || self.patterns.end_alike(index, of);
         if let Some(report) = &mut self.open
-            && !banner
-            && (fatal || report.takes_more())
+            && (fatal || report.takes_more() && (report.fatal || report.pattern.is_none_or(belongs)))
         {
             report.push(raw, text, at);
-            report.merge(index, text, fatal, self.patterns.has_end(index));
-            return;
-        }
-        out.extend(self.close());
-        let mut report = Report::new(Some(index), text, at);
-        report.fatal = fatal;
-        report.end = self.patterns.has_end(index).then_some(index);
-        if let Some((frame, at)) = self.frame.take() {
-            report.push(&frame, "", at);
-        }
-        report.push(raw, text, at);
-        self.open = Some(report);
-        if banner {
+            let refines = report.pattern.is_some_and(refines);
+            report.merge(index, text, fatal, refines, self.patterns.has_end(index));
+        } else {
             out.extend(self.close());
+            let mut report = self.begin(index, text, at);
+            if let Some((frame, at)) = self.frame.take() {
+                report.push(&frame, "", at);
+            }
+            report.push(raw, text, at);
+            self.open = Some(report);
+        }
+        // Some reports end with a line that could begin one.
+        if let Some(report) = &mut self.open
+            && report.end.is_some_and(|end| self.patterns.ends(end, text))
+        {
+            report.ended = Some(0);
         }
     }
 
@@ -202,12 +261,17 @@ impl Scanner {
 
     /// A line that begins nothing.
     fn other(&mut self, raw: &str, text: &str, at: Option<Duration>, out: &mut Vec<Splat>) {
-        let Some(report) = &mut self.open else { return };
+        let body = self.patterns.is_body(text);
+        let Some(report) = &mut self.open else {
+            self.unknown.line(text, at, body);
+            return;
+        };
         if let Some(strangers) = &mut report.ended {
             if self.patterns.is_tail(text) {
                 report.push(raw, text, at);
                 return;
             }
+            self.unknown.line(text, at, body);
             *strangers += 1;
             if *strangers > LINGER_LINES {
                 out.extend(self.close());
@@ -218,8 +282,9 @@ impl Scanner {
             Some(index) => self.patterns.ends(index, text),
             None => report.pattern.is_none() && text.starts_with("---[ end trace"),
         };
-        if report.end.is_none() && report.traced && !closing && !self.patterns.is_body(text) {
+        if report.end.is_none() && report.traced && !closing && !body {
             out.extend(self.close());
+            self.unknown.line(text, at, body);
             return;
         }
         report.push(raw, text, at);
@@ -236,20 +301,25 @@ impl Scanner {
     fn close(&mut self) -> Option<Splat> {
         let report = self.open.take()?;
         let allowed = if report.fatal { None } else { self.allowlist.reason(&report.bare) };
-        let (given, most) = match (report.fatal, &allowed) {
-            (true, _) => (&mut self.given_fatal, MAX_FATAL_SPLATS),
-            (false, None) => (&mut self.given, MAX_SPLATS),
+        let provoked = self.provoked.iter().any(|pattern| pattern.is_match(&report.bare));
+        let (given, most, suppressed) = match (report.fatal, &allowed) {
+            (true, _) => (&mut self.given_fatal, MAX_FATAL_SPLATS, Some(&mut self.suppressed)),
+            (false, None) if provoked => {
+                (&mut self.given_provoked, MAX_PROVOKED, Some(&mut self.suppressed_provoked))
+            }
+            (false, None) => (&mut self.given, MAX_SPLATS, Some(&mut self.suppressed)),
             // The list says that they do not matter; they must not use up the room of those that do.
-            (false, Some(_)) => (&mut self.given_allowed, MAX_SPLATS),
+            (false, Some(_)) => (&mut self.given_allowed, MAX_SPLATS, None),
         };
         if *given >= most {
-            self.suppressed += u64::from(allowed.is_none());
+            suppressed.into_iter().for_each(|count| *count += 1);
             return None;
         }
         *given += 1;
+        let in_short = *given > MAX_SPLATS;
         // What is cut out by the kernel for us to see, and is of no kind we know, is a warning at least.
         let kind = report.pattern.map_or("warn", |i| self.patterns.kind(i)).to_owned();
-        let mut text = report.text;
+        let mut text = if in_short { report.title.clone() } else { report.text };
         text.truncate(text.trim_end().len());
         Some(Splat {
             kind,
@@ -259,75 +329,8 @@ impl Scanner {
             fatal: report.fatal,
             allowed,
             test: None,
+            during: None,
         })
-    }
-}
-
-impl Report {
-    fn new(pattern: Option<usize>, title: &str, at: Option<Duration>) -> Self {
-        Self {
-            pattern,
-            title: title.trim().to_owned(),
-            at,
-            latest: at,
-            text: String::new(),
-            bare: String::new(),
-            lines: 0,
-            cut: false,
-            end: None,
-            fatal: false,
-            traced: false,
-            ended: None,
-        }
-    }
-
-    fn push(&mut self, raw: &str, text: &str, at: Option<Duration>) {
-        self.at = self.at.or(at);
-        self.latest = self.latest.max(at);
-        self.traced |= text.starts_with("Call Trace:") || text.starts_with("Call trace:");
-        if self.cut {
-            return;
-        }
-        if self.lines >= MAX_LINES || self.text.len() + raw.len() > MAX_BYTES {
-            self.cut = true;
-            self.text.push_str("[… the rest of the report is in console.log …]\n");
-            return;
-        }
-        self.lines += 1;
-        for (to, line) in [(&mut self.text, raw), (&mut self.bare, text)] {
-            to.push_str(line);
-            to.push('\n');
-        }
-    }
-
-    /// Another pattern matches a line of this report.
-    fn merge(&mut self, index: usize, text: &str, fatal: bool, has_end: bool) {
-        if self.pattern.is_none() {
-            self.pattern = Some(index);
-            text.trim().clone_into(&mut self.title);
-        }
-        if fatal || (!self.fatal && self.end.is_none()) {
-            self.end = has_end.then_some(index).or(self.end);
-        }
-        if fatal {
-            self.ended = None;
-        }
-        self.fatal |= fatal;
-    }
-
-    /// Whether the beginning of another report would be part of this one: a BUG line and its oops are one. A report
-    /// that has no closing line takes nothing more once its stack trace has begun.
-    fn takes_more(&self) -> bool {
-        self.ended.is_none() && !(self.traced && self.end.is_none() && self.pattern.is_some())
-    }
-
-    /// Whether a line of the given time comes too late to belong to it.
-    fn is_over(&self, at: Option<Duration>) -> bool {
-        let limit = if self.ended.is_some() { LINGER } else { QUIET };
-        match (self.latest, at) {
-            (Some(latest), Some(at)) => at.saturating_sub(latest) > limit,
-            _ => false,
-        }
     }
 }
 
@@ -337,6 +340,11 @@ fn is_cut_here(text: &str) -> bool {
 
 fn is_frame(text: &str) -> bool {
     text.len() >= 20 && text.bytes().all(|b| b == b'=')
+}
+
+/// The lines of a report without their prefixes.
+pub fn bare(text: &str) -> String {
+    text.lines().map(|line| strip_prefix(line).1).collect::<Vec<_>>().join("\n")
 }
 
 /// Splits `[   12.345678][  T123] text` into time and text. Also taken: a level before it (`<4>`), no caller, and

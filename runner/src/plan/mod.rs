@@ -15,6 +15,7 @@ use crate::arch::Arch;
 use crate::error::{Error, Result};
 use crate::event::CellId;
 use crate::kernel::{ConfigBase, KernelSpec, Toolchain};
+use crate::spec::allowed::{Allowance, AllowedSplat};
 use crate::spec::arch::ArchFacts;
 use crate::spec::home::Home;
 use crate::spec::matrix::{MatrixCell, Places, ShareWay};
@@ -142,6 +143,8 @@ pub struct CellPlan {
     pub logs: bool,
     /// Which of its tests cannot pass, where, and why.
     pub expectations: Vec<Expectation>,
+    /// Complaints of the kernel that its tests provoke on purpose.
+    pub allowed_splats: Vec<Allowance>,
     /// How often a crash may be followed by another boot that runs the rest.
     pub resume: u32,
     /// How the suite's files get to the guest.
@@ -405,6 +408,8 @@ fn plan_cell(
         return Err(Error::caller(format!("suite {} cannot be resumed after a crash", spec.name))
             .hint("its suite.yaml has to name `tests` and `select`, or its format has to be test_progs"));
     }
+    let compile = |entry: &AllowedSplat| entry.compile(&suite.spec.name);
+    let allowed_splats = suite.spec.allowed_splats.iter().map(compile).collect::<Result<_>>()?;
     let expectations = match &suite.expectations {
         Some(path) => expectations::load(path)?,
         None => Vec::new(),
@@ -426,6 +431,7 @@ fn plan_cell(
         shuffle: request.shuffle,
         logs: request.logs,
         expectations,
+        allowed_splats,
         resume: request.resume.unwrap_or(0),
         share: request.share,
         root: spec.root,

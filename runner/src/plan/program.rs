@@ -37,6 +37,7 @@ pub fn suite(command: &[String], arch: Arch, root: Root) -> Result<Suite> {
         shuffle: None,
         logs: None,
         expectations: None,
+        allowed_splats: Vec::new(),
         env: BTreeMap::new(),
         modules: Vec::new(),
         may_load: Vec::new(),

@@ -173,7 +173,8 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
             0 => "splat".to_owned(),
             n => format!("splat#{}", n + 1),
         };
-        extra.push(case(&name, format!("{}: {}", splat.kind, splat.title), &splat.text));
+        let during = splat.during.as_ref().map_or(String::new(), |test| format!(" (while {test} ran)"));
+        extra.push(case(&name, format!("{}: {}{during}", splat.kind, splat.title), &splat.text));
     }
     extra
 }

@@ -68,6 +68,7 @@ pub(crate) fn run() -> RunReport {
             fatal: false,
             allowed: None,
             test: None,
+            during: None,
         }],
         times: vec![time(Phase::Fetch, 0), time(Phase::Boot, 3100), time(Phase::Tests, 800)],
         work: Vec::new(),

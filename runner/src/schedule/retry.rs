@@ -258,6 +258,7 @@ mod tests {
             fatal: false,
             allowed: allowed.map(Into::into),
             test: test.map(Into::into),
+            during: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Files that people write, as closed types. An unknown field, a wrong type or an unknown name is an error that
 //! names file, line and value; nothing is guessed.
 
+pub mod allowed;
 pub mod arch;
 pub mod home;
 pub mod matrix;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::error::{Error, IoContext, Result};
+use crate::spec::allowed::AllowedSplat;
 use crate::spec::home::Home;
 use crate::spec::units;
 
@@ -65,6 +66,9 @@ pub struct SuiteSpec {
     /// A file that says which tests cannot pass on which kernels, and why; relative to the manifest.
     #[serde(default)]
     pub expectations: Option<String>,
+    /// Complaints of the kernel that its tests provoke on purpose.
+    #[serde(default)]
+    pub allowed_splats: Vec<AllowedSplat>,
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -227,6 +231,9 @@ impl SuiteSpec {
         }
         if let Some(bad) = spec.kconfig.keys().chain(spec.tell.keys()).find(|k| !is_option(k)) {
             return wrong(format!("kconfig option '{bad}' should be CONFIG_ and letters, digits and '_'"));
+        }
+        for entry in &spec.allowed_splats {
+            entry.compile(&path.display().to_string())?;
         }
         if spec.build.is_some()
             && (spec.share.is_some() || spec.tests.is_some() || spec.program.contains(['{', '/']))

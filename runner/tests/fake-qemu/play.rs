@@ -166,6 +166,7 @@ pub fn job() -> Job {
         env: Vec::new(),
         cwd: "/".into(),
         deadline_ms: 0,
+        drain_ms: 0,
         unix_time_ns: 0,
         seed: String::new(),
         tty: None,

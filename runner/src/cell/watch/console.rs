@@ -3,7 +3,32 @@
 use kvet_wire::{BYE_MARK, LACKS_MARK, LAST_WORDS_MARK};
 
 use super::*;
-use crate::parse::splat::{at_stamps, strip_prefix};
+use crate::parse::splat::{at_stamps, bare, strip_prefix};
+use crate::spec::allowed::Allowance;
+
+/// Why a suite provokes a complaint, if it does so in that test.
+pub fn reason(allowances: &[Allowance], splat: &Splat, test: Option<&str>) -> Option<String> {
+    let bare = bare(&splat.text);
+    let covering = allowances.iter().find(|allowance| allowance.covers(splat, &bare, test));
+    covering.map(|allowance| allowance.entry.reason.clone())
+}
+
+/// Stands for complaints that a suite provokes, and of which there were so many that kvet did not look whether the right tests
+/// did: that is no pass.
+fn too_many(overlooked: u64) -> Splat {
+    Splat {
+        kind: "too_many".into(),
+        title: format!(
+            "{overlooked} more complaints of kinds that the suite allows; kvet did not look at them"
+        ),
+        text: String::new(),
+        at: None,
+        fatal: false,
+        allowed: None,
+        test: None,
+        during: None,
+    }
+}
 
 impl Watch<'_> {
     pub(super) fn on_console(&mut self, bytes: &[u8]) {
@@ -23,6 +48,9 @@ impl Watch<'_> {
             }
             let splats = self.scanner.line(part);
             self.on_splats(splats);
+            for about in self.scanner.unknown() {
+                self.on_unknown(&about);
+            }
             self.on_mark(strip_prefix(part).1);
         }
         if self.console.tail.len() == TAIL {
@@ -62,12 +90,24 @@ impl Watch<'_> {
         }
         let splats = self.scanner.flush();
         self.on_splats(splats);
-        if self.scanner.suppressed() > 0 {
-            self.note(format!(
-                "the kernel complained {} more times; see console.log",
-                self.scanner.suppressed()
-            ));
+        let suppressed = self.scanner.suppressed();
+        if suppressed > 0 {
+            self.note(format!("the kernel complained {suppressed} more times; see console.log"));
         }
+        let untold = self.scanner.untold();
+        if untold > 0 {
+            self.note(format!("there were {untold} more such stack traces; see console.log"));
+        }
+        let overlooked = self.scanner.suppressed_provoked();
+        if overlooked > 0 {
+            self.on_splats(vec![too_many(overlooked)]);
+        }
+    }
+
+    /// A stack trace of no known kind may be harmless; that it was there is said all the same.
+    fn on_unknown(&mut self, about: &str) {
+        let during = self.running.as_ref().map_or(String::new(), |test| format!(" while {test} ran"));
+        self.note(format!("the kernel printed a stack trace{during} that kvet has no kind for: {about}"));
     }
 
     /// Some formats tell only with its result when a test began: now all is known.
@@ -86,7 +126,10 @@ impl Watch<'_> {
                 // Without printk times the order of arrival has to do.
                 None => self.running.clone(),
             };
-            (self.emit)(Event::SplatSeen { cell: self.cell, splat: splat.clone(), test: test.clone() });
+            // Some tests are known only later; the report decides.
+            let mut told = splat.clone();
+            told.allowed = told.allowed.or_else(|| reason(self.allowances, &splat, test.as_deref()));
+            (self.emit)(Event::SplatSeen { cell: self.cell, splat: told, test: test.clone() });
             self.out.splats.push((splat, test));
         }
     }

@@ -12,6 +12,8 @@ impl Watch<'_> {
             self.stage = Stage::Over;
             return;
         }
+        let splats = self.scanner.gone();
+        self.on_splats(splats);
         self.out.stillborn = self.console.lines == 0;
         // A guest that resets or powers off ends QEMU with status 0. Anything else is QEMU's own end.
         if !clean {

@@ -82,6 +82,7 @@ impl Watch<'_> {
         &mut self,
         at: Duration,
         status: JobStatus,
+        held_by: Option<&str>,
         session: &mut Session<W>,
     ) -> Result<()> {
         let in_time = matches!(self.stage, Stage::Working | Stage::Dumping { .. } | Stage::Killing { .. });
@@ -102,6 +103,9 @@ impl Watch<'_> {
             (JobStatus::Signaled { signal }, _) => JobEnd::Signaled(signal),
             (JobStatus::DeadlinePassed, _) => JobEnd::TimedOut(cell_limit(self.limits.cell)),
         };
+        if let Some(holder) = held_by {
+            self.cut_output(holder);
+        }
         self.finish_job(&end);
         self.out.done = Some(Instant::now());
         (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
@@ -121,13 +125,26 @@ impl Watch<'_> {
         }
     }
 
-    /// The output is complete: what has no result gets one.
-    pub(super) fn finish_job(&mut self, end: &JobEnd) {
+    /// The end of the output is missing.
+    fn cut_output(&mut self, holder: &str) {
+        self.finish_lines();
+        let why = format!("'{holder}' still held the output when kvet stopped waiting for it");
+        let events = self.parser.cut(self.clock.guest, &why);
+        self.on_tests(events);
+        self.note(format!("the end of the output may be missing: {why}"));
+    }
+
+    fn finish_lines(&mut self) {
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             if let Some(line) = self.output[index].finish() {
                 self.output_line(stream, self.clock.guest, line);
             }
         }
+    }
+
+    /// The output is complete: what has no result gets one.
+    pub(super) fn finish_job(&mut self, end: &JobEnd) {
+        self.finish_lines();
         self.out.cut = match end {
             JobEnd::Exited(_) => None,
             JobEnd::Signaled(_) => Some(format!("the job {end}")),
@@ -162,9 +179,14 @@ impl Watch<'_> {
         }
     }
 
-    /// Once init's last line is on the console, so is everything the kernel had to say before.
+    /// Once init's last line is on the console, so is everything the kernel had to say before; its last frame comes behind
+    /// what it read of the kernel's log.
     pub(super) fn leave_if_done(&mut self) {
-        if self.bye_seen && matches!(self.stage, Stage::Leaving { .. }) && self.scanner.pending().is_none() {
+        if self.bye_seen
+            && self.bye_heard
+            && matches!(self.stage, Stage::Leaving { .. })
+            && self.scanner.pending().is_none()
+        {
             self.stage = Stage::Over;
         }
     }

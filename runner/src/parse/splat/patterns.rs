@@ -1,6 +1,6 @@
 //! The tables the scanner works with, as data from `configs/`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ struct Entry {
     kind: String,
     end: Option<Regex>,
     fatal: bool,
+    refines: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,6 +45,8 @@ struct Pattern {
     end: Option<String>,
     #[serde(default)]
     fatal: bool,
+    #[serde(default)]
+    refines: Option<String>,
     about: String,
     example: String,
 }
@@ -68,6 +71,7 @@ impl Patterns {
     pub fn parse(yaml: &str, place: &str) -> Result<Arc<Self>> {
         let file: File = spec::parse(yaml).map_err(|e| e.context(format!("{place} is not valid")))?;
         let starts = set(file.patterns.iter().map(|p| p.start.as_str()), place)?;
+        let kinds: HashSet<&str> = file.patterns.iter().map(|p| p.kind.as_str()).collect();
         let mut table = Vec::new();
         let mut ends: HashMap<&str, Regex> = HashMap::new();
         for (index, pattern) in file.patterns.iter().enumerate() {
@@ -91,7 +95,11 @@ impl Patterns {
                     None => Some(ends.entry(e).or_insert(compile(e, &at)?).clone()),
                 },
             };
-            table.push(Entry { kind: pattern.kind.clone(), end, fatal: pattern.fatal });
+            if let Some(other) = pattern.refines.as_ref().filter(|other| !kinds.contains(other.as_str())) {
+                return Err(Error::caller(format!("{at}: it refines '{other}', and there is no such kind")));
+            }
+            let (kind, refines) = (pattern.kind.clone(), pattern.refines.clone());
+            table.push(Entry { kind, end, fatal: pattern.fatal, refines });
         }
         let tail = set(file.tail.iter().map(String::as_str), place)?;
         let body = set(file.body.iter().map(String::as_str), place)?;
@@ -115,6 +123,17 @@ impl Patterns {
 
     pub(super) fn kind(&self, index: usize) -> &str {
         &self.table[index].kind
+    }
+
+    /// Whether a line of the pattern says more of a report of `other`.
+    pub(super) fn refines(&self, index: usize, other: usize) -> bool {
+        self.table[index].refines.as_ref() == Some(&self.table[other].kind)
+    }
+
+    /// Whether two patterns are about one report: a BUG line and its oops end with the same line.
+    pub(super) fn end_alike(&self, index: usize, other: usize) -> bool {
+        let end = |index: usize| self.table[index].end.as_ref().map(Regex::as_str);
+        end(index).is_some() && end(index) == end(other)
     }
 
     pub(super) fn is_fatal(&self, index: usize) -> bool {

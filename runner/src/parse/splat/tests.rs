@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::report::MAX_BYTES;
 use super::*;
 use crate::parse::clean::LineSplitter;
 
@@ -32,6 +33,13 @@ fn scan_text(text: &str) -> Vec<Splat> {
     scan(text.as_bytes())
 }
 
+/// What the stack traces are about that belong to no report.
+fn unknown(bytes: &[u8]) -> Vec<String> {
+    let mut scanner = scanner();
+    LineSplitter::default().push(bytes).iter().for_each(|line| drop(scanner.line(line)));
+    scanner.unknown()
+}
+
 /// Every saved log, and what has to be found in it. After a change that is meant, run the test with KVET_BLESS=1
 /// and read the difference.
 #[test]
@@ -46,7 +54,14 @@ fn saved_logs() {
     let mut got = String::new();
     for file in files {
         writeln!(got, "{}", file.file_name().unwrap().to_string_lossy()).unwrap();
-        for s in scan(&std::fs::read(&file).unwrap()) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(
+            unknown(&bytes),
+            [] as [&str; 0],
+            "{}: every stack trace belongs to a report",
+            file.display()
+        );
+        for s in scan(&bytes) {
             let last = strip_prefix(s.text.lines().last().unwrap()).1;
             let fatal = if s.fatal { ", fatal" } else { "" };
             let lines = s.text.lines().count();
@@ -232,4 +247,151 @@ fn a_stamp_splits_an_unfinished_line() {
     ] {
         assert_eq!(at_stamps(line), parts, "{line}");
     }
+}
+
+/// Kind and title of what is found in lines that come two seconds apart.
+fn kinds_of(lines: &[&str]) -> Vec<String> {
+    let mut s = scanner();
+    let mut splats = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        splats.extend(s.line(&format!("[{:5}.000000] {line}", 10 + 2 * number)));
+    }
+    splats.extend(s.flush());
+    splats.into_iter().map(|splat| splat.kind).collect()
+}
+
+#[test]
+fn complaints_in_one_line_are_known() {
+    for (line, kind) in [
+        ("unregister_netdevice: waiting for veth0 to become free. Usage count = 2", "netdev_leak"),
+        ("ref_tracker: veth0@00000000c0ffee00 has 1/1 users at", "ref_tracker"),
+        ("ref_tracker: leaked reference.", "ref_tracker"),
+        ("irq 11: nobody cared (try booting with the \"irqpoll\" option)", "unhandled_irq"),
+        ("irq event 9: bogus return value 7", "unhandled_irq"),
+        ("swapper/0: page allocation failure: order:0, mode:0x820(GFP_ATOMIC)", "alloc_failure"),
+        ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "kmemleak"),
+        ("unreferenced object 0xffff88810a4c2e00 (size 256):", "kmemleak"),
+        ("ODEBUG: object 00000000a1b2c3d4 is on stack 00000000a1b20000, but NOT annotated.", "debugobjects"),
+        ("UBSAN: array index out of bounds at demo+0x1/0x2", "ubsan"),
+        ("WARNING: possible recursive locking detected", "lockdep"),
+        ("BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 42s!", "workqueue_lockup"),
+        ("BUG: scheduling while atomic: demo/84/0x00000003", "atomic_sleep"),
+        ("BUG: KFENCE: use-after-free read in demo+0x1/0x2", "kfence"),
+        ("rust_kernel: panicked at drivers/demo/demo.rs:12:5:", "rust_panic"),
+        ("panicked at 'no room', rust/kernel/demo.rs:12:5", "rust_panic"),
+        ("page_pool_release_retry() stalled pool shutdown: id 7, 1 inflight 60 sec", "page_pool_leak"),
+        ("VFS: Busy inodes after unmount of loop0 (ext4)", "busy_inodes"),
+        ("Unhandled 64-bit el1h sync exception on CPU0, ESR 0x0000000002000000", "oops"),
+        ("kobject_add_internal failed", ""),
+        ("kmemleak: Kernel memory leak detector initialized (mem pool available: 15700)", ""),
+        ("ODEBUG: selftest passed", ""),
+        ("ODEBUG: Out of memory. ODEBUG disabled", ""),
+        ("unregister_netdevice: all is well", ""),
+    ] {
+        let expected: Vec<&str> = if kind.is_empty() { vec![] } else { vec![kind] };
+        assert_eq!(kinds_of(&[line]), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_cgroup_at_its_limit_is_no_guest_without_memory() {
+    let log = |constraint: &str, end: &str| {
+        format!(
+            "[   10.000000] awk invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+[   10.000100] Call Trace:
+[   10.000200]  dump_header+0x4a/0x210
+[   10.000300] oom-kill:constraint={constraint},nodemask=(null),cpuset=/,mems_allowed=0,task=awk,pid=91,uid=0
+[   10.000400] {end}: Killed process 91 (awk) total-vm:24520kB
+[   10.600000] the next thing
+"
+        )
+    };
+    for (constraint, end, kind) in [
+        ("CONSTRAINT_MEMCG", "Memory cgroup out of memory", "memcg_oom"),
+        ("CONSTRAINT_NONE", "Out of memory", "oom_kill"),
+        ("CONSTRAINT_NONE", "Out of memory (oom_kill_allocating_task)", "oom_kill"),
+    ] {
+        let splats = scan_text(&log(constraint, end));
+        assert_eq!(splats.len(), 1, "{splats:?}");
+        assert_eq!(splats[0].kind, kind);
+        assert!(splats[0].title.starts_with("awk invoked") && splats[0].text.ends_with("24520kB"));
+    }
+}
+
+#[test]
+fn a_quoted_banner_is_no_restart() {
+    let first = "[    0.000000] Linux version 7.2.12\n[    1.000000] up\n[    5.000000] working\n";
+    let banner = "Linux version 7.2.12 (somebody)";
+    for quoted in [
+        format!("[    6.000000] {banner}\n[    7.000000] on\n"),
+        format!("{banner}\n[    7.000000] on\n"),
+        // A forged stamp: the clock of what follows goes on.
+        format!("[    0.000000] {banner}\n[    7.000000] on\n"),
+        format!("[    0.000000] {banner}\n[    0.000000] a\n[    0.000000] b\n[    7.000000] on\n"),
+        format!("[    0.000000] {banner}\n"),
+    ] {
+        assert_eq!(scan_text(&format!("{first}{quoted}")), [], "{quoted}");
+    }
+    let again = "[    0.000000] a\n[    0.000000] b\n[    0.100000] c\n";
+    let splats = scan_text(&format!("{first}[    0.000000] {banner}\n{again}"));
+    assert_eq!(splats.iter().map(|s| (s.kind.as_str(), s.fatal)).collect::<Vec<_>>(), [("reboot", true)]);
+}
+
+#[test]
+fn a_banner_before_the_end_is_a_restart() {
+    let mut s = scanner();
+    for line in ["[    0.000000] Linux version 1", "[    5.000000] up", "[    0.000000] Linux version 1"] {
+        assert_eq!(s.line(line), []);
+    }
+    assert_eq!(s.gone().len(), 1);
+    assert_eq!(s.gone(), []);
+}
+
+#[test]
+fn a_stack_trace_of_no_kind_is_told() {
+    let told = |log: &str| {
+        let mut s = scanner();
+        let splats: Vec<Splat> = log.lines().flat_map(|line| s.line(line)).collect();
+        assert_eq!(splats, []);
+        s.unknown()
+    };
+    let trace = "[   10.000100] CPU: 0 PID: 7 Comm: demo Not tainted\n[   10.000150] Hardware name: QEMU\n\
+                 [   10.000200] Call Trace:\n[   10.000300]  <TASK>\n[   10.000400]  demo+0x1/0x2\n";
+    assert_eq!(told(&format!("[   10.000000] demo: what is this\n{trace}")), ["demo: what is this"]);
+    assert_eq!(told(&format!("[    2.000000] long ago\n{trace}")), ["Call Trace:"]);
+    assert_eq!(told(&format!("[    9.500000] sysrq: Show Blocked State\n{trace}")), [] as [&str; 0]);
+    let mut s = scanner();
+    for _ in 0..1000 {
+        s.line("[   10.000200] Call trace:");
+    }
+    assert_eq!((s.unknown().len(), s.untold()), (10, 990));
+}
+
+#[test]
+fn an_allowed_report_swallows_no_other() {
+    let list = "^unregister_netdevice: # a known leak\n";
+    let mut s = Scanner::new(shipped(), Allowlist::parse(list, "l").unwrap());
+    let log = "[   10.000000] unregister_netdevice: waiting for veth0 to become free. Usage count = 2
+[   10.000500] BUG: KASAN: slab-use-after-free in f+0x1/0x2
+[   10.000600] BUG: sleeping function called from invalid context at a.c:1
+";
+    let mut splats: Vec<Splat> = log.lines().flat_map(|line| s.line(line)).collect();
+    splats.extend(s.flush());
+    let kinds: Vec<(&str, bool)> = splats.iter().map(|s| (s.kind.as_str(), s.allowed.is_some())).collect();
+    assert_eq!(kinds, [("netdev_leak", true), ("kasan", false), ("atomic_sleep", false)]);
+}
+
+#[test]
+fn what_a_suite_provokes_takes_no_room() {
+    let provoked = Regex::new("^WARNING: mine").unwrap();
+    let mut s = scanner().provoking([provoked].into_iter());
+    let mut splats = Vec::new();
+    for i in 0..6000 {
+        splats.extend(s.line(&format!("[{:5}.000000] WARNING: mine at f+0x1/0x2", 2 * i + 1)));
+    }
+    splats.extend(s.line("[20000.000000] WARNING: other at f+0x1/0x2"));
+    splats.extend(s.flush());
+    assert_eq!((s.suppressed(), s.suppressed_provoked(), splats.len()), (0, 1000, 5001));
+    assert!(splats[5000].title.contains("other") && splats[4999].text == splats[4999].title);
+    assert_eq!(s.suppressed_provoked(), 0, "it is told once");
 }
