@@ -5,13 +5,11 @@
 // A lost or full terminal must not end kvet: `print!` and its kin panic there.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-/// Tells the user something on standard error. If nobody can read it, nothing else changes.
+/// Tells the user something on standard error ([`cmd::say::tell`]).
 macro_rules! tell {
-    ($($arg:tt)*) => {{
-        use std::io::Write as _;
-        // There is no other place to complain.
-        let _ = writeln!(std::io::stderr().lock(), $($arg)*);
-    }};
+    ($($arg:tt)*) => {
+        $crate::cmd::say::tell(format_args!($($arg)*))
+    };
 }
 
 pub mod arch;

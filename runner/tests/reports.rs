@@ -16,6 +16,8 @@ mod matrix;
 mod merge;
 #[path = "reports/shards.rs"]
 mod shards;
+#[path = "reports/terminal.rs"]
+mod terminal;
 
 use std::fs;
 use std::path::Path;

@@ -250,15 +250,15 @@ fn tell(news: News, seconds: &mut Vec<f64>) {
             if step.seconds > 0.0 {
                 seconds.push(step.seconds);
             }
-            tell!("{}", harmless(&answer::step_line(step, 0, state)));
+            tell!("{}", answer::step_line(step, 0, state));
         }
         News::Confirmed(symptom) => {
             for sign in &symptom.signs {
                 let (test, message) = (one_line(&sign.test), one_line(&sign.message));
-                tell!("{}", harmless(&format!("the symptom: {test}: {message}")));
+                tell!("the symptom: {test}: {message}");
             }
         }
-        News::Note(text) => tell!("note: {}", harmless(&one_line(&text))),
+        News::Note(text) => tell!("note: {}", one_line(&text)),
     }
 }
 

@@ -9,6 +9,7 @@ mod matrix;
 mod report;
 mod run;
 mod running;
+pub(crate) mod say;
 mod shell;
 mod steps;
 mod suite;
@@ -17,7 +18,6 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser};
 
 use crate::cancel::Cancel;
@@ -30,37 +30,34 @@ use crate::plan::config::KernelsConfig;
 use crate::report::term::ColorChoice;
 use crate::spec::home::Home;
 use args::{Cli, Command};
+use say::{complain, print, print_bytes, printed};
 
 /// The whole program. A bug of kvet's that panics is an infrastructure failure, and no verdict: the 101 of a Rust
 /// program would be "bad" to git bisect.
 pub fn main() -> ExitCode {
+    say::explain_panics();
     guarded(is_for_git(), program)
 }
 
 /// Runs something; gives the exit code of an internal error where it panics.
 fn guarded(bisecting: bool, program: impl FnOnce() -> ExitCode) -> ExitCode {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(program)).unwrap_or_else(|_| {
-        tell!(
-            "error: kvet {} has an internal error (see the message above); please report it with the command line",
-            env!("CARGO_PKG_VERSION")
-        );
-        ExitCode::from(if bisecting { exit::BISECT_ABORT } else { exit::HOST })
-    })
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(program));
+    ended.unwrap_or_else(|_| ExitCode::from(if bisecting { exit::BISECT_ABORT } else { exit::HOST }))
 }
 
 /// Parses the arguments, does what they say, and tells the exit code.
 fn program() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // To git a usage error's 2 would be a verdict.
-        Err(e) if e.use_stderr() && is_for_git() => {
+    let (color, done) = match Cli::try_parse() {
+        Ok(cli) => (cli.common.color, dispatch(cli)),
+        Err(e) if e.use_stderr() => {
+            // If nobody can read it, the exit code says it all. To git a usage error's 2 would be a verdict.
             let _ = e.print();
-            return ExitCode::from(exit::BISECT_ABORT);
+            return ExitCode::from(if is_for_git() { exit::BISECT_ABORT } else { exit::USAGE });
         }
-        Err(e) => e.exit(),
+        // What was asked for: the help, or the version.
+        Err(e) => (ColorChoice::Auto, printed(e.print().and_then(|()| std::io::stdout().flush()))),
     };
-    let color = cli.common.color;
-    match dispatch(cli) {
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&error, color);
@@ -69,9 +66,10 @@ fn program() -> ExitCode {
     }
 }
 
-/// Whether git reads the exit code. An argument may be anything, UTF-8 or not.
+/// Whether git reads the exit code. An argument may be anything, UTF-8 or not; those of a program that is run are its own.
 fn is_for_git() -> bool {
-    std::env::args_os().any(|arg| arg.as_encoded_bytes().starts_with(b"--git-bisect"))
+    let ours = std::env::args_os().take_while(|arg| arg != "--");
+    ours.into_iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--git-bisect"))
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
@@ -98,34 +96,6 @@ fn dispatch(cli: Cli) -> Result<u8> {
                 .map_err(|e| Error::host("cannot make the manual page").because(e))?;
             print_bytes(&page)
         }
-    }
-}
-
-/// Prints text as data: on standard output, where a reader that has gone away is no trouble of ours.
-fn print(text: &str) -> Result<u8> {
-    print_bytes(text.as_bytes())
-}
-
-fn print_bytes(bytes: &[u8]) -> Result<u8> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::host("cannot write to standard output").because(e))
-        }
-        _ => Ok(exit::PASSED),
-    }
-}
-
-fn complain(error: &Error, color: ColorChoice) {
-    let paint = color.is_on(std::io::stderr().is_terminal());
-    let styled = |style: Style, text: &str| {
-        if paint { format!("{style}{text}{style:#}") } else { text.to_owned() }
-    };
-    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
-    tell!("{} {error}", styled(red, "error:"));
-    if let Some(hint) = error.hint_text() {
-        tell!("{} {hint}", styled(cyan, "hint:"));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::report::diff::{self, Diff};
 use crate::report::merge::merge;
 use crate::report::store::{load, store_report};
 use crate::report::table::{Table, html, markdown, text};
-use crate::report::term::{ColorChoice, harmless};
+use crate::report::term::{ColorChoice, harmless, harmless_json};
 use crate::report::{junit, whole::write_whole};
 
 /// Shows, compares or merges runs.
@@ -55,7 +55,7 @@ fn show(args: &ReportArgs, report: &RunReport, color: ColorChoice) -> Result<()>
         ReportFormat::Md => markdown::render(&table).into_bytes(),
         ReportFormat::Html => html::render(&table, &place).into_bytes(),
         ReportFormat::Junit => junit::to_xml(report)?,
-        ReportFormat::Json => json(&table)?,
+        ReportFormat::Json => for_tools(args, json(&table)?),
     };
     deliver(args.output.as_ref(), &bytes)
 }
@@ -69,7 +69,7 @@ fn compare(args: &ReportArgs) -> Result<u8> {
     let bytes = match args.format {
         ReportFormat::Table => for_people(args, diff::text(&diff)),
         ReportFormat::Md => diff::markdown(&diff).into_bytes(),
-        ReportFormat::Json => json(&diff)?,
+        ReportFormat::Json => for_tools(args, json(&diff)?),
         ReportFormat::Html | ReportFormat::Junit => {
             return Err(Error::caller("--diff has the formats table, md and json"));
         }
@@ -78,11 +78,15 @@ fn compare(args: &ReportArgs) -> Result<u8> {
     Ok(if diff.is_worse() { exit::FAILED } else { exit::PASSED })
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::host("cannot turn the report into JSON").because(e))?;
-    bytes.push(b'\n');
-    Ok(bytes)
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|e| Error::host("cannot turn the report into JSON").because(e))
+}
+
+/// The same care as [`for_people`].
+fn for_tools(args: &ReportArgs, text: String) -> Vec<u8> {
+    if args.output.is_some() { text.into_bytes() } else { harmless_json(&text).into_bytes() }
 }
 
 /// In the log of a CI job it must not be taken for commands; a file is no log.

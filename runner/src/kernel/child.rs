@@ -136,12 +136,10 @@ pub(super) fn run(command: &mut Command, package: &str, cancel: &Cancel) -> Resu
     let out = std::thread::spawn(move || read(out));
     let err = std::thread::spawn(move || read(err));
     let status = group.wait(cancel)?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Output {
-        status,
-        stdout: out.join().unwrap_or_default(),
-        stderr: text(err.join().unwrap_or_default()),
-    })
+    // No output at all and none that could be read are not the same.
+    let [stdout, stderr] = [out, err]
+        .map(|thread| thread.join().map_err(|_| Error::host("a thread that reads output has died")));
+    Ok(Output { status, stdout: stdout?, stderr: String::from_utf8_lossy(&stderr?).into_owned() })
 }
 
 fn read(pipe: Option<impl Read>) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use super::Reporter;
+use super::term::harmless_json;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Event;
 
@@ -24,7 +25,7 @@ impl<W: Write + Send> Reporter for Json<W> {
         if self.closed {
             return Ok(());
         }
-        let line = line(event)?;
+        let line = harmless_json(&line(event)?);
         match self.to.write_all(line.as_bytes()).and_then(|()| self.to.flush()) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => {
                 self.closed = true;

@@ -34,6 +34,8 @@ pub(crate) mod whole;
 
 pub use verdict::{bisect_code, cell_code, nothing_ran, verdict};
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::error::{Error, Result};
 use crate::event::{CellEnd, CellReport, Event, Outcome, Phase, Splat, TestCase};
 
@@ -79,7 +81,10 @@ impl Fanout {
     pub fn event(&mut self, event: &Event) -> Vec<String> {
         let mut news = Vec::new();
         for slot in &mut self.reporters {
-            let Err(error) = slot.reporter.event(event) else { continue };
+            // A mistake of ours in one reporter must not cost the others' reports.
+            let told = catch_unwind(AssertUnwindSafe(|| slot.reporter.event(event)));
+            let told = told.unwrap_or_else(|_| Err(Error::host("an internal error of kvet, see above")));
+            let Err(error) = told else { continue };
             slot.failures += 1;
             if slot.error.is_none() {
                 news.push(format!("{}: {error}", slot.name));
@@ -209,6 +214,13 @@ mod tests {
         }
     }
 
+    struct Panics;
+    impl Reporter for Panics {
+        fn event(&mut self, _: &Event) -> Result<()> {
+            panic!("a panic that this test wants")
+        }
+    }
+
     struct Counts(Arc<Mutex<usize>>);
     impl Reporter for Counts {
         fn event(&mut self, _: &Event) -> Result<()> {
@@ -228,6 +240,17 @@ mod tests {
         let e = all.finish().unwrap_err();
         assert_eq!(e.to_string(), "the results folder is incomplete (2 times): cannot write x: disk full");
         assert_eq!(e.fault(), crate::error::Fault::Host);
+    }
+
+    #[test]
+    fn a_reporter_that_panics_stops_no_other() {
+        let seen = Arc::new(Mutex::new(0));
+        let mut all = Fanout::new().with("terminal", Panics).with("other", Counts(seen.clone()));
+        let note = Event::Note { cell: 0, text: "x".into() };
+        assert_eq!(all.event(&note), ["terminal: an internal error of kvet, see above"]);
+        all.event(&note);
+        assert_eq!(*seen.lock().unwrap(), 2);
+        assert_eq!(all.finish().unwrap_err().fault(), crate::error::Fault::Host);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod live;
 mod pace;
 mod text;
 
-pub use fold::harmless;
+pub use fold::{harmless, harmless_json};
 pub use pace::{Pace, draw};
 pub use text::{phase_name, summary};
 
@@ -23,12 +23,14 @@ use text::{Paint, case_line, describe_progress};
 
 use super::Reporter;
 use super::table::{self, Table};
-use crate::error::{IoContext, Result};
+use crate::error::Result;
 use crate::event::{CellId, CellReport, Event, Outcome, Phase, ProgressUnit, RunReport, Stream, TestCase};
 use crate::parse::clean::one_line;
 
 /// Lines of the console kept for showing after a crash.
 const CONSOLE_TAIL: usize = 30;
+/// Results that are shown one by one; of more only the number is.
+const MAX_RESULTS: usize = 5000;
 /// How often a plain line tells how far a build is.
 const STEPS_EVERY: Duration = Duration::from_secs(30);
 
@@ -70,9 +72,10 @@ pub struct Options {
     pub style: Style,
     /// Each line begins with the time since the beginning: a log of a matrix is read much later.
     pub clock: bool,
-    /// The CI system whose log this becomes: the tests of a finished cell are folded away in it, and nothing that a guest says
-    /// is a command to it.
+    /// The CI system in whose log the tests of a finished cell are folded away.
     pub fold: Option<Fold>,
+    /// Whether this becomes the log of a CI job: nothing that a guest says is a command in it then.
+    pub job: bool,
 }
 
 /// What is shown of the tests.
@@ -96,6 +99,8 @@ pub struct Term<O, E> {
     live: Option<Live>,
     cells: Vec<Cell>,
     started: Instant,
+    /// How many results there were to show.
+    results_shown: usize,
 }
 
 /// Somewhere to write that may close.
@@ -121,14 +126,13 @@ impl Term<std::io::Stdout, std::io::Stderr> {
     pub fn stdio(color: ColorChoice, verbose: bool, style: Style) -> Self {
         let color = color.is_on(std::io::stdout().is_terminal());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        // What a program prints that the caller named is the caller's business, commands included.
-        let fold = Fold::of_environment().filter(|_| style != Style::Program);
-        let live = (std::io::stderr().is_terminal() && !dumb && fold.is_none()).then(|| match style {
+        let (fold, job) = (Fold::of_environment(), fold::in_a_job());
+        let live = (std::io::stderr().is_terminal() && !dumb && !job).then(|| match style {
             Style::Cells => Live::with_total(),
             Style::Tests | Style::Program => Live::new(),
         });
         let clock = style == Style::Cells && live.is_none();
-        let options = Options { color, verbose, style, clock, fold };
+        let options = Options { color, verbose, style, clock, fold, job };
         Self { live, ..Term::plain(std::io::stdout(), std::io::stderr(), options) }
     }
 }
@@ -137,7 +141,15 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
     /// To two given places, without live lines.
     pub fn plain(results: O, progress: E, options: Options) -> Self {
         let (results, progress) = (Pipe::new(results), Pipe::new(progress));
-        Self { results, progress, options, live: None, cells: Vec::new(), started: Instant::now() }
+        Self {
+            results,
+            progress,
+            options,
+            live: None,
+            cells: Vec::new(),
+            started: Instant::now(),
+            results_shown: 0,
+        }
     }
 
     /// The time since the beginning, where lines have it.
@@ -146,43 +158,50 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         if self.options.clock { format!("[{:2}:{:02}] ", seconds / 60, seconds % 60) } else { String::new() }
     }
 
-    fn result(&mut self, text: &str) -> Result<()> {
+    fn result(&mut self, text: &str) {
         let text = self.harmless(text);
-        self.write(&text)
+        self.write(&text);
     }
 
     /// A text for the log of a CI job, if this is one.
     fn harmless(&self, text: &str) -> String {
-        self.options.fold.map_or_else(|| text.to_owned(), |fold| fold.harmless(text))
+        if self.options.job { fold::tame(text) } else { text.to_owned() }
     }
 
-    fn write(&mut self, text: &str) -> Result<()> {
+    fn write(&mut self, text: &str) {
         let to = &mut self.results;
-        match &self.live {
+        let lost = match &self.live {
             Some(live) => live.aside(|| to.line(text)),
             None => to.line(text),
+        };
+        if let Some(error) = lost {
+            // A full disk is worth a word, once. The verdict does not depend on who can read it.
+            self.say(&format!(
+                "note: cannot write to standard output: {error}; the results folder has everything"
+            ));
         }
-        .host("write results to standard output")
     }
 
-    fn say(&mut self, text: &str) -> Result<()> {
+    fn say(&mut self, text: &str) {
         let text = self.harmless(text);
         let to = &mut self.progress;
-        match &self.live {
+        // If that is lost too, there is nobody to tell.
+        let _ = match &self.live {
             Some(live) => live.aside(|| to.line(&text)),
             None => to.line(&text),
-        }
-        .host("write to standard error")
+        };
     }
 
     /// Something about a cell: with its name where there are several.
-    fn say_of(&mut self, cell: usize, text: &str) -> Result<()> {
+    fn say_of(&mut self, cell: usize, text: &str) {
         let line = format!("{}{}{}", self.clock(), self.label(cell), one_line(text));
-        self.say(&line)
+        self.say(&line);
     }
 
-    fn say_if_verbose(&mut self, cell: usize, text: &str) -> Result<()> {
-        if self.options.verbose { self.say_of(cell, text) } else { Ok(()) }
+    fn say_if_verbose(&mut self, cell: usize, text: &str) {
+        if self.options.verbose {
+            self.say_of(cell, text);
+        }
     }
 
     fn label(&self, cell: usize) -> String {
@@ -196,31 +215,34 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         Paint { on: self.options.color }
     }
 
-    fn case(&mut self, cell: usize, case: &TestCase) -> Result<()> {
+    fn case(&mut self, cell: usize, case: &TestCase) {
         if let Some(c) = self.cells.get_mut(cell) {
             c.printed.insert(case.name.clone(), case.outcome);
         }
         if self.options.style == Style::Cells && !case.outcome.is_bad() {
-            return Ok(());
+            return;
+        }
+        self.results_shown += 1;
+        if self.results_shown > MAX_RESULTS {
+            return;
         }
         let line = format!("{}{}{}", self.clock(), self.label(cell), case_line(case, self.paint()));
-        self.result(&line)
+        self.result(&line);
     }
 
-    fn phase(&mut self, cell: usize, phase: Phase) -> Result<()> {
+    fn phase(&mut self, cell: usize, phase: Phase) {
         match &mut self.live {
             Some(live) => live.phase(cell, phase),
-            None => return self.say_of(cell, &format!("{}…", text::phase_verb(phase))),
+            None => self.say_of(cell, &format!("{}…", text::phase_verb(phase))),
         }
-        Ok(())
     }
 
-    fn progress(&mut self, cell: usize, event: &Event) -> Result<()> {
-        let Event::Progress { what, done, total, unit, current, .. } = event else { return Ok(()) };
+    fn progress(&mut self, cell: usize, event: &Event) {
+        let Event::Progress { what, done, total, unit, current, .. } = event else { return };
         if let Some(live) = &mut self.live {
             live.progress(cell, &one_line(what), *done, *total, *unit, &one_line(current));
         }
-        let Some(state) = self.cells.get_mut(cell) else { return Ok(()) };
+        let Some(state) = self.cells.get_mut(cell) else { return };
         let begun = state.progress.as_ref() == Some(what);
         if !begun {
             (state.pace, state.told) = (Pace::begin(), Instant::now());
@@ -229,19 +251,19 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         if self.live.is_none() && *unit == ProgressUnit::Items && state.told.elapsed() >= STEPS_EVERY {
             state.told = Instant::now();
             let line = state.pace.line(what, *done, *total, current);
-            return self.say_of(cell, &line);
+            self.say_of(cell, &line);
+            return;
         }
         let ended = *total > 0 && done >= total;
         state.progress = (!ended).then(|| what.clone());
         // Live bars go away with their end; one line stays. Plain lines tell the beginning too.
         if ended || (!begun && self.live.is_none()) {
-            self.say_of(cell, &describe_progress(what, *done, *total, *unit))?;
+            self.say_of(cell, &describe_progress(what, *done, *total, *unit));
         }
-        Ok(())
     }
 
     /// What the finished cell says replaces what was printed before: tells what is new or different.
-    fn cell_finished(&mut self, cell: usize, report: &CellReport) -> Result<()> {
+    fn cell_finished(&mut self, cell: usize, report: &CellReport) {
         if let Some(live) = &mut self.live {
             live.end(cell);
             live.cell_done(cell, super::cell_code(report) != crate::error::exit::PASSED);
@@ -250,42 +272,54 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         for case in &report.cases {
             // What never ran has one line for all of it among the failures.
             if case.outcome != Outcome::NotRun && printed.get(&case.name) != Some(&case.outcome) {
-                self.case(cell, case)?;
+                self.case(cell, case);
             }
         }
         let paint = self.paint();
         for flaky in &report.flaky {
             let case = report.cases.iter().find(|case| case.name == flaky.test);
             let message = one_line(case.map_or("", |case| case.message.as_str()));
-            let line = format!("{}{}~ {}  {message}", self.clock(), self.label(cell), flaky.test);
-            self.result(&line)?;
+            let line = format!("{}{}~ {}  {message}", self.clock(), self.label(cell), one_line(&flaky.test));
+            self.result(&line);
         }
         for case in super::extra_failures(report) {
             let (cross, message) = (paint.bad("✗"), one_line(&case.message));
             let line = format!("{}{}{cross} {}  {message}", self.clock(), self.label(cell), case.name);
-            self.result(&line)?;
+            self.result(&line);
         }
-        if self.options.style == Style::Cells { self.cell_line(report) } else { Ok(()) }
+        if self.options.style == Style::Cells {
+            self.cell_line(report);
+        }
     }
 
     /// A cell of a matrix in one line, and its tests folded away below it where that is possible.
-    fn cell_line(&mut self, report: &CellReport) -> Result<()> {
+    fn cell_line(&mut self, report: &CellReport) {
         let paint = self.paint();
         let line = format!("{}{}", self.clock(), text::cell_line(report, paint));
-        let Some(fold) = self.options.fold else { return self.result(&line) };
-        let mut folded = fold.begin(&report.id.to_string(), &line);
-        for case in &report.cases {
-            folded.push_str(&fold.harmless(&case_line(case, paint)));
+        let Some(fold) = self.options.fold else {
+            self.result(&line);
+            return;
+        };
+        let mut folded = fold.begin(&report.id.to_string(), &fold::tame(&line));
+        for case in report.cases.iter().take(MAX_RESULTS) {
+            folded.push_str(&fold::tame(&case_line(case, paint)));
             folded.push('\n');
+        }
+        if report.cases.len() > MAX_RESULTS {
+            folded.push_str(&format!("… {} more results\n", report.cases.len() - MAX_RESULTS));
         }
         folded.push_str(&fold.end(&report.id.to_string()));
         self.write(&folded)
     }
 
-    fn run_finished(&mut self, report: &RunReport) -> Result<()> {
+    fn run_finished(&mut self, report: &RunReport) {
         self.live = None;
         let consoles: Vec<Vec<String>> =
             self.cells.iter_mut().map(|c| std::mem::take(&mut c.console).into()).collect();
+        let left_out = self.results_shown.saturating_sub(MAX_RESULTS);
+        if left_out > 0 {
+            self.result(&format!("… {left_out} more results, which are in the results folder"));
+        }
         let mut text = text::failures(report, &consoles, self.paint());
         match self.options.style {
             Style::Tests | Style::Program => text.push_str(&summary(report, self.options.color)),
@@ -299,8 +333,8 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
         self.result(text.trim_end())
     }
 
-    fn splat(&mut self, cell: usize, event: &Event) -> Result<()> {
-        let Event::SplatSeen { splat, test, .. } = event else { return Ok(()) };
+    fn splat(&mut self, cell: usize, event: &Event) {
+        let Event::SplatSeen { splat, test, .. } = event else { return };
         let whose = match (&splat.allowed, test) {
             (Some(reason), _) => format!(" (allowed: {reason})"),
             (None, Some(test)) => format!(" (while {test} ran)"),
@@ -311,14 +345,21 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
 }
 
 impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
+    /// A terminal that is lost or full is no error: the run goes on, and its verdict is what it is.
     fn event(&mut self, event: &Event) -> Result<()> {
+        self.show(event);
+        Ok(())
+    }
+}
+
+impl<O: Write + Send, E: Write + Send> Term<O, E> {
+    fn show(&mut self, event: &Event) {
         match event {
             Event::RunStarted { cells, weights, .. } => {
                 self.cells = cells.iter().cloned().map(Cell::new).collect();
                 if let Some(live) = &mut self.live {
                     live.cells(cells, weights);
                 }
-                Ok(())
             }
             Event::PhaseStarted { cell, phase } => self.phase(*cell, *phase),
             Event::Progress { cell, .. } => self.progress(*cell, event),
@@ -327,7 +368,7 @@ impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
                 self.say_of(*cell, &format!("kernel {} from {}", kernel.release, kernel.origin))
             }
             Event::VmStarted { cell, accel, reason, argv } => {
-                self.say_if_verbose(*cell, &format!("accelerator {accel}: {reason}"))?;
+                self.say_if_verbose(*cell, &format!("accelerator {accel}: {reason}"));
                 self.say_if_verbose(*cell, &format!("qemu: {}", argv.join(" ")))
             }
             Event::Rebooted { cell, boot, reason } => {
@@ -354,7 +395,6 @@ impl<O: Write + Send, E: Write + Send> Reporter for Term<O, E> {
                 if let Some(live) = &mut self.live {
                     live.test(*cell, &one_line(name));
                 }
-                Ok(())
             }
             Event::TestFinished { cell, case } => {
                 if let Some(live) = &mut self.live {
@@ -374,19 +414,16 @@ impl<W: Write> Pipe<W> {
         Self { to, closed: false }
     }
 
-    /// Writes a line; a reader that went away (`kvet run | head`) ends the writing quietly.
-    fn line(&mut self, text: &str) -> std::io::Result<()> {
+    /// Writes a line. Where that fails nothing more is written, and the error is what there is to say about it; a reader that
+    /// went away (`kvet run | head`) needs no word.
+    fn line(&mut self, text: &str) -> Option<std::io::Error> {
         if self.closed {
-            return Ok(());
+            return None;
         }
         let line = format!("{text}\n");
-        match self.to.write_all(line.as_bytes()).and_then(|()| self.to.flush()) {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => {
-                self.closed = true;
-                Ok(())
-            }
-            done => done,
-        }
+        let error = self.to.write_all(line.as_bytes()).and_then(|()| self.to.flush()).err()?;
+        self.closed = true;
+        (error.kind() != ErrorKind::BrokenPipe).then_some(error)
     }
 }
 

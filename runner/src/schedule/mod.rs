@@ -133,7 +133,7 @@ fn run_cells(
     });
     // A worker that panicked has taken its cell with it.
     let lost = |index: usize| {
-        let reason = "kvet itself failed in this cell".to_owned();
+        let reason = "an internal error of kvet".to_owned();
         cell::not_run(&plan.cells[index], dir.cell(index), CellEnd::Infra { reason })
     };
     reports.into_iter().enumerate().map(|(index, report)| report.unwrap_or_else(|| lost(index))).collect()
@@ -160,8 +160,11 @@ fn work(
             resources.slots.close(&reason);
             queue.stop(reason);
         }
-        // The receiver lives until every sender is gone.
-        drop(events.send(event));
+        // The receiver lives until every sender is gone, unless something panicked there. Then nobody reports what comes, and
+        // no guest should run for it.
+        if events.send(event).is_err() {
+            resources.cancel.request();
+        }
     };
     while let Some((index, stopped)) = queue.next() {
         let cell = &plan.cells[index];
@@ -188,7 +191,7 @@ fn run_one(
         None => drop(cell::run(index, plan, dir, resources, emit)),
     });
     if std::panic::catch_unwind(run).is_err() {
-        let reason = "kvet itself failed in this cell; what it said is above".to_owned();
+        let reason = "an internal error of kvet; what it said is above".to_owned();
         let report = cell::not_run(plan, dir, CellEnd::Infra { reason });
         emit(Event::CellFinished { cell: index, report: Box::new(report) });
     }

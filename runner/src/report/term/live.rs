@@ -1,8 +1,10 @@
 //! Live lines on a terminal: one for each running cell, and one for a download while there is one.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget};
+use console::Term;
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, TermLike};
 
 use super::pace::{Pace, draw, style};
 use super::text::phase_name;
@@ -59,7 +61,11 @@ struct LiveCell {
 
 impl Live {
     pub(super) fn new() -> Self {
-        let target = ProgressDrawTarget::stderr_with_hz(HERTZ);
+        Self::on(Term::buffered_stderr())
+    }
+
+    fn on(terminal: impl TermLike + 'static) -> Self {
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Deaf(terminal)), HERTZ);
         Self { all: MultiProgress::with_draw_target(target), cells: Vec::new(), total: None }
     }
 
@@ -190,6 +196,53 @@ impl Live {
     }
 }
 
+/// A terminal on which every write succeeds as far as indicatif knows, which panics where one does not: a terminal that was
+/// closed must not end the run.
+#[derive(Debug)]
+struct Deaf<T>(T);
+
+impl<T: TermLike> TermLike for Deaf<T> {
+    fn width(&self) -> u16 {
+        self.0.width()
+    }
+
+    fn height(&self) -> u16 {
+        self.0.height()
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_up(n).or(Ok(()))
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_down(n).or(Ok(()))
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_right(n).or(Ok(()))
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_left(n).or(Ok(()))
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.0.write_line(text).or(Ok(()))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text).or(Ok(()))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line().or(Ok(()))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush().or(Ok(()))
+    }
+}
+
 /// Whatever ends a report (an error too) leaves the terminal clean.
 impl Drop for Live {
     fn drop(&mut self) {
@@ -313,6 +366,58 @@ mod tests {
         let begun = total.begun[1];
         total.phase(1, Phase::Tests);
         assert!(begun.is_some() && total.begun[1] == begun);
+    }
+
+    /// A terminal that was closed: every write fails (tty_write(), EIO).
+    #[derive(Debug)]
+    struct Closed;
+
+    fn gone() -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(libc::EIO))
+    }
+
+    impl TermLike for Closed {
+        fn width(&self) -> u16 {
+            80
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+        fn write_line(&self, _: &str) -> io::Result<()> {
+            gone()
+        }
+        fn write_str(&self, _: &str) -> io::Result<()> {
+            gone()
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            gone()
+        }
+        fn flush(&self) -> io::Result<()> {
+            gone()
+        }
+    }
+
+    #[test]
+    fn a_closed_terminal_ends_nothing() {
+        let mut live = Live::on(Closed);
+        let cell = crate::report::sample::id();
+        live.cells(std::slice::from_ref(&cell), &[1.0]);
+        live.phase(0, Phase::Tests);
+        live.test(0, "a");
+        live.progress(0, "building", 1, 10, ProgressUnit::Items, "a.o");
+        assert_eq!(live.aside(|| 7), 7);
+        live.tested(0, true);
+        assert_eq!(live.aside(|| 8), 8);
+        live.end(0);
     }
 
     #[test]

@@ -171,6 +171,76 @@ fn a_reader_that_went_away_stops_only_the_writing() {
     }
 }
 
+/// A disk that is full: whatever is written fails with ENOSPC.
+struct Full;
+
+impl std::io::Write for Full {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_terminal_is_told_once_and_no_error() {
+    let mut err = Vec::new();
+    let mut term = Term::plain(Full, &mut err, Options::default());
+    for event in sample::events() {
+        term.event(&event).unwrap();
+    }
+    let err = String::from_utf8(err).unwrap();
+    assert_eq!(err.matches("note: cannot write to standard output: no storage space").count(), 1, "{err}");
+    assert!(err.ends_with("ending…\n"), "the rest is told: {err}");
+    let mut term = Term::plain(Full, Full, Options { verbose: true, ..Options::default() });
+    for event in sample::events() {
+        term.event(&event).unwrap();
+    }
+}
+
+#[test]
+fn what_a_program_prints_is_no_command_in_a_job() {
+    let say =
+        |stream, line: &str| Event::OutputLine { cell: 0, stream, at: Duration::ZERO, line: line.into() };
+    let mut events = vec![sample::events().remove(0)];
+    for line in ["::add-mask::passed", "##[group]x", "##vso[y]", "section_start:1:x"] {
+        events.extend([say(Stream::Stdout, line), say(Stream::Stderr, line)]);
+    }
+    let shown = "\\::add-mask::passed\n##\\[group]x\n##vso\\[y]\nsection_start\\:1:x\n";
+    let options = Options { style: Style::Program, ..Options::default() };
+    let (out, err) = report(&events, Options { job: true, ..options });
+    assert_eq!((out.as_str(), err.as_str()), (shown, shown));
+    let (out, _) = report(&events, options);
+    assert_eq!(out, shown.replace('\\', ""), "elsewhere it is what it is");
+}
+
+#[test]
+fn of_a_flood_only_the_number_is_shown() {
+    let mut run = sample::run();
+    let case = |number: usize| sample::case(&format!("t{number}"), Outcome::Fail, 1, "no", "a\nb");
+    run.cells[0].cases = (0..7000).map(case).collect();
+    let mut events = vec![sample::events().remove(0)];
+    for case in &run.cells[0].cases {
+        events.push(Event::TestFinished { cell: 0, case: case.clone() });
+    }
+    events.push(Event::CellFinished { cell: 0, report: Box::new(run.cells[0].clone()) });
+    events.push(Event::RunFinished { report: Box::new(run) });
+    let options = Options { style: Style::Tests, ..Options::default() };
+    let (out, _) = report(&events, options);
+    assert_eq!(out.matches("✗ t").count(), 5000, "each has a line");
+    assert!(
+        out.contains("\n… 2000 more results, which are in the results folder\n"),
+        "it says what is left out"
+    );
+    assert_eq!(out.matches("\n    │ a\n").count(), 500, "each has its text");
+    assert!(
+        out.contains("  6500 more failures debian:7.2 x86_64 dynptr\n    from t500 on; "),
+        "of the others, too"
+    );
+}
+
 #[test]
 fn events_for_cells_that_do_not_exist_do_no_harm() {
     let mut events = sample::events();
@@ -218,8 +288,13 @@ fn what_is_flaky_is_said_when_its_cell_is_finished() {
 
 #[test]
 fn a_log_has_the_time_and_folds_the_tests() {
-    let options =
-        Options { style: Style::Cells, clock: true, fold: Some(Fold::Github), ..Options::default() };
+    let options = Options {
+        style: Style::Cells,
+        clock: true,
+        fold: Some(Fold::Github),
+        job: true,
+        ..Options::default()
+    };
     let (out, err) = report(&sample::events(), options);
     assert!(out.starts_with("[ 0:00] ✗ dynptr_success/test_clone"), "{out}");
     assert!(err.starts_with("[ 0:00] fetching the kernel…"), "{err}");

@@ -11,6 +11,9 @@ use crate::report::{cell_code, extra_failures, nothing_ran, trouble, verdict};
 /// Lines that are shown of the beginning of a failure's detail, and of its end; all of it is in the results folder.
 const DETAIL_HALF: usize = 10;
 
+/// Failures that are shown with their text; of more only the number is.
+const MAX_FAILURES: usize = 500;
+
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {
@@ -109,9 +112,24 @@ pub(super) fn describe_progress(what: &str, done: u64, total: u64, unit: Progres
 /// Everything that went wrong, once more and with its text, after all the rest. Empty if nothing did.
 pub(super) fn failures(run: &RunReport, consoles: &[Vec<String>], paint: Paint) -> String {
     let mut text = String::new();
+    let mut left = MAX_FAILURES;
     for (index, cell) in run.cells.iter().enumerate() {
-        for case in cell.cases.iter().filter(|c| matches!(c.outcome, Outcome::Fail | Outcome::Error)) {
+        let failed = cell.cases.iter().filter(|c| matches!(c.outcome, Outcome::Fail | Outcome::Error));
+        let failed: Vec<&TestCase> = failed.collect();
+        let (shown, more) = failed.split_at(failed.len().min(left));
+        left -= shown.len();
+        for case in shown {
             text.push_str(&failure(cell, &case.name, &case.message, &case.detail, paint));
+        }
+        if let Some(first) = more.first() {
+            let (words, from) = (format!("{} more failures", more.len()), &first.name);
+            text.push_str(&failure(
+                cell,
+                &words,
+                &format!("from {from} on; all are in the reports"),
+                "",
+                paint,
+            ));
         }
         text.push_str(&not_run(cell, paint));
         for case in extra_failures(cell) {
