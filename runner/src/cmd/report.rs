@@ -12,7 +12,7 @@ use crate::report::merge::merge;
 use crate::report::store::{load, store_report};
 use crate::report::table::{Table, html, markdown, text};
 use crate::report::term::{ColorChoice, harmless, harmless_json};
-use crate::report::{junit, whole::write_whole};
+use crate::report::{junit, latest, whole::write_whole};
 
 /// Shows, compares or merges runs.
 pub fn run(args: &ReportArgs, color: ColorChoice) -> Result<u8> {
@@ -29,7 +29,13 @@ pub fn run(args: &ReportArgs, color: ColorChoice) -> Result<u8> {
         merged
     } else {
         match &args.runs[..] {
-            [] => load(Path::new("results/latest"))?,
+            [] => {
+                let (run, remark) = latest::find(Path::new("results"))?;
+                if let Some(remark) = remark {
+                    tell!("note: {remark}");
+                }
+                load(&run)?
+            }
             [one] => load(one)?,
             _ => {
                 return Err(Error::caller("several runs were given, and nothing to do with them")

@@ -13,6 +13,7 @@ use crate::plan::{CellPlan, Plan};
 use crate::report::Fanout;
 use crate::report::json::Json;
 use crate::report::junit::JunitFile;
+use crate::report::latest;
 use crate::report::store::{RunDir, Store};
 use crate::report::term::{ColorChoice, Style, Term};
 use crate::schedule::{self, Options};
@@ -61,9 +62,20 @@ pub fn run_plan(
         }
     };
     let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    note(latest::point_at(dir.path()));
     let report = schedule::run(plan, &dir, command, &setup.resources, options, &mut emit);
     let complete = reporters.finish();
+    if report.exit_code == exit::INTERRUPTED {
+        note(latest::pass_over(dir.path()));
+    }
     Ok((report, complete))
+}
+
+/// Tells what went wrong with something that no verdict depends on.
+fn note(done: Result<()>) {
+    if let Err(error) = done {
+        tell!("note: {error}");
+    }
 }
 
 /// Makes the folder that a file is to be written to.

@@ -77,3 +77,33 @@ pub fn explain_panics() {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_asks_for_a_report() {
+        let mut inner = Command::new(std::env::current_exe().unwrap());
+        inner.args(["--ignored", "--exact", "--nocapture", "cmd::say::tests::inner_panic"]);
+        let output = inner.env_remove("RUST_BACKTRACE").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let version = env!("CARGO_PKG_VERSION");
+        let place = format!("error: internal error of kvet {version} in runner/src/cmd/say.rs:");
+        let ours: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(ours.len() == 1 && ours[0].starts_with(&place), "{said}");
+        assert!(ours[0].ends_with(" (thread worker): a panic that this test wants"), "{said}");
+        assert!(said.contains("hint: this is a bug of kvet's"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "run by a_panic_asks_for_a_report, in a process of its own: the hook is the process's"]
+    fn inner_panic() {
+        explain_panics();
+        let worker = std::thread::Builder::new().name("worker".into());
+        let thread = worker.spawn(|| panic!("a panic that this test {}", "wants")).unwrap();
+        assert!(thread.join().is_err());
+    }
+}

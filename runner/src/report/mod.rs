@@ -25,6 +25,7 @@
 pub mod diff;
 pub mod json;
 pub mod junit;
+pub mod latest;
 pub mod merge;
 pub mod store;
 pub mod table;

@@ -1,7 +1,7 @@
 //! The files of a run under `results/`.
 //!
 //! ```text
-//! results/latest -> 20261120-101530
+//! results/latest -> 20261120-101530                the newest run ([`super::latest`])
 //! results/20261120-101530/report.json              the RunReport, for `kvet report`
 //! results/20261120-101530/junit.xml
 //! results/20261120-101530/report.html              tests × kernels
@@ -19,7 +19,6 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, LineWriter, Write};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -141,24 +140,6 @@ pub fn safe_name(text: &str) -> String {
     name
 }
 
-/// Makes `results/latest` point at a run, in one step.
-fn point_latest(dir: &Path) -> Result<()> {
-    let (Some(output), Some(name)) = (dir.parent(), dir.file_name()) else {
-        return Err(Error::host(format!("{} is no folder of a run", dir.display())));
-    };
-    let latest = output.join("latest");
-    let action = format!("point {} at {}", latest.display(), name.display());
-    // A temporary name beside it, as a symbolic link cannot be replaced in place.
-    let temporary = output.join(format!(".latest-{}", name.display()));
-    symlink(name, &temporary).host(&action)?;
-    fs::rename(&temporary, &latest)
-        .inspect_err(|_| {
-            // The error that matters is the rename's.
-            let _ = fs::remove_file(&temporary);
-        })
-        .host(&action)
-}
-
 /// The name of a file that every guest of a cell has: `console.log`, `console.2.log`.
 pub fn numbered(name: &str, boot: u32, ending: &str) -> String {
     if boot < 2 { format!("{name}{ending}") } else { format!("{name}.{boot}{ending}") }
@@ -226,7 +207,7 @@ impl Store {
 impl Reporter for Store {
     fn event(&mut self, event: &Event) -> Result<()> {
         match event {
-            Event::RunStarted { .. } => point_latest(&self.dir.dir),
+            Event::RunStarted { .. } => Ok(()),
             Event::RunFinished { report } => write_reports(&self.dir.dir, report),
             Event::PhaseStarted { cell, .. }
             | Event::Progress { cell, .. }
@@ -425,8 +406,7 @@ mod tests {
             names.sort();
             names
         };
-        assert_eq!(names(output.path()), ["20261120-101530", "latest"]);
-        assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530"));
+        assert_eq!(names(output.path()), ["20261120-101530"]);
         assert_eq!(names(&run), ["debian-7.2-x86_64-dynptr", "junit.xml", "report.html", "report.json"]);
         let cell = run.join("debian-7.2-x86_64-dynptr");
         assert_eq!(
@@ -473,8 +453,6 @@ mod tests {
         let mut expected = sample::run();
         expected.cells[0].dir = run.join("debian-7.2-x86_64-dynptr");
         assert_eq!(load(&run).unwrap(), expected);
-        let latest = load(&output.path().join("latest")).unwrap();
-        assert_eq!(latest.cells[0].cases, expected.cells[0].cases);
         assert_eq!(load(&output.path().join("nothing")).unwrap_err().fault(), crate::error::Fault::Caller);
         fs::write(run.join("report.json"), "{}").unwrap();
         assert!(load(&run).unwrap_err().to_string().contains("is no report of kvet's"));
@@ -512,9 +490,6 @@ mod tests {
             names,
             ["a_b-x86_64-dynptr", "a_b-x86_64-dynptr-2", "_.._.._etc-x86_64-dynptr", "_-x86_64-dynptr"]
         );
-        point_latest(first.path()).unwrap();
-        point_latest(second.path()).unwrap();
-        assert_eq!(fs::read_link(output.path().join("latest")).unwrap(), Path::new("20261120-101530-2"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// `kvet report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Folders of runs, or their report.json (default: results/latest)
+    /// Folders of runs, or their report.json (default: the latest run in results/)
     #[arg(value_name = "RUN")]
     pub runs: Vec<PathBuf>,
     /// What to make of it
