@@ -26,6 +26,7 @@
 //! | `1..0 # SKIP x`; in TAP 14 every `1..0` | nothing to run | skip; error with results |
 //! | a second header on the same level | the document before is complete, and accounted for | |
 //! | `text not ok 3 x` where 3 comes next | result 3 behind other text, unless 3 still comes | error |
+//! | `not ok 3 xok 4 y # SKIP z` | result 3; the directive may be that of 4 | fail |
 //! | `not ok 3 x` on stderr | a result in the wrong place | error |
 //! | an indented document, or one behind `# ` | the tests inside of the result that follows | as they are |
 //! | `# ok 1 x`, `# not ok 2 x` | the same without a header; a comment in TAP 14 and after a failure in TAP | as they are |
