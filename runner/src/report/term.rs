@@ -309,7 +309,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
             folded.push_str(&format!("… {} more results\n", report.cases.len() - MAX_RESULTS));
         }
         folded.push_str(&fold.end(&report.id.to_string()));
-        self.write(&folded)
+        self.write(&folded);
     }
 
     fn run_finished(&mut self, report: &RunReport) {
@@ -330,7 +330,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
                 text.push_str(&text::last_line(report, self.paint()));
             }
         }
-        self.result(text.trim_end())
+        self.result(text.trim_end());
     }
 
     fn splat(&mut self, cell: usize, event: &Event) {
@@ -340,7 +340,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
             (None, Some(test)) => format!(" (while {test} ran)"),
             (None, None) => String::new(),
         };
-        self.say_of(cell, &format!("kernel {}: {}{whose}", splat.kind, splat.title))
+        self.say_of(cell, &format!("kernel {}: {}{whose}", splat.kind, splat.title));
     }
 }
 
@@ -365,14 +365,14 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
             Event::Progress { cell, .. } => self.progress(*cell, event),
             Event::Note { cell, text } => self.say_of(*cell, &format!("note: {text}")),
             Event::KernelReady { cell, kernel } => {
-                self.say_of(*cell, &format!("kernel {} from {}", kernel.release, kernel.origin))
+                self.say_of(*cell, &format!("kernel {} from {}", kernel.release, kernel.origin));
             }
             Event::VmStarted { cell, accel, reason, argv } => {
                 self.say_if_verbose(*cell, &format!("accelerator {accel}: {reason}"));
-                self.say_if_verbose(*cell, &format!("qemu: {}", argv.join(" ")))
+                self.say_if_verbose(*cell, &format!("qemu: {}", argv.join(" ")));
             }
             Event::Rebooted { cell, boot, reason } => {
-                self.say_of(*cell, &format!("boot {boot}, for the rest of the tests, after: {reason}"))
+                self.say_of(*cell, &format!("boot {boot}, for the rest of the tests, after: {reason}"));
             }
             Event::GuestReady { cell, boottime } => self.say_if_verbose(
                 *cell,
@@ -382,12 +382,12 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
                 if let Some(c) = self.cells.get_mut(*cell) {
                     c.keep(line);
                 }
-                self.say_if_verbose(*cell, &format!("console: {line}"))
+                self.say_if_verbose(*cell, &format!("console: {line}"));
             }
             Event::OutputLine { stream: Stream::Stdout, line, .. }
                 if self.options.style == Style::Program =>
             {
-                self.result(line)
+                self.result(line);
             }
             Event::OutputLine { line, .. } if self.options.style == Style::Program => self.say(line),
             Event::OutputLine { cell, line, .. } => self.say_if_verbose(*cell, &format!("job: {line}")),
@@ -400,7 +400,7 @@ impl<O: Write + Send, E: Write + Send> Term<O, E> {
                 if let Some(live) = &mut self.live {
                     live.tested(*cell, case.outcome.is_bad());
                 }
-                self.case(*cell, case)
+                self.case(*cell, case);
             }
             Event::SplatSeen { cell, .. } => self.splat(*cell, event),
             Event::CellFinished { cell, report } => self.cell_finished(*cell, report),

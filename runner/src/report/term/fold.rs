@@ -49,7 +49,7 @@ fn tame_with(line: &str, bracket: &str, colon: &str) -> String {
     for c in line.chars() {
         match c {
             '[' if tame.trim_end_matches(|c: char| c.is_alphanumeric()).ends_with("##") => {
-                tame.push_str(bracket)
+                tame.push_str(bracket);
             }
             ':' if tame.ends_with("section_start") || tame.ends_with("section_end") => tame.push_str(colon),
             c => tame.push(c),
