@@ -79,6 +79,10 @@ pub struct Splat {
     pub during: Option<String>,
 }
 
+/// What kvet writes to `.gitignore` of a results folder that is its own: to git, and to a look for changes in a source tree
+/// around it, results are no part of the source.
+pub const RESULTS_IGNORE: &str = "# Results of kvet, made by it.\n*\n";
+
 /// Which of a job's two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -53,7 +53,10 @@ impl RunDir {
     /// # Errors
     /// The folders cannot be made: the caller's fault where `output` is not a place to write to, else the host's.
     pub fn create(output: &Path, cells: &[CellId]) -> Result<Self> {
-        Self::create_at(output, &jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string(), cells)
+        let made = Self::create_at(output, &jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string(), cells)?;
+        // Where that fails, results are seen by git; no verdict depends on it.
+        let _ = hide_from_git(output);
+        Ok(made)
     }
 
     /// The same, named otherwise than after the time.
@@ -89,6 +92,20 @@ impl RunDir {
     pub fn cell(&self, index: usize) -> &Path {
         &self.cells[index]
     }
+}
+
+/// Has git ignore a results folder, unless somebody else keeps something there: what was not made by kvet stays visible.
+fn hide_from_git(output: &Path) -> std::io::Result<()> {
+    let is_ours = |name: &std::ffi::OsStr| {
+        name == "latest"
+            || name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
+    };
+    for entry in fs::read_dir(output)? {
+        if !is_ours(&entry?.file_name()) {
+            return Ok(());
+        }
+    }
+    fs::write(output.join(".gitignore"), crate::event::RESULTS_IGNORE)
 }
 
 /// Makes the first free folder of that name.
@@ -513,6 +530,22 @@ mod tests {
         let e = file.line("x").unwrap_err();
         assert!(e.to_string().starts_with("cannot write /dev/full"), "{e}");
         file.line("y").unwrap();
+    }
+
+    #[test]
+    fn git_ignores_a_folder_of_results_only() {
+        let output = tempfile::tempdir().unwrap();
+        RunDir::create(output.path(), &[]).unwrap();
+        let file = output.path().join(".gitignore");
+        assert_eq!(fs::read_to_string(&file).unwrap(), crate::event::RESULTS_IGNORE);
+        fs::remove_file(&file).unwrap();
+        fs::write(output.path().join("notes.txt"), "mine").unwrap();
+        RunDir::create(output.path(), &[]).unwrap();
+        assert!(!file.exists(), "it would hide what is not kvet's");
+        fs::remove_file(output.path().join("notes.txt")).unwrap();
+        fs::write(&file, "mine").unwrap();
+        RunDir::create(output.path(), &[]).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     }
 
     #[test]

@@ -116,6 +116,8 @@ fn a_tree_tells_its_commit_and_its_changes_and_is_left_alone() {
     assert_eq!(clean.identity, format!("git-{}", world.git(&["rev-parse", "HEAD"])));
     fs::write(world.at("repo/product.o"), "").unwrap();
     assert_eq!(world.get(&spec).unwrap().identity, clean.identity, "ignored files do not count");
+    crate::report::store::RunDir::create(&world.at("repo/results"), &[]).unwrap();
+    assert_eq!(world.get(&spec).unwrap().identity, clean.identity, "nor do results of kvet");
     fs::write(world.at("repo/Kconfig"), "# changed\n").unwrap();
     let changed = world.get(&spec).unwrap();
     assert_eq!((changed.describe.as_deref(), changed.dirty), (Some("v7.2.2-dirty"), true));

@@ -102,6 +102,10 @@ fn fingerprint(tree: &Path, cancel: &Cancel) -> Result<String> {
     while let Some(dir) = open.pop() {
         cancel.check()?;
         let action = || format!("read {}", dir.display());
+        if fs::read(dir.join(".gitignore")).is_ok_and(|text| text == crate::event::RESULTS_IGNORE.as_bytes())
+        {
+            continue;
+        }
         for entry in fs::read_dir(&dir).given(action())? {
             let entry = entry.host(action())?;
             let meta = entry.metadata().host(action())?;
