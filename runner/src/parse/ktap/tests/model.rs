@@ -121,6 +121,8 @@ const NOISE: [&str; 12] = [
 fn test(depth: u32) -> BoxedStrategy<Test> {
     let deed = prop_oneof![6 => Just(Deed::Pass), 1 => Just(Deed::Fail), 1 => Just(Deed::Skip), 1 => Just(Deed::Todo)];
     let name = prop_oneof![4 => "[a-z]{1,6}", 1 => "[a-z]{1,3} #[0-9]", 1 => "[a-z]{1,3}\\.[a-z]{1,3}", 1 => "[a-z]{2} [0-9]"];
+    // `not ok 1 - aok 2 # TODO` may be two results, the first without its newline; it is read as a failure.
+    let name = name.prop_map(|name| name.replace("ok ", "oj "));
     let inside = if depth == 0 {
         Just(Vec::new()).boxed()
     } else {
