@@ -4,6 +4,7 @@ mod boots;
 mod budget;
 mod carry;
 pub mod command;
+pub mod memory;
 pub mod prepare;
 mod report;
 pub mod resume;

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
+use crate::cell::memory;
 use crate::cell::slots::{Share, Slots};
 use crate::cmd::args::{CiSystem, FlakyIs, MatrixArgs};
-use crate::cmd::running::{Outputs, meminfo, run_plan};
+use crate::cmd::running::{Outputs, run_plan};
 use crate::cmd::{Setup, complain, print};
 use crate::error::{Error, IoContext, Result};
 use crate::event::CellId;
@@ -268,9 +269,9 @@ struct GitlabArtifacts {
     reports: BTreeMap<&'static str, &'static str>,
 }
 
-/// Memory that guests may take together, MiB: four fifths of what is free, which leaves room for QEMU itself.
+/// Memory that guests may take together, MiB: four fifths of what is free here, which leaves room for QEMU itself.
 fn memory_for_guests() -> Result<u64> {
-    Ok(meminfo("MemAvailable")? * 4 / 5)
+    Ok(memory::available()?.mib * 4 / 5)
 }
 
 #[cfg(test)]

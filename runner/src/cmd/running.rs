@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::cell;
 use crate::cell::Resources;
+use crate::cell::memory::{self, Memory};
 use crate::cmd::args::{MessageFormat, OutputArgs};
 use crate::cmd::{Setup, complain, plain_progress};
 use crate::error::{Error, Fault, IoContext, Result, exit};
@@ -87,28 +88,18 @@ pub fn make_folder_of(file: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).given(format!("make {} for {}", folder.display(), file.display()))
 }
 
-/// A guest gets no more memory than the machine has: the kernel refuses that much to QEMU (vm/overcommit-accounting in the
+/// A guest gets no more memory than the machine has, or the control group that kvet runs in: the kernel refuses that much to QEMU (vm/overcommit-accounting in the
 /// kernel's documentation), or kills it when it is used.
 fn check_memory(plan: &Plan) -> Result<()> {
-    let all = meminfo("MemTotal")? + meminfo("SwapTotal")?;
-    let Some(cell) = plan.cells.iter().find(|cell| u64::from(cell.memory_mib) > all) else { return Ok(()) };
+    let all = memory::total()?;
+    let Some(cell) = plan.cells.iter().find(|cell| u64::from(cell.memory_mib) > all.mib) else {
+        return Ok(());
+    };
     let place = cell.places.as_ref().and_then(|places| places.memory.clone());
     let mib = cell.memory_mib;
-    Err(Error::caller(format!("a guest of {mib} MiB: this machine has {all} MiB, swap included"))
+    let Memory { mib: most, bound } = all;
+    Err(Error::caller(format!("a guest of {mib} MiB: there are at most {most} MiB ({bound})"))
         .context(place.unwrap_or_else(|| cell.id.to_string())))
-}
-
-/// A line of /proc/meminfo, MiB (proc_meminfo(5)).
-///
-/// # Errors
-/// The host's: it is not there.
-pub fn meminfo(name: &str) -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").host("read /proc/meminfo")?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.map(|kib| kib / 1024).ok_or_else(|| Error::host(format!("/proc/meminfo has no {name}")))
 }
 
 /// What the caller did wrong is said before anything is started. Of what a file says of itself, nothing is started either.

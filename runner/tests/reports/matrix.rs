@@ -123,11 +123,15 @@ fn a_guest_that_is_larger_than_the_machine_is_refused_where_it_is_asked_for() {
         )
     };
     let ended = hopeless(&text("999G")).code(2);
-    assert!(ended.stderr.contains("m.yaml:4: a guest of 1022976 MiB: this machine has "), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("m.yaml:4: a guest of 1022976 MiB: there are at most "),
+        "{}",
+        ended.stderr
+    );
     assert!(!ended.path("results").exists());
     let args = ["run", "-k", "7.2", "-a", "x86_64", "--memory", "999G"];
     let ended = Kvet::new(args).without_guest().end().code(2);
-    let said = "debian:7.2 x86_64 dynptr: a guest of 1022976 MiB: this machine has ";
+    let said = "debian:7.2 x86_64 dynptr: a guest of 1022976 MiB: there are at most ";
     assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(said), "{}", ended.stderr);
     // With less it gets as far as the kernels, which are not there.
     assert!(hopeless(&text("256M")).code(2).stderr.contains("file:./b"));
