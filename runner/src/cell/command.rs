@@ -4,7 +4,7 @@ mod test_progs;
 
 use kvet_wire::{Tty, paths};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::CellPlan;
 use crate::plan::arguments::MAX_TOTAL;
 use crate::plan::expectations::Expected;
@@ -47,7 +47,7 @@ pub fn left_out(plan: &CellPlan, expected: &Expected, done: &[String]) -> LeftOu
 /// The command line for the tests of a plan.
 ///
 /// # Errors
-/// The host's: the program cannot be read.
+/// The host's: the program cannot be read. The caller's: the selection is too long to be passed to the program.
 pub fn command(plan: &CellPlan, left_out: &LeftOut) -> Result<Command> {
     let spec = &plan.suite.spec;
     let mut argv = vec![format!("{}/{}", paths::TESTS, plan.suite.program.display())];
@@ -65,28 +65,70 @@ pub fn command(plan: &CellPlan, left_out: &LeftOut) -> Result<Command> {
     if spec.format == Format::TestProgs {
         test_progs::complete(&mut command, plan, left_out)?;
     } else {
-        select(&mut command, plan, left_out);
+        select(&mut command, plan, left_out)?;
     }
     Ok(command)
 }
 
 /// One argument for each test, where the suite has such an argument.
-fn select(command: &mut Command, plan: &CellPlan, left_out: &LeftOut) {
-    let (Some(flag), Some(selected)) = (&plan.suite.spec.select, &plan.selected) else { return };
-    let LeftOut { done, skipped } = left_out;
-    if plan.filter.is_all() && done.is_empty() && skipped.is_empty() {
-        return;
+fn select(command: &mut Command, plan: &CellPlan, left_out: &LeftOut) -> Result<()> {
+    let (Some(flag), Some(selected)) = (&plan.suite.spec.select, &plan.selected) else { return Ok(()) };
+    if plan.filter.is_all() && left_out.done.is_empty() && left_out.skipped.is_empty() {
+        return Ok(());
     }
-    let left = selected.iter().filter(|name| !done.contains(name) && !skipped.contains(name));
-    let selection: Vec<String> = left.flat_map(|name| [flag.clone(), name.clone()]).collect();
-    // Where it would not fit, all tests run, and only those asked for count.
-    if size(&selection) <= MAX_SELECTION {
+    if let Some(selection) = selection(flag, selected, !plan.filter.is_all(), left_out)? {
         command.argv.extend(selection);
         command.leaves_done_out = true;
     }
+    Ok(())
+}
+
+/// The arguments for some tests. None: they are too long, and all tests may run as well.
+fn selection(
+    flag: &str,
+    selected: &[String],
+    asked: bool,
+    left_out: &LeftOut,
+) -> Result<Option<Vec<String>>> {
+    let LeftOut { done, skipped } = left_out;
+    let left = selected.iter().filter(|name| !done.contains(name) && !skipped.contains(name));
+    let selection: Vec<String> = left.flat_map(|name| [flag.to_owned(), name.clone()]).collect();
+    let bytes = size(&selection);
+    if bytes <= MAX_SELECTION {
+        return Ok(Some(selection));
+    }
+    if !asked {
+        return Ok(None);
+    }
+    Err(too_long(&format!("the {} tests that -t selects", selected.len()), bytes))
+}
+
+/// A selection that cannot be passed on is refused: what was not asked for may be what crashes this kernel.
+fn too_long(what: &str, bytes: usize) -> Error {
+    let text = format!("{what} make {bytes} bytes of arguments; a program can be given {MAX_SELECTION}");
+    Error::caller(text).hint("select fewer tests, or none to run all of them")
 }
 
 /// What arguments take of that, with a pointer for each.
 fn size(arguments: &[String]) -> usize {
     arguments.iter().map(|argument| argument.len() + 9).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_is_never_widened() {
+        let names =
+            |count: usize| (0..count).map(|n| format!("a_long_name_of_a_test/{n:06}")).collect::<Vec<_>>();
+        let nothing = LeftOut::default();
+        let few = selection("-t", &names(2), true, &nothing).unwrap().unwrap();
+        assert_eq!(few, ["-t", "a_long_name_of_a_test/000000", "-t", "a_long_name_of_a_test/000001"]);
+        let many = names(MAX_SELECTION / 40);
+        let error = selection("-t", &many, true, &nothing).unwrap_err();
+        assert_eq!(error.fault(), crate::error::Fault::Caller);
+        assert!(error.to_string().contains(&format!("the {} tests that -t selects", many.len())), "{error}");
+        assert_eq!(selection("-t", &many, false, &nothing).unwrap(), None, "who asks for all gets all");
+    }
 }

@@ -54,7 +54,10 @@ pub fn run(args: &MatrixArgs, color: ColorChoice) -> Result<u8> {
     let options = Options { jobs, ahead: true, fail_fast: args.fail_fast, weights, retries };
     let (report, complete) = run_plan(&plan, &setup, &outputs, &options)?;
     let mut times = times;
-    times.add(&report);
+    // What a part of the tests took, or what took several runs, is no measure of the whole.
+    if args.tests.is_empty() && args.slices.is_empty() && args.retries.is_none() {
+        times.add(&report);
+    }
     if let Err(error) = times.record(setup.resources.cache.root()) {
         // The results are there; only the next run's order suffers.
         complain(&error, color);

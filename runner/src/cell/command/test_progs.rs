@@ -11,7 +11,7 @@ use std::path::Path;
 
 use kvet_wire::{Tty, paths};
 
-use super::{Command, LeftOut, MAX_SELECTION, size};
+use super::{Command, LeftOut, MAX_SELECTION, size, too_long};
 use crate::error::{IoContext, Result};
 use crate::plan::{CellPlan, ShareMode};
 
@@ -52,7 +52,12 @@ pub(super) fn complete(command: &mut Command, plan: &CellPlan, left_out: &LeftOu
         command.leaves_done_out = true;
         selection.extend(denied);
     }
-    if size(&selection) <= MAX_SELECTION {
+    let bytes = size(&selection);
+    if bytes > MAX_SELECTION && !plan.filter.is_all() {
+        return Err(too_long("the names and globs of -t", bytes));
+    }
+    // Without -t these are tests that are expected to be skipped; more of them than fit are run.
+    if bytes <= MAX_SELECTION {
         command.argv.extend(selection);
     }
     Ok(())
