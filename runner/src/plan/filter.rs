@@ -11,6 +11,8 @@ const SHOWN: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Filter {
     texts: Vec<String>,
+    /// Names of tests that begin with a `!`.
+    named: Vec<String>,
     include: Option<GlobSet>,
     exclude: GlobSet,
 }
@@ -25,7 +27,20 @@ impl Filter {
         let (excluded, included): (Vec<&String>, Vec<&String>) =
             texts.iter().partition(|text| text.starts_with('!'));
         let include = if included.is_empty() { None } else { Some(compile(&included, "")?) };
-        Ok(Self { texts: texts.to_vec(), include, exclude: compile(&excluded, "!")? })
+        Ok(Self { texts: texts.to_vec(), named: Vec::new(), include, exclude: compile(&excluded, "!")? })
+    }
+
+    /// The same for a suite whose tests are known: `!x` is the test of that name where there is one, and leaves out `x` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// As [`Filter::new`].
+    pub fn among(&self, names: &[String]) -> Result<Self> {
+        let is_name = |text: &&String| text.starts_with('!') && names.contains(text);
+        let (named, others): (Vec<&String>, Vec<&String>) = self.texts.iter().partition(is_name);
+        let others: Vec<String> = others.into_iter().cloned().collect();
+        let named = named.into_iter().cloned().collect();
+        Ok(Self { texts: self.texts.clone(), named, ..Self::new(&others)? })
     }
 
     /// The globs that select.
@@ -35,7 +50,8 @@ impl Filter {
 
     /// The globs that leave out, without their `!`.
     pub fn excludes(&self) -> impl Iterator<Item = &str> {
-        self.texts.iter().filter_map(|text| text.strip_prefix('!'))
+        let excluding = self.texts.iter().filter(|text| !self.named.contains(text));
+        excluding.filter_map(|text| text.strip_prefix('!'))
     }
 
     /// Whether everything is meant.
@@ -47,9 +63,13 @@ impl Filter {
     /// each of several tests of that name (`x`, `x#2`).
     pub fn matches(&self, name: &str) -> bool {
         let base = without_ordinal(name);
-        let exactly = || self.includes().any(|text| text == name || text == base);
-        let included = |set: &GlobSet| set.is_match(name) || set.is_match(base) || exactly();
-        self.include.as_ref().is_none_or(included)
+        let mut typed = self.includes().chain(self.named.iter().map(String::as_str));
+        let mut exactly = || typed.any(|text| text == name || text == base);
+        let included = match &self.include {
+            Some(set) => set.is_match(name) || set.is_match(base) || exactly(),
+            None => self.named.is_empty() || exactly(),
+        };
+        included
             && !(self.exclude.is_match(name)
                 || self.exclude.is_match(base)
                 || self.excludes_exactly(name, base))
@@ -161,6 +181,20 @@ mod tests {
         assert!(matches("connect#2", "connect#2") && !matches("connect#2", "connect"));
         assert!(!matches("connect", "connect#x") && !matches("connect", "reconnect#2"));
         assert!(!matches("!connect", "connect#2") && !matches("!mmap[4k]", "mmap[4k]"));
+    }
+
+    #[test]
+    fn a_name_may_begin_with_an_exclamation_mark() {
+        let names = ["!inverted", "inverted", "other"].map(String::from);
+        let selected = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+            Filter::new(&texts).unwrap().among(&names).unwrap().select(&names, "mine").unwrap()
+        };
+        assert_eq!(selected(&["!inverted"]), ["!inverted"]);
+        assert_eq!(selected(&["!inverted", "oth*"]), ["!inverted", "other"]);
+        assert_eq!(selected(&["!other"]), ["!inverted", "inverted"]);
+        assert_eq!(selected(&["inverted"]), ["inverted"]);
+        assert_eq!(selected(&["*inverted", "!i*"]), ["!inverted"]);
     }
 
     #[test]

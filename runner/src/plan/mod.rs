@@ -388,6 +388,7 @@ fn plan_cell(
     let spec = &suite.spec;
     check_root(spec.root, request.share, arch)?;
     arguments::check(&spec.program, &spec.args, &spec.env)?;
+    let filter = filter.among(suite.tests.as_deref().unwrap_or_default())?;
     let selected = match &suite.tests {
         Some(names) => Some(filter.select(names, &spec.name)?),
         None => None,
@@ -424,7 +425,7 @@ fn plan_cell(
         facts: ArchFacts::load(home, arch)?,
         init: home.init(arch)?,
         upstream,
-        filter: filter.clone(),
+        filter,
         selected,
         strict: request.strict,
         must_run: request.must_run,
