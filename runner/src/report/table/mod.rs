@@ -69,7 +69,7 @@ pub struct Row {
     pub entries: Vec<Option<Entry>>,
     /// What its row amounts to.
     pub trend: Trend,
-    /// The trend in words: `since 6.18, regressed in 7.0`.
+    /// The trend in words: `6.18, not 6.12, regressed in 7.0`.
     pub verdict: String,
 }
 

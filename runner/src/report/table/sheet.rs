@@ -186,8 +186,8 @@ mod tests {
             [
                 "in 7.3-rc7",
                 "always where it ran",
-                "since 6.18.15",
-                "since 6.18.15, regressed in debian:7.2.6, fixed in file:./bzImage",
+                "6.18.15, not 6.1.192",
+                "6.18.15, not 6.1.192, regressed in debian:7.2.6, fixed in file:./bzImage",
                 "always where it ran"
             ]
         );

@@ -48,7 +48,10 @@ pub fn judge(labels: &[&str], marks: &[Option<Mark>]) -> (Trend, String) {
         return if skipped { (Trend::Skipped, "skipped".into()) } else { (Trend::Unknown, "not run".into()) };
     };
     let older = skips(&marks[..first]);
-    let mut words: Vec<String> = older.then(|| format!("since {}", labels[first])).into_iter().collect();
+    // What was measured, and no more: the releases between the two may do either.
+    let before = marks[..first].iter().rposition(|mark| mark.is_some_and(|m| m.outcome == Outcome::Skip));
+    let since = before.map(|before| format!("{}, not {}", labels[first], labels[before]));
+    let mut words: Vec<String> = since.into_iter().collect();
     if judged.iter().all(|(_, mark)| *mark == begin) {
         let everywhere = judged.len() == marks.len();
         return uniform(begin, older, everywhere, words);
@@ -143,19 +146,19 @@ mod tests {
     fn rows_in_words() {
         for (letters, trend, words) in [
             ("......", Trend::Always, "always"),
-            ("--....", Trend::Since, "since 6.18"),
-            ("-.-...", Trend::Since, "since 6.12"),
+            ("--....", Trend::Since, "6.18, not 6.12"),
+            ("-.-...", Trend::Since, "6.12, not 6.1"),
             (". . ..", Trend::Always, "always where it ran"),
             ("..?...", Trend::Always, "always where it ran"),
             (".-....", Trend::Always, "always where it ran"),
             ("------", Trend::Skipped, "skipped"),
             ("??????", Trend::Unknown, "not run"),
             ("      ", Trend::Unknown, "not run"),
-            ("--.FF.", Trend::Fixed, "since 6.18, regressed in 7.0, fixed in 7.2.9"),
+            ("--.FF.", Trend::Fixed, "6.18, not 6.12, regressed in 7.0, fixed in 7.2.9"),
             ("...FFF", Trend::Regressed, "regressed in 7.0"),
             ("..F-FF", Trend::Regressed, "regressed in 6.18"),
             ("FFF...", Trend::Fixed, "fails, fixed in 7.0"),
-            ("-FFFFF", Trend::Failing, "since 6.12, always fails"),
+            ("-FFFFF", Trend::Failing, "6.12, not 6.1, always fails"),
             ("EEEEEE", Trend::Failing, "always an error"),
             ("CCCCCC", Trend::Failing, "always crashes"),
             (".C....", Trend::Fixed, "crashes in 6.12, fixed in 6.18"),
@@ -166,7 +169,7 @@ mod tests {
             (
                 "-.x.x.",
                 Trend::Known,
-                "since 6.12, known bug in 6.18, fixed in 7.0, known bug in 7.2.6, fixed in 7.2.9",
+                "6.12, not 6.1, known bug in 6.18, fixed in 7.0, known bug in 7.2.6, fixed in 7.2.9",
             ),
             ("xxxxxx", Trend::Known, "always a known bug"),
             ("x.F...", Trend::Fixed, "known bug, fixed in 6.12, regressed in 6.18, fixed in 7.0"),
