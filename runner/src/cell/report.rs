@@ -6,7 +6,7 @@ use crate::cell::watch::{self, Watched};
 use crate::event::{CellEnd, CellReport, Outcome, Splat, TestCase};
 use crate::parse::splat::bare;
 use crate::plan::CellPlan;
-use crate::plan::expectations::Expected;
+use crate::plan::expectations::{As, Expectation, Expected};
 use crate::plan::filter::Filter;
 use crate::spec::allowed::Allowance;
 
@@ -88,9 +88,26 @@ fn select(report: &mut CellReport, filter: &Filter, about_job: &HashSet<String>)
     }
 }
 
+/// Says which expectations name no test. Only a run of all tests to their end can tell, and not one of slices, which have
+/// one list of expectations for all of them.
+fn note_what_names_nothing(report: &mut CellReport, plan: &CellPlan, expected: &Expected) {
+    if report.end != CellEnd::Completed || !plan.filter.is_all() || plan.upstream.is_some() {
+        return;
+    }
+    let listed = plan.suite.tests.iter().flatten().map(String::as_str);
+    let names: Vec<&str> = report.cases.iter().map(|case| case.name.as_str()).chain(listed).collect();
+    // Where tests are not listed, one that is left out is not heard of.
+    let heard = |entry: &&Expectation| plan.suite.tests.is_some() || entry.outcome != As::Skip;
+    let notes = expected.without_test(&names).into_iter().filter(heard);
+    report.notes.extend(
+        notes.map(|entry| format!("the expectation for '{}' names no test of this suite", entry.test)),
+    );
+}
+
 /// A test that was left out because it is expected to be skipped is in the report, with the reason, and so is an
 /// expectation that is no longer true.
 pub fn apply_expectations(report: &mut CellReport, plan: &CellPlan, expected: &Expected) {
+    note_what_names_nothing(report, plan, expected);
     report.cases.extend(expected.stale(&report.cases));
     let known: Vec<&String> = plan.selected.iter().flatten().collect();
     for entry in expected.skipped() {

@@ -266,6 +266,14 @@ impl Expected {
     }
 }
 
+impl Expected {
+    /// Entries that apply here and name none of these tests: a name with a mistake in it excuses nothing, silently.
+    pub fn without_test(&self, names: &[&str]) -> Vec<&Expectation> {
+        let certain = self.entries.iter().filter(|(_, applies)| *applies == Applies::Yes);
+        certain.map(|(entry, _)| entry).filter(|entry| !names.iter().any(|name| entry.names(name))).collect()
+    }
+}
+
 impl Expectation {
     fn excuses(&self, case: &TestCase) -> bool {
         let part = self.message.as_ref();
@@ -285,6 +293,21 @@ mod tests {
 
     const GOOD: &str = "- test: dynptr/test_copy_*\n  kernel: {since: 6.16, until: 7.1}\n  arch: [x86_64]\n  \
                         lacks: [CONFIG_A, CONFIG_B]\n  as: xfail\n  message: is not sleepable\n  reason: because\n";
+
+    #[test]
+    fn an_entry_without_a_test_is_found() {
+        let text = "- {test: a/*, as: xfail, reason: r}\n- {test: b/x, as: xfail, reason: r}\n\
+                    - {test: c, arch: [arm64], as: xfail, reason: r}\n";
+        let (kernel, accel, arch) = (None, Accel::Tcg, Arch::X86_64);
+        let to = Subject { kernel, selftests: None, arch, accel, config: None };
+        let expected = Expected::new(&parse(text).unwrap(), &to);
+        let without = |names: &[&str]| -> Vec<String> {
+            expected.without_test(names).into_iter().map(|entry| entry.test.clone()).collect()
+        };
+        assert_eq!(without(&["a/1", "b/x"]), [] as [&str; 0]);
+        assert_eq!(without(&["a/1", "b/y"]), ["b/x"]);
+        assert_eq!(without(&[]), ["a/*", "b/x"], "what is for other kernels is not asked for");
+    }
 
     #[test]
     fn an_entry_applies_where_all_it_says_is_true() {

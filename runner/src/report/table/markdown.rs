@@ -106,7 +106,8 @@ mod tests {
         let text = render(&Table::of(&sample::run()));
         let notable = text.find("| g/regressed | skip | pass | → **fail** | → pass |  |").expect(&text);
         let folded = text.find("<details><summary>3 tests pass wherever they apply").expect(&text);
-        let since = text.find("| g/since | skip | pass | pass | pass |  | 6.18.15, not 6.1.192 |").expect(&text);
+        let since =
+            text.find("| g/since | skip | pass | pass | pass |  | 6.18.15, not 6.1.192 |").expect(&text);
         assert!(notable < folded && folded < since, "{text}");
         assert!(
             text.contains("| debian:7.3-rc | 7.3-rc7-amd64 | no test; **did not boot: no 9p** |"),
