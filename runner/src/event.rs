@@ -36,6 +36,16 @@ impl Outcome {
     }
 }
 
+/// What kept a test from a result of its own. Of several boots of a cell each test has the cause of its own boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The kernel crashed while it ran, or the guest was lost.
+    Crash,
+    /// It passed a limit of time.
+    TimeOut,
+}
+
 /// One finished test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestCase {
@@ -52,6 +62,9 @@ pub struct TestCase {
     /// The whole text: diagnostics, verifier log, splat. May be empty.
     #[serde(default)]
     pub detail: String,
+    /// Of an error: what kept it from a result, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 /// A kernel complaint on the console, complete.
@@ -240,9 +253,14 @@ pub struct PackageFacts {
 pub enum CellEnd {
     /// The job ran to its end (its tests may have failed).
     Completed,
-    /// The kernel under test crashed or hung, or init was lost.
+    /// The kernel under test crashed, or init was lost.
     Crashed {
         /// In one line.
+        reason: String,
+    },
+    /// A limit of time passed, and the guest could not go on: it gave no sign of life, or what it ran could not be killed.
+    TimedOut {
+        /// Which limit, in one line.
         reason: String,
     },
     /// The kernel never got to Ready.

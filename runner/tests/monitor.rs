@@ -7,7 +7,7 @@ mod play;
 use std::time::{Duration, Instant};
 
 use kvet::cell::resume::{Next, SoFar};
-use kvet::event::{CellEnd, Phase};
+use kvet::event::{Cause, CellEnd, Phase};
 use kvet::guest::Session;
 use play::{Scenario, job};
 
@@ -93,10 +93,10 @@ fn a_job_that_a_signal_kills_is_an_error_of_its_running_test() {
 }
 
 #[test]
-fn a_guest_that_hangs_or_dies_while_it_leaves_has_crashed() {
+fn a_guest_that_hangs_or_dies_while_it_leaves_is_lost() {
     let stay = "done_with '{\"how\":\"exited\",\"code\":0}'; hear; obey";
     let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", stay]).play();
-    p.assert_end("Crashed", "hung when it was told to leave");
+    p.assert_end("TimedOut", "hung when it was told to leave");
     assert_eq!(p.cases(), ["one Pass", "two Pass"]);
     let die = "done_with '{\"how\":\"exited\",\"code\":0}'; hear; exit 0";
     let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", die]).play();
@@ -639,6 +639,7 @@ fn a_test_that_hangs_is_dumped_then_killed() {
     assert_eq!(p.watched.end, CellEnd::Completed);
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
     assert!(p.watched.cases[1].message.contains("two ran longer than 1 s"), "{:?}", p.watched.cases[1]);
+    assert_eq!(p.watched.cases[1].cause, Some(Cause::TimeOut));
     let ran = p.watched.cases[1].duration.unwrap();
     assert!(ran >= ms(1000) && ran < p.wall, "{ran:?} of {:?}", p.wall);
     assert!(p.console.iter().any(|line| line.contains("Blocked State")));
@@ -647,7 +648,8 @@ fn a_test_that_hangs_is_dumped_then_killed() {
 #[test]
 fn a_job_that_cannot_be_killed_is_given_up() {
     let p = scenario(&[FIRST_PASSED, SECOND_RUNS, BEATS, "obey"]).limits(|l| l.test = ms(500)).play();
-    p.assert_end("Crashed", "two ran longer than 0.5 s, and could not be killed");
+    p.assert_end("TimedOut", "two ran longer than 0.5 s, and could not be killed");
+    assert_eq!(p.watched.cases[1].cause, Some(Cause::TimeOut));
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
 }
 
@@ -673,7 +675,7 @@ fn a_guest_without_a_sign_of_life_gets_an_nmi_and_is_given_up() {
         esac
     done"#;
     let p = scenario(&[FIRST_PASSED, SECOND_RUNS, deaf]).limits(|l| l.silence = ms(5200)).play();
-    p.assert_end("Crashed", "no sign of life for 5.2 s");
+    p.assert_end("TimedOut", "no sign of life for 5.2 s");
     assert_eq!(p.cases(), ["one Pass", "two Error"]);
     assert!(p.console.iter().any(|line| line.contains("NMI backtrace")), "{:?}", p.console);
 }

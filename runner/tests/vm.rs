@@ -363,7 +363,7 @@ fn a_test_that_hangs_is_ended_after_its_time() {
 fn a_kernel_that_is_starved_is_given_up() {
     let steps = ["one=pass", "two=spin:0", "three=pass"];
     let ended = Kvet::run_on("7.2", "x86_64").faults(&steps).args(["--timeout", "8s"]).end().code(1);
-    ended.ended("Crashed", "faults/two ran longer than 8 s");
+    ended.ended("TimedOut", "faults/two ran longer than 8 s");
     assert_eq!(ended.cases(), ["one Pass", "two Error", "three NotRun"]);
 }
 
@@ -591,6 +591,6 @@ fn a_flood_on_the_console_does_not_hide_the_results() {
 #[ignore = "a hang without a time limit is noticed after 45 s of silence"]
 fn a_guest_without_a_sign_of_life_is_given_up() {
     let ended = Kvet::run_on("6.12", "x86_64").faults(&["one=pass", "two=spin:0"]).end().code(1);
-    ended.ended("Crashed", "no sign of life for 45 s");
+    ended.ended("TimedOut", "no sign of life for 45 s");
     assert_eq!(ended.cases(), ["one Pass", "two Error"]);
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::Verdict;
 use crate::error::{Error, Result};
-use crate::event::{CellEnd, CellReport, Outcome, TestCase};
+use crate::event::{Cause, CellEnd, CellReport, Outcome, TestCase};
 use crate::report::trouble;
 
 /// How a test fails.
@@ -14,8 +14,10 @@ use crate::report::trouble;
 pub enum Failure {
     /// It says so itself, as a known bug or not.
     Fails,
-    /// The kernel crashed, hung or complained while it ran.
+    /// The kernel crashed or complained while it ran.
     Crashes,
+    /// It passed a limit of time.
+    TimesOut,
 }
 
 /// One test of a symptom.
@@ -182,6 +184,7 @@ fn pattern_fits(pattern: &Option<Regex>, case: &TestCase) -> bool {
 fn failure(case: &TestCase) -> Option<Failure> {
     match case.outcome {
         Outcome::Fail | Outcome::Xfail => Some(Failure::Fails),
+        Outcome::Error if case.cause == Some(Cause::TimeOut) => Some(Failure::TimesOut),
         Outcome::Error => Some(Failure::Crashes),
         Outcome::Pass | Outcome::Skip | Outcome::NotRun => None,
     }
@@ -255,6 +258,16 @@ mod tests {
             };
             assert_eq!(said, expected, "{case:?}");
         }
+    }
+
+    #[test]
+    fn a_time_out_is_not_a_crash() {
+        let (mut late, crash) = (run(&[("a", Crash, "x")]), run(&[("a", Crash, "x")]));
+        late.cases[0].cause = Some(Cause::TimeOut);
+        let good = run(&[("a", Pass, "")]);
+        let symptom = Symptom::between(std::slice::from_ref(&late), &[good], None).unwrap();
+        assert_eq!(symptom.find_in(&late), Finding::Bad("x".into()));
+        assert!(matches!(symptom.find_in(&crash), Finding::Unknown(_)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::cell::watch::{self, Watched};
-use crate::event::{CellEnd, CellReport, Outcome, Splat, TestCase};
+use crate::event::{Cause, CellEnd, CellReport, Outcome, Splat, TestCase};
 use crate::parse::splat::bare;
 use crate::plan::CellPlan;
 use crate::plan::expectations::{As, Expectation, Expected};
@@ -70,6 +70,9 @@ fn blame(case: &mut TestCase, splat: &Splat) {
     } else if !case.message.contains(&splat.title) {
         case.message = format!("{}; {title}", case.message);
     }
+    if splat.fatal {
+        case.cause = Some(Cause::Crash);
+    }
     if !case.detail.is_empty() {
         case.detail.push('\n');
     }
@@ -128,6 +131,7 @@ pub fn apply_expectations(report: &mut CellReport, plan: &CellPlan, expected: &E
                 duration: None,
                 message: entry.reason.clone(),
                 detail: String::new(),
+                cause: None,
             });
         }
     }
@@ -141,6 +145,7 @@ pub fn name_what_never_ran(report: &mut CellReport, plan: &CellPlan) {
         }
         CellEnd::Completed => "listed by the suite, but it printed no result for it".to_owned(),
         CellEnd::Crashed { reason } => format!("not run: the guest crashed: {reason}"),
+        CellEnd::TimedOut { reason } => format!("not run: timed out: {reason}"),
         CellEnd::Unbootable { reason, .. } => format!("not run: {reason}"),
         CellEnd::Infra { reason } => format!("not run: {reason}"),
         CellEnd::Interrupted => "not run: interrupted".to_owned(),
@@ -165,6 +170,7 @@ pub fn name_what_never_ran(report: &mut CellReport, plan: &CellPlan) {
             duration: None,
             message: reason.clone(),
             detail: String::new(),
+            cause: None,
         })
         .collect();
     report.cases.extend(missing);

@@ -41,7 +41,8 @@ impl SoFar {
 
     /// What to do now. `grown` says whether the last boot brought anything new.
     pub fn next(&self, grown: bool) -> Next {
-        if !matches!(self.watched.end, CellEnd::Completed | CellEnd::Crashed { .. }) {
+        use CellEnd::*;
+        if !matches!(self.watched.end, Completed | Crashed { .. } | TimedOut { .. }) {
             return Next::Over;
         }
         match &self.watched.cut {
@@ -81,13 +82,15 @@ impl SoFar {
     }
 }
 
-/// A crash stays one, whatever came after it; trouble of the host or an interrupt leave tests without a verdict.
+/// A crash stays one, whatever came after it, and a time-out unless a crash came after it. An infrastructure failure or an
+/// interrupt leaves tests without a verdict. Each test keeps the cause of its own boot.
 fn end_of(before: CellEnd, after: CellEnd) -> CellEnd {
+    use CellEnd::*;
     match (before, after) {
         // Everything was left out.
-        (before, CellEnd::Usage { .. }) => before,
-        (crash @ CellEnd::Crashed { .. }, CellEnd::Completed | CellEnd::Crashed { .. }) => crash,
-        (crash @ CellEnd::Crashed { .. }, CellEnd::Unbootable { .. }) => crash,
+        (before, Usage { .. }) => before,
+        (crash @ Crashed { .. }, Completed | Crashed { .. } | TimedOut { .. } | Unbootable { .. }) => crash,
+        (late @ TimedOut { .. }, Completed | TimedOut { .. } | Unbootable { .. }) => late,
         (_, after) => after,
     }
 }
@@ -109,6 +112,7 @@ mod tests {
             duration: None,
             message: String::new(),
             detail: String::new(),
+            cause: None,
         };
         Watched {
             end,
@@ -158,6 +162,7 @@ mod tests {
     #[test]
     fn the_ends_of_boots_make_one_end() {
         let infra = || CellEnd::Infra { reason: "disk".into() };
+        let late = || CellEnd::TimedOut { reason: "a ran longer than 1 s".into() };
         let usage = || CellEnd::Usage { reason: "nothing".into() };
         for (before, after, expected) in [
             (crash("a"), CellEnd::Completed, crash("a")),
@@ -167,6 +172,11 @@ mod tests {
             (crash("a"), usage(), crash("a")),
             (CellEnd::Completed, usage(), CellEnd::Completed),
             (CellEnd::Completed, crash("b"), crash("b")),
+            (crash("a"), late(), crash("a")),
+            (late(), crash("b"), crash("b")),
+            (late(), CellEnd::Completed, late()),
+            (CellEnd::Completed, late(), late()),
+            (late(), infra(), infra()),
         ] {
             assert_eq!(end_of(before, after), expected);
         }

@@ -18,7 +18,7 @@ use kvet_wire::{Job, JobStatus};
 use crate::cell::budget::Budget;
 use crate::cell::timeline::Timeline;
 use crate::error::Result;
-use crate::event::{CellEnd, Event, Outcome, Phase, Splat, Stream, TestCase};
+use crate::event::{Cause, CellEnd, Event, Outcome, Phase, Splat, Stream, TestCase};
 use crate::guest::{GuestEvent, Ready, Session};
 use crate::kernel::tree_size;
 use crate::parse::clean::LineSplitter;

@@ -64,6 +64,7 @@ impl OutputParser for ExitParser {
             duration: Some(at.saturating_sub(self.started)),
             message,
             detail: self.detail.take(),
+            cause: None,
         };
         vec![TestEvent::Finished { case, about_job: false, at }]
     }

@@ -95,7 +95,8 @@ mod tests {
             TestEvent::Started { name, at }
         } else {
             let (message, detail) = (String::new(), String::new());
-            let case = TestCase { name, outcome: Outcome::Pass, duration: None, message, detail };
+            let case =
+                TestCase { name, outcome: Outcome::Pass, duration: None, message, detail, cause: None };
             TestEvent::Finished { case, about_job: false, at }
         };
         names.settle(&mut event);

@@ -188,7 +188,8 @@ impl TestProgsParser {
         if verdict == Verdict::Fail && !open.bad {
             let message = format!("failed, though none of its subtests did: {}", self.talk.failure(&name));
             let detail = self.take_detail();
-            let case = TestCase { name, outcome: Outcome::Fail, duration: None, message, detail };
+            let case =
+                TestCase { name, outcome: Outcome::Fail, duration: None, message, detail, cause: None };
             // No pattern that selects subtests may hide it.
             self.finished(case, true, at, out);
         }
@@ -254,7 +255,7 @@ impl TestProgsParser {
             }
         };
         self.talk.clear();
-        TestCase { name, outcome, duration, message, detail }
+        TestCase { name, outcome, duration, message, detail, cause: None }
     }
 
     fn block(&mut self, load: talk::Load, victim: &str) {
@@ -308,7 +309,7 @@ impl TestProgsParser {
     /// An error that is no test's own result.
     fn verdict(&mut self, name: String, message: String, out: &mut Vec<TestEvent>) {
         let detail = self.take_detail();
-        let case = TestCase { name, outcome: Outcome::Error, duration: None, message, detail };
+        let case = TestCase { name, outcome: Outcome::Error, duration: None, message, detail, cause: None };
         self.finished(case, true, self.last_at, out);
     }
 

@@ -261,6 +261,7 @@ impl Expected {
                 duration: None,
                 message: format!("none of these tests failed as it is expected here: {}", entry.reason),
                 detail: String::new(),
+                cause: None,
             })
             .collect()
     }
@@ -361,6 +362,7 @@ mod tests {
             duration: None,
             message: message.into(),
             detail: String::new(),
+            cause: None,
         };
         let none = |_: &str| false;
         let all = |_: &str| true;
@@ -408,7 +410,8 @@ mod tests {
         let expected = Expected::new(&entries, &to);
         let case = |name: &str, outcome, message: &str| {
             let (name, message) = (name.to_owned(), message.to_owned());
-            let mut case = TestCase { name, outcome, duration: None, message, detail: String::new() };
+            let mut case =
+                TestCase { name, outcome, duration: None, message, detail: String::new(), cause: None };
             expected.adjust(&mut case);
             case
         };

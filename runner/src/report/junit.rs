@@ -17,7 +17,7 @@ use junit_report::{
 use super::whole::write_whole;
 use super::{Reporter, all_cases};
 use crate::error::{Error, Result};
-use crate::event::{CellEnd, CellReport, Event, Outcome, RunReport, TestCase};
+use crate::event::{Cause, CellEnd, CellReport, Event, Outcome, RunReport, TestCase};
 use complete::{Run, Suite, complete};
 
 /// Writes a JUnit file when the run is finished (`--junit FILE`).
@@ -116,7 +116,13 @@ fn testcase(cell: &CellReport, case: &TestCase, name: &str) -> Xml {
     let mut xml = match case.outcome {
         Outcome::Pass => Xml::success(name, time),
         Outcome::Fail => Xml::failure(name, time, "fail", &message),
-        Outcome::Error => Xml::error(name, time, "error", &message),
+        Outcome::Error => {
+            let kind = match case.cause {
+                Some(Cause::TimeOut) => "time-out",
+                Some(Cause::Crash) | None => "error",
+            };
+            Xml::error(name, time, kind, &message)
+        }
         // Whoever interrupts a run does not want hundreds of errors; `kvet/interrupted` is the one.
         Outcome::NotRun if cell.end == CellEnd::Interrupted => {
             Xml::skipped_with_cause(name, "not_run", &message)

@@ -38,7 +38,7 @@ pub use verdict::{bisect_code, cell_code, nothing_ran, verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, Result};
-use crate::event::{CellEnd, CellReport, Event, Outcome, Phase, Splat, TestCase};
+use crate::event::{Cause, CellEnd, CellReport, Event, Outcome, Phase, Splat, TestCase};
 
 /// Takes every event of a run, in order.
 pub trait Reporter: Send {
@@ -121,6 +121,7 @@ pub fn trouble(cell: &CellReport) -> Option<String> {
     match &cell.end {
         CellEnd::Completed => None,
         CellEnd::Crashed { reason } => Some(format!("crashed: {reason}")),
+        CellEnd::TimedOut { reason } => Some(format!("timed out: {reason}")),
         // One that could not be built, or lacks what it needs, was never booted; the reason says it.
         CellEnd::Unbootable { reason, .. } if !reached(cell, Phase::Boot) => Some(reason.clone()),
         CellEnd::Unbootable { reason, .. } => Some(format!("did not boot: {reason}")),
@@ -153,6 +154,7 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
         duration: None,
         message,
         detail: detail.to_owned(),
+        cause: None,
     };
     let say = |name: &str, message: &str, detail: &str| vec![case(name, message.to_owned(), detail)];
     let bad = cell.cases.iter().any(|c| c.outcome.is_bad());
@@ -163,8 +165,9 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
         }
         CellEnd::Completed => Vec::new(),
         // The test that was running has the blame, if one was.
-        CellEnd::Crashed { .. } if bad => Vec::new(),
-        CellEnd::Crashed { reason } => say("crash", reason, ""),
+        CellEnd::Crashed { .. } | CellEnd::TimedOut { .. } if bad => Vec::new(),
+        CellEnd::Crashed { reason } => with_cause(say("crash", reason, ""), Cause::Crash),
+        CellEnd::TimedOut { reason } => with_cause(say("time-out", reason, ""), Cause::TimeOut),
         CellEnd::Unbootable { reason, detail } if ended_in_a_build(cell) => say("build", reason, detail),
         CellEnd::Unbootable { reason, detail } => say("boot", reason, detail),
         CellEnd::Infra { reason } => say("host", reason, ""),
@@ -183,6 +186,11 @@ pub(crate) fn extra_failures(cell: &CellReport) -> Vec<TestCase> {
         extra.push(case(&name, format!("{}: {}{during}", splat.kind, splat.title), &splat.text));
     }
     extra
+}
+
+fn with_cause(mut cases: Vec<TestCase>, cause: Cause) -> Vec<TestCase> {
+    cases.iter_mut().for_each(|case| case.cause = Some(cause));
+    cases
 }
 
 /// Why nothing ran, with the reason of the first test.
@@ -278,5 +286,9 @@ mod tests {
         assert!(extra_failures(&cell).is_empty(), "a test has the blame");
         cell.cases.retain(|c| !c.outcome.is_bad());
         assert_eq!(extra_failures(&cell)[0].name, "kvet/crash");
+        cell.end = CellEnd::TimedOut { reason: "no sign of life for 45 s".into() };
+        let said = extra_failures(&cell).remove(0);
+        assert_eq!((said.name.as_str(), said.cause), ("kvet/time-out", Some(Cause::TimeOut)));
+        assert_eq!(trouble(&cell).as_deref(), Some("timed out: no sign of life for 45 s"));
     }
 }

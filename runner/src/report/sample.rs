@@ -16,6 +16,7 @@ pub(crate) fn case(name: &str, outcome: Outcome, ms: u64, message: &str, detail:
         duration: Some(Duration::from_millis(ms)),
         message: message.into(),
         detail: detail.into(),
+        cause: None,
     }
 }
 

@@ -39,7 +39,10 @@ pub fn cell_code(cell: &CellReport) -> u8 {
         CellEnd::Usage { .. } => exit::USAGE,
         CellEnd::Infra { .. } => exit::HOST,
         // It was not begun because another one failed, which then decides.
-        CellEnd::Crashed { .. } | CellEnd::Unbootable { .. } | CellEnd::NotStarted { .. } => exit::FAILED,
+        CellEnd::Crashed { .. }
+        | CellEnd::TimedOut { .. }
+        | CellEnd::Unbootable { .. }
+        | CellEnd::NotStarted { .. } => exit::FAILED,
         CellEnd::Completed if cell.cases.is_empty() => exit::FAILED,
         CellEnd::Completed if cell.cases.iter().any(|c| c.outcome.is_bad()) => exit::FAILED,
         CellEnd::Completed if unblamed(cell).next().is_some() => exit::FAILED,
@@ -81,7 +84,7 @@ fn bisect_cell(cell: &CellReport, crash_is_bad: bool) -> u8 {
         CellEnd::Interrupted | CellEnd::Usage { .. } | CellEnd::Infra { .. } => exit::BISECT_ABORT,
         CellEnd::Unbootable { .. } | CellEnd::NotStarted { .. } => exit::BISECT_SKIP,
         _ if has(Outcome::Fail) => exit::FAILED,
-        CellEnd::Crashed { .. } => crash,
+        CellEnd::Crashed { .. } | CellEnd::TimedOut { .. } => crash,
         CellEnd::Completed if has(Outcome::Error) || has(Outcome::NotRun) => crash,
         CellEnd::Completed if unblamed(cell).next().is_some() => crash,
         CellEnd::Completed if has(Outcome::Pass) || has(Outcome::Xfail) => exit::PASSED,
@@ -111,6 +114,7 @@ mod tests {
     fn one_cell() {
         use Outcome::*;
         let crashed = || CellEnd::Crashed { reason: text() };
+        let late = || CellEnd::TimedOut { reason: text() };
         let unbootable = || CellEnd::Unbootable { reason: text(), detail: text() };
         // The end, the outcomes, the exit code, bisect's code, bisect's code if the crash is sought.
         let table: Vec<(CellEnd, &[Outcome], u8, u8, u8)> = vec![
@@ -124,6 +128,8 @@ mod tests {
             (crashed(), &[Pass, Error, NotRun], 1, 125, 1),
             (crashed(), &[Fail, Error], 1, 1, 1),
             (crashed(), &[Pass], 1, 125, 1),
+            (late(), &[Pass], 1, 125, 1),
+            (late(), &[Fail, Error], 1, 1, 1),
             (unbootable(), &[], 1, 125, 125),
             (CellEnd::Infra { reason: text() }, &[Fail], 3, 128, 128),
             (CellEnd::Usage { reason: text() }, &[], 2, 128, 128),

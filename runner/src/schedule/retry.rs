@@ -34,7 +34,7 @@ pub(super) fn retry(
     emit: &mut dyn FnMut(Event),
 ) {
     let failing = worth_another_run(report, plan.selected.as_deref());
-    if failing.is_empty() || !matches!(report.end, CellEnd::Completed | CellEnd::Crashed { .. }) {
+    if failing.is_empty() || !was_tested(report) {
         return;
     }
     if failing.len() > MAX_TESTS {
@@ -86,6 +86,11 @@ fn worth_another_run(report: &CellReport, selected: Option<&[String]>) -> Vec<us
         .collect()
 }
 
+/// Whether the end of a cell says something of its kernel and its tests.
+fn was_tested(report: &CellReport) -> bool {
+    matches!(report.end, CellEnd::Completed | CellEnd::Crashed { .. } | CellEnd::TimedOut { .. })
+}
+
 /// Whether a test passed in a run of its own, and nothing else went wrong there.
 fn has_passed(again: &CellReport, test: &str) -> bool {
     again.end == CellEnd::Completed
@@ -111,9 +116,8 @@ fn passes_again(
 ) -> std::result::Result<Option<u32>, String> {
     for run in 2..=times.saturating_add(1) {
         let again = alone(plan, test, cell, resources).map_err(|e| e.to_string())?;
-        match &again.end {
-            CellEnd::Completed | CellEnd::Crashed { .. } => {}
-            _ => return Err(trouble(&again).unwrap_or_default()),
+        if !was_tested(&again) {
+            return Err(trouble(&again).unwrap_or_default());
         }
         if has_passed(&again, test) {
             return Ok(Some(run));

@@ -18,6 +18,7 @@ pub fn cell(kernel: &str, cases: &[(&str, Outcome, &str)]) -> CellReport {
         duration: None,
         message: (*message).to_owned(),
         detail: String::new(),
+        cause: None,
     };
     let cases: Vec<TestCase> = cases.iter().map(case).collect();
     CellReport {

@@ -3,6 +3,7 @@
 use super::Kvet;
 use super::kvet_command::Ended;
 use super::{check_junit, faults};
+use kvet::event::Cause;
 
 fn sorted(ended: &Ended) -> Vec<String> {
     let mut cases = ended.cases();
@@ -24,6 +25,12 @@ fn after_a_panic_and_a_hang_the_rest_runs_in_further_boots() {
     let cell = ended.cell();
     assert_eq!((cell.boots, cell.counts.not_run), (3, 0));
     assert!(ended.case("faults/two").1.contains("Kernel panic"), "the panic is its own");
+    let cause = |name: &str| cell.cases.iter().find(|case| case.name == name).unwrap().cause;
+    assert_eq!(
+        (cause("faults/two"), cause("faults/four")),
+        (Some(Cause::Crash), Some(Cause::TimeOut)),
+        "a crash in one boot makes none of a time-out in another"
+    );
     assert!(ended.case("faults/four").0.contains("ran longer than 2 s"));
     for (file, text) in [
         ("console.log", "sysrq triggered crash"),

@@ -22,7 +22,7 @@ impl Watch<'_> {
             }
             Stage::Dumping { why, until } if now >= until => self.kill_job(why, session)?,
             Stage::Killing { why, until } if now >= until => {
-                self.lost(CellEnd::Crashed { reason: format!("{why}, and could not be killed") });
+                self.lost(CellEnd::TimedOut { reason: format!("{why}, and could not be killed") });
             }
             Stage::Leaving { until, latest } if now >= until => {
                 // A slow console is read to its end, within reason.
@@ -32,7 +32,9 @@ impl Watch<'_> {
                 } else if self.bye_heard {
                     self.stage = Stage::Over;
                 } else {
-                    self.lost(CellEnd::Crashed { reason: "the guest hung when it was told to leave".into() });
+                    self.lost(CellEnd::TimedOut {
+                        reason: "the guest hung when it was told to leave".into(),
+                    });
                 }
             }
             _ => {}
@@ -88,7 +90,7 @@ impl Watch<'_> {
 
     pub(super) fn kill_job<W: Write>(&mut self, why: String, session: &mut Session<W>) -> Result<()> {
         if session.last_frame().elapsed() >= DEAF {
-            self.lost(CellEnd::Crashed { reason: why });
+            self.lost(CellEnd::TimedOut { reason: why });
             return Ok(());
         }
         session.kill_job()?;

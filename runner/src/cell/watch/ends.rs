@@ -75,12 +75,18 @@ impl Watch<'_> {
             _ => {
                 let how = match &end {
                     CellEnd::Crashed { reason }
+                    | CellEnd::TimedOut { reason }
                     | CellEnd::Infra { reason }
                     | CellEnd::Unbootable { reason, .. } => reason.clone(),
                     CellEnd::Interrupted => "interrupted".to_owned(),
                     _ => "the guest was lost".to_owned(),
                 };
-                self.finish_job(&JobEnd::Lost(how));
+                let cause = match &end {
+                    CellEnd::Crashed { .. } => Some(Cause::Crash),
+                    CellEnd::TimedOut { .. } => Some(Cause::TimeOut),
+                    _ => None,
+                };
+                self.finish_job(&JobEnd::Lost(how), cause);
             }
         }
         // A job that was over keeps its verdict if the host has trouble with what is left of the guest; a kernel that

@@ -106,7 +106,8 @@ impl Watch<'_> {
         if let Some(holder) = held_by {
             self.cut_output(holder);
         }
-        self.finish_job(&end);
+        let cause = matches!(end, JobEnd::TimedOut(_)).then_some(Cause::TimeOut);
+        self.finish_job(&end, cause);
         self.out.done = Some(Instant::now());
         (self.emit)(Event::PhaseStarted { cell: self.cell, phase: Phase::Teardown });
         let now = Instant::now();
@@ -142,8 +143,8 @@ impl Watch<'_> {
         }
     }
 
-    /// The output is complete: what has no result gets one.
-    pub(super) fn finish_job(&mut self, end: &JobEnd) {
+    /// The output is complete: what has no result gets one, with the cause that there is.
+    pub(super) fn finish_job(&mut self, end: &JobEnd, cause: Option<Cause>) {
         self.finish_lines();
         self.out.cut = match end {
             JobEnd::Exited(_) => None,
@@ -153,6 +154,13 @@ impl Watch<'_> {
         let mut events = self.parser.finish(end, self.clock.guest);
         if let JobEnd::Lost(how) = end {
             self.blame_unheard(how, &mut events);
+        }
+        for event in &mut events {
+            if let TestEvent::Finished { case, .. } = event
+                && case.outcome == Outcome::Error
+            {
+                case.cause = cause.or(case.cause);
+            }
         }
         self.on_tests(events);
     }
@@ -170,6 +178,7 @@ impl Watch<'_> {
             duration: None,
             message: format!("ended without a result: the job {}", JobEnd::Lost(how.to_owned())),
             detail: String::new(),
+            cause: None,
         };
         let is_missing = |event: &TestEvent| matches!(event, TestEvent::Finished { case, .. } if case.outcome == Outcome::NotRun);
         let event = TestEvent::Finished { case, about_job: false, at: self.clock.guest };

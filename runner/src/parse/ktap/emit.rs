@@ -87,8 +87,10 @@ impl KtapParser {
             message = if message.is_empty() { lead } else { format!("{lead}: {message}") };
         }
         let detail = self.take_detail();
+        let cause = (draft.directive == Some(Directive::Timeout)).then_some(Cause::TimeOut);
         let Draft { depth, name, outcome, duration, about_job, at, .. } = draft;
-        self.done(depth, TestCase { name, outcome, duration, message, detail }, (about_job, at), out);
+        let case = TestCase { name, outcome, duration, message, detail, cause };
+        self.done(depth, case, (about_job, at), out);
     }
 
     /// An announced test has no result.
@@ -105,7 +107,7 @@ impl KtapParser {
         }
         let ends = matches!(rule, Rule::Unfinished | Rule::NoResult | Rule::ExitStatus);
         let detail = if ends && self.held.is_none() { self.take_detail() } else { String::new() };
-        let case = TestCase { name: name.to_owned(), outcome, duration: None, message, detail };
+        let case = TestCase { name: name.to_owned(), outcome, duration: None, message, detail, cause: None };
         self.done(depth, case, (about_job, self.last_at), out);
     }
 
@@ -119,7 +121,7 @@ impl KtapParser {
         out: &mut Vec<TestEvent>,
     ) {
         let detail = self.take_detail();
-        let case = TestCase { name: name.to_owned(), outcome, duration: None, message, detail };
+        let case = TestCase { name: name.to_owned(), outcome, duration: None, message, detail, cause: None };
         self.done(depth, case, (true, self.last_at), out);
     }
 
@@ -196,6 +198,7 @@ impl KtapParser {
             duration: None,
             message,
             detail: String::new(),
+            cause: None,
         };
         self.groups[0].bad = true;
         out.push(TestEvent::Finished { case, about_job: true, at: self.last_at });

@@ -120,7 +120,8 @@ impl TestProgsParser {
             let detail = self.take_detail();
             // No pattern that selects subtests may hide that their test, as a whole, did not get to them.
             let about_job = !name.contains('/');
-            let case = TestCase { name, outcome: Outcome::Error, duration: None, message, detail };
+            let case =
+                TestCase { name, outcome: Outcome::Error, duration: None, message, detail, cause: None };
             self.finished(case, about_job, at, out);
             return;
         }
@@ -153,8 +154,14 @@ impl TestProgsParser {
             let message =
                 format!("{} more test cases than the {} that are kept", self.dropped, self.limits.cases);
             let name = "too many tests".to_owned();
-            let case =
-                TestCase { name, outcome: Outcome::Error, duration: None, message, detail: String::new() };
+            let case = TestCase {
+                name,
+                outcome: Outcome::Error,
+                duration: None,
+                message,
+                detail: String::new(),
+                cause: None,
+            };
             out.push(TestEvent::Finished { case, about_job: true, at: self.last_at });
         }
     }

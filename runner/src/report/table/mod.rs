@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::arch::Arch;
-use crate::event::{Counts, Outcome};
+use crate::event::{Cause, Counts, Outcome};
 
 pub use trend::Trend;
 
@@ -95,9 +95,9 @@ impl Row {
 pub struct Entry {
     /// In one word.
     pub outcome: Outcome,
-    /// Of an error: whether the kernel crashed or hung.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub crashed: bool,
+    /// Of an error: what kept the test from a result, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Whether that differs from the nearest kernel on the left on which the test could be judged.
     pub changed: bool,
     /// Whether it failed, and passed when it was run again.
@@ -116,20 +116,24 @@ impl Entry {
     pub fn sign(&self) -> (char, &'static str) {
         match self {
             Self { flaky: true, .. } => FLAKY,
-            Self { crashed: true, .. } => CRASH,
+            Self { cause: Some(Cause::Crash), .. } => CRASH,
+            Self { cause: Some(Cause::TimeOut), .. } => TIME_OUT,
             Self { outcome, .. } => sign(Some(*outcome)),
         }
     }
 }
 
-/// The letter and the word of a test in which the kernel crashed or hung.
+/// The letter and the word of a test in which the kernel crashed.
 pub const CRASH: (char, &str) = ('C', "crash");
+
+/// The letter and the word of a test that passed a limit of time.
+pub const TIME_OUT: (char, &str) = ('T', "time-out");
 
 /// The letters and the words of a legend, with the outcome that they stand for.
 pub fn legend() -> impl Iterator<Item = (Outcome, (char, &'static str))> {
     LEGEND.into_iter().flat_map(|outcome| {
-        let crash = (outcome == Outcome::Error).then_some((outcome, CRASH));
-        crash.into_iter().chain([(outcome, sign(Some(outcome)))])
+        let causes = if outcome == Outcome::Error { &[CRASH, TIME_OUT][..] } else { &[] };
+        causes.iter().copied().chain([sign(Some(outcome))]).map(move |sign| (outcome, sign))
     })
 }
 

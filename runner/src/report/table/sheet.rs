@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::trend::{Mark, is_judgement, judge};
 use super::{Column, Entry, Row, Sheet, Table, Trend};
 use crate::arch::Arch;
-use crate::event::{CellEnd, CellReport, Counts, Outcome, RunReport, TestCase};
+use crate::event::{CellReport, Counts, Outcome, RunReport, TestCase};
 use crate::parse::clean::one_line;
 use crate::report::{OWN, all_cases, nothing_ran, trouble};
 use crate::version::KernelVersion;
@@ -36,8 +36,7 @@ fn sheet(arch: Arch, suite: &str, mut cells: Vec<&CellReport>) -> Sheet {
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let flaky: Vec<HashSet<&str>> =
         cells.iter().map(|cell| cell.flaky.iter().map(|flaky| flaky.test.as_str()).collect()).collect();
-    let crashed: Vec<bool> = cells.iter().map(|cell| matches!(cell.end, CellEnd::Crashed { .. })).collect();
-    let seen = Seen { labels: &labels, columns: &by_name, flaky: &flaky, crashed: &crashed };
+    let seen = Seen { labels: &labels, columns: &by_name, flaky: &flaky };
     let rows = order(&cases).into_iter().map(|test| row(test, &seen)).collect();
     Sheet { arch, suite: suite.to_owned(), columns, rows }
 }
@@ -114,18 +113,16 @@ struct Seen<'a> {
     labels: &'a [&'a str],
     columns: &'a [HashMap<&'a str, &'a TestCase>],
     flaky: &'a [HashSet<&'a str>],
-    /// Whether it crashed or hung.
-    crashed: &'a [bool],
 }
 
 fn row(test: &str, seen: &Seen<'_>) -> Row {
-    let Seen { labels, columns, flaky, crashed } = *seen;
+    let Seen { labels, columns, flaky } = *seen;
     let cases: Vec<Option<&TestCase>> = columns.iter().map(|column| column.get(test).copied()).collect();
-    let mark = |(case, crashed): (&Option<&TestCase>, &bool)| {
-        let outcome = (*case)?.outcome;
-        Some(Mark { outcome, crashed: *crashed && outcome == Outcome::Error })
+    let mark = |case: &TestCase| {
+        let outcome = case.outcome;
+        Mark { outcome, cause: case.cause.filter(|_| outcome == Outcome::Error) }
     };
-    let marks: Vec<Option<Mark>> = cases.iter().zip(crashed).map(mark).collect();
+    let marks: Vec<Option<Mark>> = cases.iter().map(|case| case.map(mark)).collect();
     let (trend, mut verdict) = match test.starts_with(OWN) {
         true => (Trend::Failing, trouble_in(labels, &cases)),
         false => judge(labels, &marks),
@@ -155,7 +152,7 @@ fn row(test: &str, seen: &Seen<'_>) -> Row {
             }
             Some(Entry {
                 outcome: case.outcome,
-                crashed: mark.crashed,
+                cause: mark.cause,
                 changed,
                 flaky,
                 message: one_line(&case.message),
@@ -170,6 +167,7 @@ fn row(test: &str, seen: &Seen<'_>) -> Row {
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::event::{Cause, CellEnd};
 
     #[test]
     fn kernels_stand_in_order_of_age_and_tests_in_that_of_the_newest() {
@@ -211,22 +209,29 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_is_the_kernels_and_other_errors_are_not_called_one() {
-        let ended = |version: &str, end: CellEnd| {
-            let cell = sample::cell(&format!("debian:{version}"), version, &[("a", Outcome::Error, "x")]);
+    fn an_error_is_called_by_its_cause() {
+        // A crash in another boot of the cell makes none of a time-out.
+        let crashed = || CellEnd::Crashed { reason: "panic".into() };
+        let ended = |version: &str, end: CellEnd, cause: Option<Cause>| {
+            let mut cell = sample::cell(&format!("debian:{version}"), version, &[("a", Outcome::Error, "x")]);
+            cell.cases[0].cause = cause;
             CellReport { end, ..cell }
         };
         let run = RunReport {
             cells: vec![
-                ended("6.1", CellEnd::Completed),
-                ended("6.12", CellEnd::Crashed { reason: "panic".into() }),
+                ended("6.1", CellEnd::Completed, None),
+                ended("6.12", crashed(), Some(Cause::Crash)),
+                ended("6.18", crashed(), Some(Cause::TimeOut)),
             ],
             ..sample::run()
         };
         let table = Table::of(&run);
         let row = &table.sheets[0].rows.iter().find(|row| row.test == "a").unwrap();
         let signs: Vec<char> = row.entries.iter().flatten().map(|entry| entry.sign().0).collect();
-        assert_eq!((signs, row.verdict.as_str()), (vec!['E', 'C'], "error, crashes in 6.12"));
+        assert_eq!(
+            (signs, row.verdict.as_str()),
+            (vec!['E', 'C', 'T'], "error, crashes in 6.12, times out in 6.18")
+        );
         assert!(row.entries[1].as_ref().unwrap().changed);
     }
 }

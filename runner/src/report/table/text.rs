@@ -154,14 +154,14 @@ mod tests {
            E  kvet/boot    in 7.3-rc7
    - .>F>.    g/regressed  6.18.15, not 6.1.192, regressed in debian:7.2.6, fixed in file:./bzImage
   3 tests pass wherever they apply
-  . pass, F fail, x known bug, - skip, C crash, E error, ? not run, > differs from the kernel on the left
+  . pass, F fail, x known bug, - skip, C crash, T time-out, E error, ? not run, > differs from the kernel on the left
 
 dynptr arm64
   a  debian:6.12    no test · trouble of the host: disk full
 
    a
    E  kvet/host  in debian:6.12
-  . pass, F fail, x known bug, - skip, C crash, E error, ? not run, > differs from the kernel on the left
+  . pass, F fail, x known bug, - skip, C crash, T time-out, E error, ? not run, > differs from the kernel on the left
 "
         );
         let all = render(&table, Options { all: true, color: false });

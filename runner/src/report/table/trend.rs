@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::event::Outcome;
+use crate::event::{Cause, Outcome};
 
 /// A row's kind, for filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,13 +26,13 @@ pub enum Trend {
     Known,
 }
 
-/// An outcome, and of an error whether the kernel crashed.
+/// An outcome, and of an error its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// In one word.
     pub outcome: Outcome,
-    /// Whether it crashed or hung.
-    pub crashed: bool,
+    /// What kept it from a result, where that is known.
+    pub cause: Option<Cause>,
 }
 
 /// The kind and the words of a row. `labels` name the kernels.
@@ -83,8 +83,11 @@ fn uniform(mark: Mark, older: bool, everywhere: bool, mut words: Vec<String>) ->
     words.push(
         match mark.outcome {
             Outcome::Xfail => "always a known bug",
-            Outcome::Error if mark.crashed => "always crashes",
-            Outcome::Error => "always an error",
+            Outcome::Error => match mark.cause {
+                Some(Cause::Crash) => "always crashes",
+                Some(Cause::TimeOut) => "always times out",
+                None => "always an error",
+            },
             _ => "always fails",
         }
         .to_owned(),
@@ -106,9 +109,16 @@ fn mixed(judged: &[(usize, Mark)]) -> Trend {
 fn first_words(mark: Mark) -> &'static str {
     match mark.outcome {
         Outcome::Xfail => "known bug",
-        Outcome::Error if mark.crashed => "crashes",
-        Outcome::Error => "error",
+        Outcome::Error => error_words(mark.cause),
         _ => "fails",
+    }
+}
+
+fn error_words(cause: Option<Cause>) -> &'static str {
+    match cause {
+        Some(Cause::Crash) => "crashes",
+        Some(Cause::TimeOut) => "times out",
+        None => "error",
     }
 }
 
@@ -116,13 +126,11 @@ fn first_words(mark: Mark) -> &'static str {
 fn step(from: Mark, to: Mark) -> Option<&'static str> {
     match (from.outcome, to.outcome) {
         _ if from == to => None,
-        (_, Outcome::Error) if to.crashed => Some("crashes"),
         (_, Outcome::Pass) => Some("fixed"),
         (Outcome::Pass, Outcome::Xfail) => Some("known bug"),
-        (Outcome::Pass, Outcome::Error) => Some("error"),
+        (_, Outcome::Error) => Some(error_words(to.cause)),
         (Outcome::Pass, _) => Some("regressed"),
         (_, Outcome::Xfail) => Some("known bug"),
-        (_, Outcome::Error) => Some("error"),
         (_, _) => Some("fails"),
     }
 }
@@ -136,7 +144,12 @@ mod tests {
         let labels = ["6.1", "6.12", "6.18", "7.0", "7.2.6", "7.2.9"];
         let mark = |c: char| {
             let (outcome, sign) = super::super::legend().find(|(_, sign)| sign.0 == c)?;
-            Some(Mark { outcome, crashed: sign == super::super::CRASH })
+            let cause = match sign {
+                super::super::CRASH => Some(Cause::Crash),
+                super::super::TIME_OUT => Some(Cause::TimeOut),
+                _ => None,
+            };
+            Some(Mark { outcome, cause })
         };
         let marks: Vec<Option<Mark>> = letters.chars().map(mark).collect();
         judge(&labels[..marks.len()], &marks)
@@ -163,6 +176,8 @@ mod tests {
             ("CCCCCC", Trend::Failing, "always crashes"),
             (".C....", Trend::Fixed, "crashes in 6.12, fixed in 6.18"),
             ("FFCCEE", Trend::Failing, "fails, crashes in 6.18, error in 7.2.6"),
+            ("TTTTTT", Trend::Failing, "always times out"),
+            ("..CCT.", Trend::Fixed, "crashes in 6.18, times out in 7.2.6, fixed in 7.2.9"),
             (".E....", Trend::Fixed, "error in 6.12, fixed in 6.18"),
             ("FFEEEE", Trend::Failing, "fails, error in 6.18"),
             ("xxxxx.", Trend::Known, "known bug, fixed in 7.2.9"),

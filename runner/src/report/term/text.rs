@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::event::{CellEnd, CellReport, Counts, Outcome, Phase, ProgressUnit, RunReport, TestCase};
+use crate::event::{Cause, CellEnd, CellReport, Counts, Outcome, Phase, ProgressUnit, RunReport, TestCase};
 use crate::parse::clean::one_line;
 use crate::report::{cell_code, extra_failures, nothing_ran, trouble, verdict};
 
@@ -81,6 +81,10 @@ pub(super) fn case_line(case: &TestCase, paint: Paint) -> String {
     let message = one_line(&case.message);
     let word = match case.outcome {
         Outcome::Xfail => "expected failure: ",
+        // A directive of KTAP says it itself.
+        Outcome::Error if case.cause == Some(Cause::TimeOut) && !message.starts_with("timed out") => {
+            "timed out: "
+        }
         Outcome::Error => "error: ",
         _ => "",
     };
@@ -137,7 +141,11 @@ pub(super) fn failures(run: &RunReport, consoles: &[Vec<String>], paint: Paint) 
         }
         let shown = matches!(&cell.end, CellEnd::Unbootable { detail, .. } if !detail.is_empty())
             || cell.splats.iter().any(|splat| splat.fatal);
-        if matches!(cell.end, CellEnd::Crashed { .. } | CellEnd::Unbootable { .. }) && !shown {
+        let lost = matches!(
+            cell.end,
+            CellEnd::Crashed { .. } | CellEnd::TimedOut { .. } | CellEnd::Unbootable { .. }
+        );
+        if lost && !shown {
             text.push_str(&console_tail(cell, consoles.get(index).map_or(&[], Vec::as_slice), paint));
         }
     }
