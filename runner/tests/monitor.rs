@@ -709,6 +709,37 @@ fn a_qemu_that_the_host_ends_is_no_verdict() {
 }
 
 #[test]
+fn a_qemu_that_does_not_run_is_the_hosts() {
+    let booting = "say '[    0.000000] Linux version 6.6.6'; kill -STOP $$";
+    let p = Scenario::new(booting).limits(|l| l.boot = ms(500)).play();
+    p.assert_end("Infra", "not up after 0.5 s: QEMU was stopped by a signal of the host");
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, "kill -STOP $$"]).limits(|l| l.test = ms(1000)).play();
+    p.assert_end("Infra", "two ran longer than 1 s: QEMU was stopped by a signal of the host");
+    assert_eq!(p.cases(), ["one Pass", "two Error"]);
+}
+
+#[test]
+fn a_qemu_that_says_nothing_is_the_hosts() {
+    let p = Scenario::new("# mute\nsleep 60").limits(|l| l.boot = ms(500)).play();
+    p.assert_end("Infra", "not up after 0.5 s: QEMU did not come up: it said nothing on its monitor");
+}
+
+#[test]
+fn a_qemu_that_is_killed_may_have_been_too_large() {
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, "kill -KILL $$"]).play();
+    p.assert_end("Infra", "QEMU ended with killed by SIGKILL, as the kernel does where memory runs out");
+}
+
+#[test]
+fn what_an_orphan_of_qemu_writes_is_not_read_for_ever() {
+    // It has a session of its own, holds the console's socket, and never stops.
+    let orphan = "setsid bash -c 'while :; do printf \"%065536d\\n\" 0; done' >&$console 2>/dev/null & sleep 0.2; exit 0";
+    let p = scenario(&[FIRST_PASSED, SECOND_RUNS, orphan]).play();
+    p.assert_end("Crashed", "without a word");
+    assert!(p.wall < ms(10_000), "{:?}", p.wall);
+}
+
+#[test]
 fn a_qemu_that_ignores_quit_is_killed() {
     let stubborn = "done_with '{\"how\":\"exited\",\"code\":0}'; hear; bye; while :; do sleep 1; done";
     let p = scenario(&[FIRST_PASSED, "out 'ok 2 two'\n", stubborn]).play();
