@@ -19,6 +19,8 @@ mod mutants;
 mod programs;
 #[path = "vm/resume.rs"]
 mod resume;
+#[path = "vm/selection.rs"]
+mod selection;
 #[path = "vm/symptom.rs"]
 mod symptom;
 #[path = "vm/upstream.rs"]
@@ -441,6 +443,10 @@ fn a_filter_that_matches_nothing_is_refused() {
     let ended = Kvet::new(["run", "-k", "7.2", "-a", "x86_64", "-t", "test_adjust"]).end().code(2);
     ended.refused("no test of suite dynptr matches -t 'test_adjust'");
     assert!(ended.stderr.contains("dynptr_success/test_adjust"), "what was near is named: {}", ended.stderr);
+    // Beside one that is there a mistake would go unnoticed.
+    let both = ["-t", "dynptr_success/test_adjust", "-t", "dynptr_sucess/*"];
+    let ended = Kvet::new(["run", "-k", "7.2", "-a", "x86_64"]).args(both).end().code(2);
+    ended.refused("no test of suite dynptr matches -t 'dynptr_sucess/*'");
 }
 
 #[test]

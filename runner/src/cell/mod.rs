@@ -185,6 +185,7 @@ impl Running<'_> {
         };
         report::conclude(&mut self.report, &self.plan, watched);
         report::apply_expectations(&mut self.report, &self.plan, &expected);
+        report::name_what_is_not_there(&mut self.report, &self.plan);
         Ok(())
     }
 

@@ -136,6 +136,13 @@ impl Kvet {
         self
     }
 
+    /// Adds to a file of the folder.
+    #[allow(dead_code, reason = "for selection.rs")]
+    pub fn append(self, name: &str, text: &str) -> Self {
+        let before = fs::read_to_string(self.dir.path().join(name)).unwrap();
+        self.file(name, &(before + text))
+    }
+
     /// Makes a file of the folder executable.
     pub fn executable(self, name: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;

@@ -31,7 +31,7 @@ fn cells(ended: &Ended) -> Vec<CellReport> {
     serde_json::from_str::<RunReport>(&text).unwrap().cells
 }
 
-fn outcomes(cell: &CellReport) -> Vec<Outcome> {
+pub fn outcomes(cell: &CellReport) -> Vec<Outcome> {
     cell.cases.iter().map(|case| case.outcome).collect()
 }
 
@@ -135,7 +135,7 @@ fn a_crash_a_hang_and_a_failure_stop_nobody_and_are_no_flakes() {
     assert_eq!(outcomes(&cells[0]), [Outcome::Pass, Outcome::Fail]);
     assert!(matches!(cells[1].end, CellEnd::Crashed { .. }), "{:?}", cells[1].end);
     assert_eq!(outcomes(&cells[1]), [Outcome::Error]);
-    let CellEnd::Crashed { reason } = &cells[2].end else { panic!("{:?}", cells[2].end) };
+    let CellEnd::TimedOut { reason } = &cells[2].end else { panic!("{:?}", cells[2].end) };
     assert!(reason.contains("faults/two ran longer than 5 s"), "{reason}");
     assert_eq!(outcomes(&cells[2]), [Outcome::Pass, Outcome::Error]);
     assert_eq!((&cells[3].end, outcomes(&cells[3])), (&CellEnd::Completed, vec![Outcome::Pass; 2]));
