@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kvet::event::{CellEnd, CellReport, Outcome, Phase, RunReport};
 use nix::sys::signal::Signal;
 
-use crate::kvet_command::{Ended, Kvet, Running, cache_with, have, when};
+use crate::support::{Ended, Kvet, Running, cache_with, have, when};
 
 /// A matrix of 7.2 and these suites, one guest at a time.
 fn matrix(suites: &[(&str, &[&str])], args: &[&str]) -> Kvet {
@@ -26,7 +26,7 @@ fn with_suites(mut call: Kvet, suites: &[(&str, &[&str])]) -> Kvet {
     call.file("m.yaml", &text)
 }
 
-fn cells(ended: &Ended) -> Vec<CellReport> {
+pub fn cells(ended: &Ended) -> Vec<CellReport> {
     let text = fs::read_to_string(ended.path("results/latest/report.json")).unwrap();
     serde_json::from_str::<RunReport>(&text).unwrap().cells
 }
@@ -83,7 +83,7 @@ fn smoke_two_at_a_time() {
     assert_eq!(cells.len(), 2);
     for (cell, kernel) in cells.iter().zip(["6.1", "7.2"]) {
         assert_eq!(cell.end, CellEnd::Completed);
-        super::not_passed_as_pinned(kernel, "x86_64", &cell.cases);
+        super::dynptr::not_passed_as_pinned(kernel, "x86_64", &cell.cases);
     }
     assert!(ended.path("j.xml").is_file() && ended.path("results/latest/report.html").is_file());
 }

@@ -3,7 +3,7 @@
 use kvet::event::Outcome;
 
 use super::matrix::outcomes;
-use crate::kvet_command::Kvet;
+use crate::support::Kvet;
 
 const MANIFEST: &str = "name: mine\ntitle: t\nprogram: ./t.sh\nformat: ktap\n";
 

@@ -1,13 +1,9 @@
 //! What kvet says of kernels and of the cache without a guest.
 
-#[path = "vm/kvet.rs"]
-#[allow(dead_code, reason = "no guest is started here")]
-mod kvet_command;
-
 use std::path::Path;
 
+use crate::support::{Kvet, have};
 use kvet::event::Phase;
-use kvet_command::{Kvet, have};
 
 /// `PATH` with this folder first.
 fn path_with(dir: &Path) -> String {
