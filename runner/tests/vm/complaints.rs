@@ -2,7 +2,6 @@
 //! programs do at their end. One matrix has them all, one suite for each.
 
 use kvet::event::{CellEnd, CellReport, Outcome};
-use kvet::report::verdict;
 
 use super::matrix::{cells, outcomes};
 use crate::support::{Kvet, have};
@@ -98,5 +97,5 @@ fn complaints_of_users_get_the_right_verdict() {
     // Nothing says when the only test of it began: the complaint is nobody's, and a failure of the cell.
     let [splat] = &cell("glued").splats[..] else { panic!("{:?}", cell("glued")) };
     assert_eq!((splat.kind.as_str(), &splat.test), ("atomic_sleep", &None));
-    assert_eq!(verdict::cell_code(cell("glued")), 1);
+    assert_eq!(kvet::report::cell_code(cell("glued")), 1);
 }
