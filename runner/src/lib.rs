@@ -12,24 +12,20 @@ macro_rules! tell {
     };
 }
 
-pub mod arch;
+pub use kvet_base::{arch, cancel, error, event, pattern, progress, quote, version};
+
 pub mod bisect;
-pub mod cancel;
 pub mod cell;
 pub mod cmd;
-pub mod error;
-pub mod event;
 pub mod git;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
 pub mod parse;
 pub mod plan;
-pub mod quote;
 pub mod report;
 pub mod schedule;
 pub mod spec;
 pub mod upstream;
 pub mod userland;
-pub mod version;
 pub mod vm;

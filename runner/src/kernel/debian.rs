@@ -17,10 +17,10 @@ use super::hash::Sha256Hex;
 use super::index::{self, Offer};
 use super::kconfig::{KernelConfig, MAX_CONFIG_BYTES};
 use super::lock::{Lock, Mode};
-use super::spec::VersionPattern;
 use super::suites::Sources;
 use super::version::cmp_debian;
 use super::{Kernel, KernelSpec, Progress, image, space};
+use crate::pattern::VersionPattern;
 
 #[expect(clippy::too_many_arguments, reason = "the same as `acquire`, with the spec taken apart")]
 pub(super) fn acquire(

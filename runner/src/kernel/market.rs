@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use super::archive::Work;
 use super::download::Trouble;
 use super::index::{self, Offer};
-use super::spec::VersionPattern;
 use super::version::{KernelVersion, cmp_debian};
+use crate::pattern::VersionPattern;
 
 /// What all the suites asked offer.
 #[derive(Default)]

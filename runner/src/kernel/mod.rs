@@ -25,6 +25,7 @@ mod lock;
 mod market;
 mod package;
 mod pages;
+mod pattern;
 mod release;
 mod releases;
 mod resolve;
@@ -48,6 +49,8 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::event::{KernelFacts, Work, WorkTime};
+pub use crate::pattern::VersionPattern;
+pub use crate::progress::Progress;
 
 pub use apt::{Archive, Base, Mirrors};
 pub use btf::{Btf, ensure_btf};
@@ -63,7 +66,7 @@ pub use package::{Package, acquire_packages};
 pub use pages::page_kib;
 pub use releases::{Release, releases};
 pub use shelf::{Entry, Shop};
-pub use spec::{KernelSpec, VersionPattern};
+pub use spec::KernelSpec;
 pub use suites::{DebianSuite, DebianSuites, Series, Sources};
 pub use tree::{ListedTree, Tree, TreeInfo, TreePackage, TreeSpec, acquire_tree};
 pub use version::KernelVersion;
@@ -98,37 +101,6 @@ impl Kernel {
     pub fn is_cached(&self) -> bool {
         self.lock.is_some()
     }
-}
-
-/// What [`acquire`] tells while it works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// Something worth knowing that needs no action.
-    Note(String),
-    /// A transfer or an unpacking.
-    Bytes {
-        /// `downloading linux-image-…`, `unpacking linux-image-…`.
-        what: String,
-        /// So far.
-        done: u64,
-        /// In the end; 0 where unknown.
-        total: u64,
-    },
-    /// Something that is done in steps: a build, object by object.
-    Steps {
-        /// `building 7.2.12 x86_64`.
-        what: String,
-        /// So far.
-        done: u64,
-        /// In the end; 0 where unknown.
-        total: u64,
-        /// The file at hand.
-        current: String,
-    },
-    /// A build begins, and everything that it says goes into this file.
-    BuildLog(PathBuf),
-    /// A part of a build is over, whether it failed or not.
-    Worked(WorkTime),
 }
 
 /// Does a part of a build, and tells how long it took.

@@ -15,7 +15,7 @@ use super::build::Workshop;
 use super::cache::unix;
 use super::download::{Fetcher, Trouble};
 use super::index::Index;
-use super::spec::VersionPattern;
+use crate::pattern::VersionPattern;
 
 /// The Debian part of `configs/kernels.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

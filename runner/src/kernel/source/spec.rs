@@ -7,7 +7,8 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 use super::super::hash::Sha256Hex;
-use super::super::spec::{VersionPattern, suite_and_version};
+use super::super::pattern::suite_and_version;
+use crate::pattern::VersionPattern;
 
 const FORMS: &str = "known forms: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, debian-source:trixie/6.12, \
                      tar:linux-6.12.30.tar.xz, tar:https://…/linux-6.12.30.tar.xz#sha256=…";
