@@ -17,7 +17,6 @@ pub use kvet_base::{arch, cancel, error, event, pattern, progress, quote, versio
 pub mod bisect;
 pub mod cell;
 pub mod cmd;
-pub mod git;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;

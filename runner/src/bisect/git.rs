@@ -11,7 +11,7 @@ use super::answer::{Answer, Commit};
 use super::{Next, Search, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::parse::clean::one_line;
-use crate::report::whole::write_whole;
+use kvet_host::fs::write_atomic;
 use repository::{borrow, check_paths, git, is_hash, output, short, succeeds};
 
 pub use repository::{check, check_ends, has_file, resolve};
@@ -127,7 +127,7 @@ impl Commits {
             log += &format!("git bisect {word} {hash}\n");
         }
         let file = self.scratch.join("replay");
-        write_whole(&file, log.as_bytes())?;
+        write_atomic(&file, log.as_bytes())?;
         self.said = self.bisect(&["replay", &file.to_string_lossy()])?;
         Ok(())
     }

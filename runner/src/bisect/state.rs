@@ -12,7 +12,7 @@ use super::{Find, Subject};
 use crate::error::{Error, IoContext, Result};
 use crate::event::{CellReport, Phase, Work, WorkTime};
 use crate::parse::clean::one_line;
-use crate::report::whole::write_whole;
+use kvet_host::fs::write_atomic;
 
 /// The format of the file.
 const FORMAT: u32 = 2;
@@ -313,7 +313,7 @@ impl State {
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|e| Error::host("cannot turn the bisection into JSON").because(e))?;
-        write_whole(path, &bytes)
+        write_atomic(path, &bytes)
     }
 
     /// The verdicts of all searches as text, for [`replay`].

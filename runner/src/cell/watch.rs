@@ -20,7 +20,6 @@ use crate::cell::timeline::Timeline;
 use crate::error::Result;
 use crate::event::{Cause, CellEnd, Event, Outcome, Phase, Splat, Stream, TestCase};
 use crate::guest::{GuestEvent, Ready, Session};
-use crate::kernel::tree_size;
 use crate::parse::clean::LineSplitter;
 use crate::parse::splat::Scanner;
 use crate::parse::{JobEnd, OutputParser, TestEvent};
@@ -31,6 +30,7 @@ use crate::spec::allowed::Allowance;
 use crate::vm::PAUSED;
 pub use console::reason;
 use kernel_log::KernelLog;
+use kvet_host::disk::tree_size;
 
 /// How long the last words of a guest, or the stacks of one that hangs, are waited for.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -12,7 +12,8 @@ use crate::report::merge::merge;
 use crate::report::store::{load, store_report};
 use crate::report::table::{Table, html, markdown, text};
 use crate::report::term::{ColorChoice, harmless, harmless_json};
-use crate::report::{junit, latest, whole::write_whole};
+use crate::report::{junit, latest};
+use kvet_host::fs::write_atomic;
 
 /// Shows, compares or merges runs.
 pub fn run(args: &ReportArgs, color: ColorChoice) -> Result<u8> {
@@ -104,7 +105,7 @@ fn deliver(output: Option<&PathBuf>, bytes: &[u8]) -> Result<()> {
     match output {
         Some(path) => {
             make_folder_of(path)?;
-            write_whole(path, bytes)
+            write_atomic(path, bytes)
         }
         None => print_bytes(bytes).map(drop),
     }

@@ -7,8 +7,7 @@ use std::process::Command;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, Result};
-
-use super::child;
+use kvet_host::process;
 
 /// Which of Debian's two archives a suite is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -196,7 +195,7 @@ fn truth(value: &str) -> bool {
 /// What apt says; none where there is no apt or it fails. It is in a process group of its own: the ^C that a terminal sends to
 /// all of ours must not look like an apt that fails.
 fn run(program: &str, args: &[&str], cancel: &Cancel) -> Result<Option<String>> {
-    match child::run(Command::new(program).args(args).env("LC_ALL", "C"), "apt", cancel) {
+    match process::run(Command::new(program).args(args).env("LC_ALL", "C"), "apt", cancel) {
         Ok(output) if output.status.success() => Ok(String::from_utf8(output.stdout).ok()),
         Err(error) if error.fault() == Fault::Interrupted => Err(error),
         Ok(_) | Err(_) => Ok(None),

@@ -11,16 +11,17 @@ use std::time::SystemTime;
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
+use kvet_host::fs::unix;
 
 use super::apt::{self, Base};
-use super::cache::{Cache, Scratch, read_json, unix};
+use super::cache::{Cache, Scratch, read_json};
 use super::download::{Expected, Trouble};
-use super::hash::Sha256Hex;
 use super::index::{self, Index};
-use super::lock::{Lock, Mode, Wait};
 use super::release::{self, Release};
 use super::suites::{DebianSuite, Sources};
 use super::{Progress, deb};
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode, Wait};
 
 /// No InRelease comes near this (the largest has 200 KB).
 const MAX_INRELEASE: u64 = 8 << 20;

@@ -12,9 +12,9 @@ use object::{Object, ObjectSection};
 
 use crate::error::{Error, IoContext, Result};
 
-use super::hash::Sha256Hex;
 use super::vmlinux::{MAX_VMLINUX, open_payload};
 use super::{Cache, ImageKind, Kernel};
+use kvet_host::hash::Sha256Hex;
 
 /// The name in the kernel's cache entry.
 const FILE_NAME: &str = "btf";

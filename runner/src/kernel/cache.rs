@@ -27,7 +27,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,15 +35,16 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Arch;
 use crate::error::{Error, IoContext, Result};
 use crate::event::{BuiltFacts, PackageFacts};
+use kvet_host::disk::{self, tree_size};
+use kvet_host::fs::modified;
 
-use super::hash::Sha256Hex;
 use super::image::ImageKind;
-use super::lock::{Lock, Mode};
-use super::space;
 use super::version::KernelVersion;
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode};
 
 pub(super) use builds::Build;
-pub use stock::{Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles, tree_size};
+pub use stock::{Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles};
 
 /// Entries of another format are not understood and are made again.
 pub(super) const FORMAT: u32 = 1;
@@ -248,7 +249,7 @@ impl Cache {
                 }
                 Err(e) => {
                     let _ = lock.remove();
-                    return Err(space::explain(e, &dir, "make"));
+                    return Err(disk::explain(e, &dir, "make"));
                 }
             }
         }
@@ -287,7 +288,7 @@ impl Cache {
         let temp = scratch.path().join("new");
         let mut file = BufWriter::new(File::create(&temp).host(action())?);
         make(&mut file)?;
-        file.flush().map_err(|e| space::explain(e, path, "write"))?;
+        file.flush().map_err(|e| disk::explain(e, path, "write"))?;
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).host(format_args!("make {}", dir.display()))?;
         }
@@ -368,7 +369,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::host(format!("cannot describe {}", path.display())).because(e))?;
-    File::create(path).and_then(|mut f| f.write_all(&text)).map_err(|e| space::explain(e, path, "write"))
+    File::create(path).and_then(|mut f| f.write_all(&text)).map_err(|e| disk::explain(e, path, "write"))
 }
 
 /// The names in a folder that are UTF-8 (all of ours are), sorted.
@@ -380,14 +381,6 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-pub(super) fn modified(path: &Path) -> SystemTime {
-    path.metadata().and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH)
-}
-
-pub(super) fn unix(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ use tar::EntryType;
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, Result};
 use crate::parse::clean::one_line;
+use kvet_host::disk;
 
 use super::Progress;
-use super::space;
 
 /// The unpacked files of the largest kernel package have 300 MB.
 const MAX_BYTES: u64 = 4 << 30;
@@ -52,8 +52,8 @@ pub(super) fn unpack(
     cancel: &Cancel,
 ) -> Result<Unpacked> {
     let damaged = |why: &str| Error::host(format!("package {name}: {why}"));
-    let file = File::open(deb).map_err(|e| space::explain(e, deb, "open"))?;
-    let total = file.metadata().map_err(|e| space::explain(e, deb, "stat"))?.len();
+    let file = File::open(deb).map_err(|e| disk::explain(e, deb, "open"))?;
+    let total = file.metadata().map_err(|e| disk::explain(e, deb, "stat"))?.len();
     let what = format!("unpacking {name}");
     let watched = Watched::file(file, total, what, progress, cancel);
     let unpacked = (|| {
@@ -207,7 +207,7 @@ impl Target<'_> {
     fn written(&self, e: io::Error, path: &Path, to: &Path) -> Error {
         match e.kind() {
             io::ErrorKind::AlreadyExists => self.refuse(path, "comes twice"),
-            _ if e.raw_os_error().is_some() => space::explain(e, &self.dest.join(to), "write"),
+            _ if e.raw_os_error().is_some() => disk::explain(e, &self.dest.join(to), "write"),
             _ => self.damaged(&e),
         }
     }
@@ -227,7 +227,7 @@ impl Target<'_> {
             match fs::symlink_metadata(&full) {
                 Ok(meta) if meta.is_dir() => {}
                 Ok(_) => return Err(self.refuse(path, "goes through a link or a file")),
-                Err(_) => fs::create_dir(&full).map_err(|e| space::explain(e, &full, "make"))?,
+                Err(_) => fs::create_dir(&full).map_err(|e| disk::explain(e, &full, "make"))?,
             }
             self.known.insert(at.clone());
         }

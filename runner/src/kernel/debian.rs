@@ -9,18 +9,20 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 use crate::event::{KernelFacts, PackageFacts};
+use kvet_host::disk::{self, tree_size};
+use kvet_host::fs::unix;
 
 use super::archive::Work;
-use super::cache::{Cache, EntryInfo, FORMAT, Kind, tree_size, unix};
+use super::cache::{Cache, EntryInfo, FORMAT, Kind};
 use super::download::Trouble;
-use super::hash::Sha256Hex;
 use super::index::{self, Offer};
 use super::kconfig::{KernelConfig, MAX_CONFIG_BYTES};
-use super::lock::{Lock, Mode};
 use super::suites::Sources;
 use super::version::cmp_debian;
-use super::{Kernel, KernelSpec, Progress, image, space};
+use super::{Kernel, KernelSpec, Progress, image};
 use crate::pattern::VersionPattern;
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode};
 
 #[expect(clippy::too_many_arguments, reason = "the same as `acquire`, with the spec taken apart")]
 pub(super) fn acquire(
@@ -178,7 +180,7 @@ impl Work<'_> {
         let base = self.sources.base(suite, self.cancel).map_err(Trouble::into_error)?;
         let needed =
             offer.packages.iter().map(|p| p.size.saturating_add(p.installed_kib.saturating_mul(1024))).sum();
-        space::require(self.cache.root(), needed, &format!("kernel {} {}", offer.version, self.arch))?;
+        disk::require(self.cache.root(), needed, &format!("kernel {} {}", offer.version, self.arch))?;
         let scratch = self.cache.scratch()?;
         let mut modules = 0;
         for package in &offer.packages {

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
+use kvet_host::disk;
 
 use super::Progress;
 use super::apt::Base;
-use super::hash::Sha256Hex;
-use super::space;
+use kvet_host::hash::Sha256Hex;
 use sink::Sink;
 use transfer::{Failure, Part};
 
@@ -213,7 +213,7 @@ impl Fetcher {
                         "{place} is larger than {max} bytes: refused"
                     ))));
                 }
-                file.write_all(data).map_err(|e| space::explain(e, at, "write"))?;
+                file.write_all(data).map_err(|e| disk::explain(e, at, "write"))?;
                 if said.is_none_or(|said| said.elapsed() >= TICK) {
                     said = Some(Instant::now());
                     progress(Progress::Bytes { what: what.clone(), done: have, total: 0 });

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::hash::Sha256Hex;
 use super::image::tests::{bzimage, image};
 use super::testing::{Tar, deb};
+use kvet_host::hash::Sha256Hex;
 
 struct Made {
     arch: &'static str,

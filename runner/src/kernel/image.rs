@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Arch;
 use crate::error::{Error, IoContext, Result};
 
-use super::hash::{HashingReader, Sha256Hex};
 use super::kconfig::MAX_CONFIG_BYTES;
+use kvet_host::hash::{HashingReader, Sha256Hex};
 
 /// The forms of an image that can be booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

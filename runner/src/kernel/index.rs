@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Arch;
 use crate::error::{Error, Result};
 
-use super::hash::Sha256Hex;
 use super::resolve::reachable;
 use super::version::{KernelVersion, cmp_debian};
+use kvet_host::hash::Sha256Hex;
 
 /// One package, as the signed index describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,6 @@ mod archive;
 mod btf;
 mod build;
 mod cache;
-pub(crate) mod child;
 mod deb;
 mod debian;
 mod depends;
@@ -17,11 +16,9 @@ mod download;
 mod file;
 #[cfg(test)]
 mod fixture;
-mod hash;
 mod image;
 mod index;
 mod kconfig;
-mod lock;
 mod market;
 mod package;
 mod pages;
@@ -31,7 +28,6 @@ mod releases;
 mod resolve;
 mod shelf;
 pub mod source;
-mod space;
 mod spec;
 mod suites;
 #[cfg(test)]
@@ -51,17 +47,16 @@ use crate::error::{Error, Result};
 use crate::event::{KernelFacts, Work, WorkTime};
 pub use crate::pattern::VersionPattern;
 pub use crate::progress::Progress;
+use kvet_host::lock::Lock;
 
 pub use apt::{Archive, Base, Mirrors};
 pub use btf::{Btf, ensure_btf};
 pub use build::{Base as ConfigBase, Recipe, Toolchain, Workshop, check_tools, find_built};
 pub(crate) use build::{Trouble, trouble};
-pub use cache::{
-    Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles, tree_size,
-};
-pub use hash::{Sha256Hex, sha256};
+pub use cache::{Cache, EntryInfo, Held, Listed, ListedWork, Prune, Pruned, Removed, RemovedFiles};
 pub use image::{ImageFacts, ImageKind, identify};
 pub use kconfig::KernelConfig;
+pub use kvet_host::hash::{Sha256Hex, sha256};
 pub use package::{Package, acquire_packages};
 pub use pages::page_kib;
 pub use releases::{Release, releases};
@@ -93,7 +88,7 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
     /// What it was built with, where that is known.
     pub config: Option<KernelConfig>,
-    lock: Option<lock::Lock>,
+    lock: Option<Lock>,
 }
 
 impl Kernel {

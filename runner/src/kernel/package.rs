@@ -9,16 +9,17 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::event::PackageFacts;
+use kvet_host::disk;
 
+use super::Progress;
 use super::archive::Work;
 use super::cache::{Cache, FORMAT, Kind};
 use super::debian::package_facts;
 use super::download::Trouble;
 use super::index::{self, Index};
-use super::lock::Lock;
 use super::suites::{DebianSuite, Sources};
 use super::version::cmp_debian;
-use super::{Progress, space};
+use kvet_host::lock::Lock;
 
 /// A package that was unpacked into the cache. While it lives, nobody prunes it.
 #[derive(Debug)]
@@ -82,10 +83,10 @@ impl Work<'_> {
     fn make_package(&mut self, id: &str, package: &index::Package, suite: &DebianSuite) -> Result<()> {
         let base = self.sources.base(suite, self.cancel).map_err(Trouble::into_error)?;
         let needed = package.size.saturating_add(package.installed_kib.saturating_mul(1024));
-        space::require(self.cache.root(), needed, &format!("package {}", package.name))?;
+        disk::require(self.cache.root(), needed, &format!("package {}", package.name))?;
         let scratch = self.cache.scratch()?;
         let into = scratch.path().join("root");
-        fs::create_dir(&into).map_err(|e| space::explain(e, &into, "make"))?;
+        fs::create_dir(&into).map_err(|e| disk::explain(e, &into, "make"))?;
         self.unpack(base, package, &into, &|path| Some(path.to_path_buf()))?;
         let entry = PackageEntry { format: FORMAT, facts: package_facts(package, &suite.name) };
         self.cache.commit(&scratch, Kind::Packages, id, &entry)

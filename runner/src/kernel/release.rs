@@ -14,9 +14,10 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 
 use crate::error::{Error, IoContext, Result};
+use kvet_host::disk;
 
 use super::cache::Scratch;
-use super::hash::Sha256Hex;
+use kvet_host::hash::Sha256Hex;
 
 /// The verified content of an InRelease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub(super) fn verify(
     let (signed, text) = (scratch.path().join("InRelease"), scratch.path().join("verified"));
     std::fs::File::create(&signed)
         .and_then(|mut f| f.write_all(bytes))
-        .map_err(|e| super::space::explain(e, &signed, "write"))?;
+        .map_err(|e| disk::explain(e, &signed, "write"))?;
     let status = gpgv(&signed, &text, keyrings)?;
     let verdict = judge(&status, old_keys);
     let verified = std::fs::read_to_string(&text);

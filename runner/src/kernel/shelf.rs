@@ -10,7 +10,7 @@ use crate::error::{Error, IoContext, Result};
 
 use super::Progress;
 use super::cache::{Cache, ENTRY_FILE, FORMAT, Kind};
-use super::lock::{Lock, Mode, Wait};
+use kvet_host::lock::{Lock, Mode, Wait};
 
 /// Something finished, in the cache. While it lives, nobody prunes it; nobody ever changes it.
 #[derive(Debug)]

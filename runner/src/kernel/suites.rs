@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use kvet_host::fs::unix;
 
 use super::apt::{Archive, Base, Mirrors};
 use super::build::Workshop;
-use super::cache::unix;
 use super::download::{Fetcher, Trouble};
 use super::index::Index;
 use crate::pattern::VersionPattern;

@@ -15,16 +15,18 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 use crate::event::PackageFacts;
+use kvet_host::disk::{self, tree_size};
+use kvet_host::fs::{modified, unix};
 
+use super::Progress;
 use super::archive::Work;
-use super::cache::{Cache, FORMAT, Kind, Prune, Pruned, tree_size, unix};
+use super::cache::{Cache, FORMAT, Kind, Prune, Pruned};
 use super::debian::package_facts;
 use super::download::Trouble;
-use super::hash::Sha256Hex;
-use super::lock::{Lock, Mode};
 use super::resolve::{Needed, Wanted, resolve};
 use super::suites::{DebianSuite, Sources};
-use super::{Progress, space};
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode};
 
 /// `/bin` and the like are links into `/usr`, as every Debian since 12 has it.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
@@ -169,10 +171,10 @@ impl Work<'_> {
             .iter()
             .map(|n| n.package.size.saturating_add(n.package.installed_kib.saturating_mul(1024)));
         let size = sizes.fold(0, u64::saturating_add);
-        space::require(self.cache.root(), size, &format!("{} {}", spec.name, self.arch))?;
+        disk::require(self.cache.root(), size, &format!("{} {}", spec.name, self.arch))?;
         let scratch = self.cache.scratch()?;
         let root = scratch.path().join("root");
-        fs::create_dir(&root).map_err(|e| space::explain(e, &root, "make"))?;
+        fs::create_dir(&root).map_err(|e| disk::explain(e, &root, "make"))?;
         let what = format!("downloading {} packages of the {} for {}", needed.len(), spec.name, self.arch);
         let total = needed.iter().map(|n| n.package.size).sum();
         let mut before = 0;
@@ -221,7 +223,7 @@ impl Cache {
         for id in self.ids(Kind::Images)? {
             let info = self.read_entry::<TreeInfo>(Kind::Images, &id);
             if let Some(info) = info.filter(|info| info.format == FORMAT && info.id == id) {
-                let last_used_unix = unix(super::cache::modified(&self.lock_path(&id)));
+                let last_used_unix = unix(modified(&self.lock_path(&id)));
                 let in_use = Lock::try_take(&self.lock_path(&id), Mode::Exclusive)?.is_none();
                 let listed = ListedTree { info, last_used_unix, in_use };
                 all.insert((std::cmp::Reverse(last_used_unix), id), listed);

@@ -14,11 +14,11 @@ use junit_report::{
     TestSuiteBuilder,
 };
 
-use super::whole::write_whole;
 use super::{Reporter, all_cases};
 use crate::error::{Error, Result};
 use crate::event::{Cause, CellEnd, CellReport, Event, Outcome, RunReport, TestCase};
 use complete::{Run, Suite, complete};
+use kvet_host::fs::write_atomic;
 
 /// Writes a JUnit file when the run is finished (`--junit FILE`).
 pub struct JunitFile {
@@ -35,7 +35,7 @@ impl JunitFile {
 impl Reporter for JunitFile {
     fn event(&mut self, event: &Event) -> Result<()> {
         match event {
-            Event::RunFinished { report } => write_whole(&self.path, &to_xml(report)?),
+            Event::RunFinished { report } => write_atomic(&self.path, &to_xml(report)?),
             _ => Ok(()),
         }
     }

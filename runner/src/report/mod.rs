@@ -31,7 +31,6 @@ pub mod store;
 pub mod table;
 pub mod term;
 mod verdict;
-pub(crate) mod whole;
 
 pub use verdict::{bisect_code, cell_code, nothing_ran, verdict};
 

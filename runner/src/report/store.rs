@@ -24,13 +24,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::{Table, html};
-use super::whole::write_whole;
 use super::{Reporter, json, junit};
 use crate::error::{Error, IoContext, Result};
 use crate::event::{
     Accel, CellEnd, CellId, CellReport, Counts, Event, KernelFacts, PhaseTime, RunReport, Splat, Stream,
 };
 use crate::quote;
+use kvet_host::fs::write_atomic;
 
 /// Bytes that one stream of one cell may fill: a guest must not fill the host's disk.
 const MAX_STREAM_BYTES: u64 = 64 << 20;
@@ -199,7 +199,7 @@ impl Store {
             Event::CellFinished { report, .. } => {
                 let argv = std::mem::take(&mut files.argv);
                 *files = Files::default();
-                return write_whole(&dir.join("run.yaml"), &run_yaml(report, &argv)?);
+                return write_atomic(&dir.join("run.yaml"), &run_yaml(report, &argv)?);
             }
             Event::OutputLine { stream: Stream::Stdout, line, .. } => {
                 append(&mut files.stdout, dir, &numbered("stdout", files.boot, ""), line)?;
@@ -213,7 +213,7 @@ impl Store {
             }
             Event::VmStarted { argv, .. } => {
                 files.argv.clone_from(argv);
-                write_whole(&dir.join("qemu.argv"), quote::command_in_lines(argv).as_bytes())?;
+                write_atomic(&dir.join("qemu.argv"), quote::command_in_lines(argv).as_bytes())?;
             }
             _ => {}
         }
@@ -286,10 +286,10 @@ impl StreamFile {
 /// # Errors
 /// The host's: disk full.
 pub fn write_reports(dir: &Path, report: &RunReport) -> Result<()> {
-    let junit = write_whole(&dir.join("junit.xml"), &junit::to_xml(report)?);
+    let junit = write_atomic(&dir.join("junit.xml"), &junit::to_xml(report)?);
     let page = html::render(&Table::of(report), dir);
-    let html = write_whole(&dir.join("report.html"), page.as_bytes());
-    let json = write_whole(&dir.join("report.json"), &report_json(report)?);
+    let html = write_atomic(&dir.join("report.html"), page.as_bytes());
+    let json = write_atomic(&dir.join("report.json"), &report_json(report)?);
     junit.and(html).and(json)
 }
 
@@ -517,7 +517,7 @@ mod tests {
         let e = RunDir::create(&file.join("results"), &[]).unwrap_err();
         assert_eq!(e.fault(), crate::error::Fault::Caller);
         assert!(e.to_string().contains("/file/results"), "{e}");
-        let e = write_whole(&output.path().join("no/such/junit.xml"), b"x").unwrap_err();
+        let e = write_atomic(&output.path().join("no/such/junit.xml"), b"x").unwrap_err();
         assert!(
             e.to_string().starts_with("cannot write ") && e.to_string().contains("no/such/junit.xml"),
             "{e}"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, IoContext, Result};
 use crate::event::{CellEnd, CellId, CellReport, Phase, RunReport};
 use crate::report::store;
-use crate::report::whole::write_whole;
+use kvet_host::fs::write_atomic;
 
 /// What was recorded, in seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,7 +70,7 @@ impl Times {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).host(format!("make {}", folder.display()))?;
         }
-        write_whole(&path, &bytes)
+        write_atomic(&path, &bytes)
     }
 }
 

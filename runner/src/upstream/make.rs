@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::child::{Group, in_own_environment};
 use crate::kernel::{Progress, Trouble, trouble};
 use crate::parse::clean;
+use kvet_host::process::{ProcessGroup, with_clean_env};
 
 /// How often a cancel is looked for.
 const TICK: Duration = Duration::from_millis(50);
@@ -72,7 +72,7 @@ impl Make<'_> {
         let scratch =
             tempfile::tempdir_in(self.dir).host(format!("make a folder in {}", self.dir.display()))?;
         let mut command = Command::new("make");
-        in_own_environment(command.args(self.argv())).env("HOME", self.dir).env("TMPDIR", scratch.path());
+        with_clean_env(command.args(self.argv())).env("HOME", self.dir).env("TMPDIR", scratch.path());
         let mut made = Made::default();
         let status = self.watch(&mut command, &mut made, progress, cancel)?;
         made.succeeded = status.success();
@@ -100,7 +100,7 @@ impl Make<'_> {
         let action = || format!("write {}", self.log.display());
         let mut log = File::options().create(true).append(true).open(self.log).host(action())?;
         writeln!(log, "make {}", crate::quote::command(&self.argv())).host(action())?;
-        let mut group = Group::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "make")?;
+        let mut group = ProcessGroup::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "make")?;
         let (sender, lines) = channel();
         let readers = [
             read_lines(group.child().stdout.take(), sender.clone()),

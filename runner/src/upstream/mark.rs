@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::child::in_own_environment;
+use kvet_host::process::with_clean_env;
 
 /// The code.
 pub(super) const SOURCE: &str = include_str!("../../../selftests/upstream/mark.c");
@@ -110,7 +110,7 @@ fn write(path: &Path, text: &str) -> Result<bool> {
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = in_own_environment(command).output().host(format!("run {program}"))?;
+    let output = with_clean_env(command).output().host(format!("run {program}"))?;
     if output.status.success() {
         return Ok(());
     }

@@ -11,8 +11,8 @@ use std::process::Command;
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
-use crate::kernel::child::in_own_environment;
 use crate::kernel::{self, Cache, Progress, Sha256Hex, Sources, Tree, TreeSpec, tree};
+use kvet_host::process::with_clean_env;
 
 use super::manifest::SysrootSpec;
 
@@ -90,7 +90,7 @@ fn finish(root: &Path, triplet: &str) -> Result<()> {
     let compiler = format!("{triplet}-gcc");
     let mut command = Command::new(&compiler);
     command.arg("-O2").arg("-c").arg(&source).arg("-o").arg(root.join("libelf_gap.o"));
-    match in_own_environment(&mut command).output().host(format!("run {compiler}"))? {
+    match with_clean_env(&mut command).output().host(format!("run {compiler}"))? {
         output if output.status.success() => Ok(()),
         output => Err(Error::host(format!(
             "{compiler} cannot compile: {}",

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::arch::Arch;
 use crate::error::{Error, Result};
-use crate::kernel::child::in_own_environment;
 use crate::spec::arch::BuildFacts;
+use kvet_host::process::with_clean_env;
 
 use super::manifest::ClangSpec;
 
@@ -116,7 +116,7 @@ fn version(program: &str) -> Option<String> {
     // openssl's is a subcommand, which the others do not know.
     let argument = if program == "openssl" { "version" } else { "--version" };
     let mut command = Command::new(find(program)?);
-    let output = in_own_environment(command.arg(argument)).stdin(Stdio::null()).output().ok()?;
+    let output = with_clean_env(command.arg(argument)).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().next().unwrap_or_default().trim();
     (output.status.success() && !line.is_empty()).then(|| line.to_owned())
@@ -131,8 +131,7 @@ fn find(program: &str) -> Option<PathBuf> {
 fn compiles(header: &str) -> bool {
     let mut command = Command::new("gcc");
     command.args(["-include", header, "-fsyntax-only", "-x", "c", "/dev/null"]);
-    let quiet =
-        in_own_environment(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let quiet = with_clean_env(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
 

@@ -89,7 +89,7 @@ impl History {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        let mut command = kvet::git::command(self.dir.path());
+        let mut command = kvet_host::git::command(self.dir.path());
         // Each a second later than the last one, so that the same history has the same hashes.
         let commits = self.dir.path().join(".git/refs/tags").read_dir().map_or(0, Iterator::count);
         let date = format!("{} +0000", 1_700_000_000 + commits);

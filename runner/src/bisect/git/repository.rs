@@ -6,7 +6,7 @@ use std::process::Command;
 use super::super::Find;
 use crate::error::{Error, IoContext, Result};
 use crate::parse::clean::one_line;
-use crate::report::whole::write_whole;
+use kvet_host::fs::write_atomic;
 
 pub(super) fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
@@ -118,12 +118,12 @@ pub(super) fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
     output(&mut init, "make a repository to bisect in")?;
     let info = scratch.join("objects/info");
     std::fs::create_dir_all(&info).host(format!("make {}", info.display()))?;
-    write_whole(&info.join("alternates"), format!("{}\n", common.join("objects").display()).as_bytes())?;
+    write_atomic(&info.join("alternates"), format!("{}\n", common.join("objects").display()).as_bytes())?;
     // Where the history of a shallow clone ends.
     let shallow = common.join("shallow");
     if shallow.is_file() {
         let bytes = std::fs::read(&shallow).host(format!("read {}", shallow.display()))?;
-        return write_whole(&scratch.join("shallow"), &bytes);
+        return write_atomic(&scratch.join("shallow"), &bytes);
     }
     // It may have been one when this was begun.
     match std::fs::remove_file(scratch.join("shallow")) {
@@ -138,7 +138,7 @@ pub(super) fn borrow(repository: &Path, scratch: &Path) -> Result<()> {
 /// call would look like trouble of the host.
 pub(super) fn git(folder: &Path) -> Command {
     use std::os::unix::process::CommandExt;
-    let mut command = crate::git::command(folder);
+    let mut command = kvet_host::git::command(folder);
     command.args(["-c", "log.showSignature=false", "-c", "core.hooksPath=/dev/null"]).process_group(0);
     command.env("GIT_PAGER", "cat");
     command

@@ -9,7 +9,7 @@ use crate::bisect::state::State;
 use crate::error::Result;
 use crate::event::{CellReport, RunReport};
 use crate::report::store;
-use crate::report::whole::write_whole;
+use kvet_host::fs::write_atomic;
 
 /// Writes everything that is written of an answer. What an earlier kvet has left of it is replaced: it may have been killed
 /// between two files.
@@ -17,9 +17,9 @@ use crate::report::whole::write_whole;
 /// # Errors
 /// The host's: disk full.
 pub fn write(folder: &Path, state: &State, found: &Answer, evidence: &Evidence) -> Result<()> {
-    write_whole(&folder.join("answer.md"), answer::markdown(state, found, evidence).as_bytes())?;
-    write_whole(&folder.join("answer.json"), &answer::json(state, evidence)?)?;
-    write_whole(&folder.join("log"), state.log().as_bytes())?;
+    write_atomic(&folder.join("answer.md"), answer::markdown(state, found, evidence).as_bytes())?;
+    write_atomic(&folder.join("answer.json"), &answer::json(state, evidence)?)?;
+    write_atomic(&folder.join("log"), state.log().as_bytes())?;
     let cells = cells(state);
     if cells.is_empty() { Ok(()) } else { store::write_reports(folder, &run_report(folder, state, cells)) }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::error::{IoContext, Result};
+use kvet_host::disk;
 
 use super::super::kconfig::KernelConfig;
-use super::super::space;
 use super::make::Make;
 use super::settled::{self, Proved};
 use super::{Base, Work, proof};
@@ -28,7 +28,7 @@ impl Work<'_> {
         proof::prove(&self.merged, &config, &self.tree.path, &self.facts.source_arch, self.tree.version)?;
         let used = dir.join("out/.config");
         if fs::read_to_string(&used).ok().as_ref() != Some(&text) {
-            fs::write(&used, &text).map_err(|e| space::explain(e, &used, "write"))?;
+            fs::write(&used, &text).map_err(|e| disk::explain(e, &used, "write"))?;
         }
         Ok((config, Some(Proved::new(&asked_for, &text, begun))))
     }
@@ -36,7 +36,7 @@ impl Work<'_> {
     /// The text of the config that kbuild makes of what is asked for.
     fn make_config(&self, make: &Make<'_>, dir: &Path, asked_for: &str) -> Result<String> {
         let asked = dir.join("asked.config");
-        fs::write(&asked, asked_for).map_err(|e| space::explain(e, &asked, "write"))?;
+        fs::write(&asked, asked_for).map_err(|e| disk::explain(e, &asked, "write"))?;
         let made = dir.join("made.config");
         let _ = fs::remove_file(&made);
         let read = || fs::read_to_string(&made).host(format_args!("read {}", made.display()));
@@ -54,7 +54,7 @@ impl Work<'_> {
                 run(Base::Defconfig.target(), false)?;
                 // Of two lines for one option the later one counts.
                 let text = read()? + asked_for;
-                fs::write(&made, text).map_err(|e| space::explain(e, &made, "write"))?;
+                fs::write(&made, text).map_err(|e| disk::explain(e, &made, "write"))?;
             }
         }
         run("olddefconfig", false)?;

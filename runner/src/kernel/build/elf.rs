@@ -12,8 +12,8 @@ use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 use crate::event::BtfFacts;
 
-use super::super::hash::Sha256Hex;
 use super::outdated::each_file;
+use kvet_host::hash::Sha256Hex;
 
 /// NT_GNU_BUILD_ID (elf.h).
 const BUILD_ID: u32 = 3;

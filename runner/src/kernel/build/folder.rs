@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use kvet_host::disk;
 
+use super::super::Progress;
 use super::super::cache::{Cache, ENTRY_FILE, FORMAT, Kind};
-use super::super::{Progress, space};
 use super::{Work, unfinished};
 
 /// What a full build leaves in its folder.
@@ -46,10 +47,10 @@ impl<'a> Folder<'a> {
         let source = work.order.source.to_string();
         let record = Record { format: FORMAT, source, complete: false, compiled: false };
         let Some(old) = old else {
-            space::require(cache.root(), BUILD_BYTES, &format!("building {}", work.tree.version))?;
+            disk::require(cache.root(), BUILD_BYTES, &format!("building {}", work.tree.version))?;
             let scratch = cache.scratch()?;
             let out = scratch.path().join("out");
-            fs::create_dir(&out).map_err(|e| space::explain(e, &out, "make"))?;
+            fs::create_dir(&out).map_err(|e| disk::explain(e, &out, "make"))?;
             cache.commit(&scratch, Kind::Builds, id, &record)?;
             return Ok(Self { cache, path, record });
         };

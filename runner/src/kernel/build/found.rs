@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::event::BuiltFacts;
 
 use super::super::cache::{Build, Cache, Kind};
-use super::super::lock::{Lock, Mode};
 use super::super::source::SourceSpec;
 use super::super::{Kernel, KernelSpec, Progress, debian};
 use super::{Recipe, Work};
+use kvet_host::lock::{Lock, Mode};
 
 /// Letters of a signature that name one kernel for certain.
 const SIGNATURE_LETTERS: usize = 8;

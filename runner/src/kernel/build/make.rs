@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
+use kvet_host::disk;
 
-use super::super::child::{Group, in_own_environment};
-use super::super::{Progress, space};
+use super::super::Progress;
 use super::failure::{Failure, Trouble, diagnose, headline, is_step};
+use kvet_host::process::{ProcessGroup, with_clean_env};
 
 /// How long a cancel may go unnoticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -58,7 +59,7 @@ impl Make<'_> {
         let mut command = Command::new(self.program);
         command.arg("-C").arg(self.tree).arg(format!("O={}", self.out.display()));
         command.args(&self.arguments).arg(format!("-j{}", self.jobs)).args(targets);
-        in_own_environment(&mut command);
+        with_clean_env(&mut command);
         // Reproducible: the same source and config make the same kernel (Documentation/kbuild/reproducible-builds.rst).
         command
             .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
@@ -115,7 +116,7 @@ impl Make<'_> {
         let (reader, writer) = std::io::pipe().host("make a pipe")?;
         let other = writer.try_clone().host("make a pipe")?;
         command.stdout(writer).stderr(other);
-        let mut group = Group::start(command, "make")?;
+        let mut group = ProcessGroup::start(command, "make")?;
         // Our own ends of the pipe: the reader must see its end when make is gone.
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let (send, lines) = sync_channel::<String>(1024);
@@ -155,7 +156,7 @@ impl Make<'_> {
         match failure {
             Failure::Host(Trouble { why, remedy }) => {
                 let free =
-                    space::free(self.out).map_or(String::new(), |free| format!(" ({} MiB free)", free >> 20));
+                    disk::free(self.out).map_or(String::new(), |free| format!(" ({} MiB free)", free >> 20));
                 Error::host(format!("the build in {} was broken off: {why}{free}", self.out.display()))
                     .hint(format!("{remedy}the next build goes on from there; {place}"))
             }
@@ -237,7 +238,7 @@ struct Log {
 impl Log {
     fn open(path: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(path);
-        let file = BufWriter::new(file.map_err(|e| space::explain(e, path, "write"))?);
+        let file = BufWriter::new(file.map_err(|e| disk::explain(e, path, "write"))?);
         Ok(Self { path: path.to_path_buf(), file, kept: VecDeque::new() })
     }
 
@@ -254,11 +255,11 @@ impl Log {
         // At once: its time tells when a build that was killed was last alive.
         writeln!(self.file, "{line}")
             .and_then(|()| self.file.flush())
-            .map_err(|e| space::explain(e, &self.path, "write"))
+            .map_err(|e| disk::explain(e, &self.path, "write"))
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file.flush().map_err(|e| space::explain(e, &self.path, "write"))
+        self.file.flush().map_err(|e| disk::explain(e, &self.path, "write"))
     }
 }
 

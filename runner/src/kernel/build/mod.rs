@@ -37,15 +37,16 @@ use crate::error::{Fault, IoContext, Result};
 use crate::event;
 use crate::spec::arch::{ArchFacts, BuildFacts, BuiltImage};
 use crate::spec::home::Home;
+use kvet_host::disk;
 
 use super::cache::{Cache, Kind};
-use super::hash::Sha256Hex;
 use super::kconfig::KernelConfig;
-use super::lock::{Lock, Mode};
 use super::source::{self, Purpose, SourceSpec, SourceTree};
 use super::suites::Sources;
 use super::tree::Tree;
-use super::{Kernel, KernelSpec, Progress, space, timed};
+use super::{Kernel, KernelSpec, Progress, timed};
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode};
 
 use folder::Folder;
 use make::{Count, Make};
@@ -204,7 +205,7 @@ impl Work<'_> {
     fn dry_run(&self) -> Result<String> {
         let scratch = self.order.cache.scratch()?;
         let out = scratch.path().join("out");
-        fs::create_dir(&out).map_err(|e| space::explain(e, &out, "make"))?;
+        fs::create_dir(&out).map_err(|e| disk::explain(e, &out, "make"))?;
         let (config, _) = self.configure(&self.kbuild(&out), scratch.path())?;
         let plan = self.facts.plan(|option| config.is_builtin(option))?;
         let out = self.order.cache.entry_dir(Kind::Builds, &self.folder()).join("out");
@@ -291,7 +292,7 @@ fn targets<'a>(plan: &'a BuiltImage, config: &KernelConfig) -> Vec<&'a str> {
 /// An empty log that says what is run.
 fn begin_log(make: &Make<'_>) -> Result<()> {
     let text = format!("$ {}\n", shown(&make.command(&["…"])));
-    fs::write(&make.log, text).map_err(|e| space::explain(e, &make.log, "write"))
+    fs::write(&make.log, text).map_err(|e| disk::explain(e, &make.log, "write"))
 }
 
 /// A command line, for people.

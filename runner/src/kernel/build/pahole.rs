@@ -84,7 +84,8 @@ fn write_wrapper(root: &Path, facts: &BuildFacts) -> Result<()> {
 mod tests {
     use std::process::Command;
 
-    use super::super::super::child;
+    use kvet_host::process;
+
     use super::*;
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         };
         write_wrapper(dir.path(), &facts).unwrap();
         let mut command = Command::new(dir.path().join(WRAPPER));
-        let done = child::run(command.args(["-J", "a b"]), "dash", &Cancel::new().unwrap()).unwrap();
+        let done = process::run(command.args(["-J", "a b"]), "dash", &Cancel::new().unwrap()).unwrap();
         let root = dir.path().display();
         let said = format!("--library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin/pahole -J a b\n");
         assert_eq!(String::from_utf8_lossy(&done.stdout), said);

@@ -7,15 +7,18 @@ use std::time::SystemTime;
 
 use crate::error::{Error, IoContext, Result};
 use crate::event::{BtfFacts, BuiltFacts};
+use kvet_host::disk::{self, tree_size};
+use kvet_host::fs::unix;
+use kvet_host::process;
 
-use super::super::cache::{Build, EntryInfo, FORMAT, Kind, Scratch, tree_size, unix};
+use super::super::cache::{Build, EntryInfo, FORMAT, Kind, Scratch};
 use super::super::debian::count_modules;
 use super::super::file::check_bootable;
-use super::super::hash::Sha256Hex;
 use super::super::image::{self, ImageFacts};
-use super::super::lock::{Lock, Mode, Wait};
-use super::super::{Kernel, Progress, child, space};
+use super::super::{Kernel, Progress};
 use super::{Made, Work, elf, found};
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode, Wait};
 
 /// What an entry is made of, in a scratch folder.
 struct Contents {
@@ -154,7 +157,7 @@ impl Work<'_> {
     fn strip(&self, from: &Path, to: &Path) -> Result<()> {
         let mut command = Command::new(&self.tools.objcopy);
         command.arg("--strip-debug").arg(from).arg(to).env("LC_ALL", "C");
-        let done = child::run(&mut command, "binutils", self.order.cancel)?;
+        let done = process::run(&mut command, "binutils", self.order.cancel)?;
         if done.status.success() {
             return Ok(());
         }
@@ -165,7 +168,7 @@ impl Work<'_> {
 
     /// The lists of what is built in and, where the config has any, the modules. Gives how many there are.
     fn install_modules(&self, made: &Made, root: &Path, modules: &Path) -> Result<u64> {
-        fs::create_dir_all(modules).map_err(|e| space::explain(e, modules, "make"))?;
+        fs::create_dir_all(modules).map_err(|e| disk::explain(e, modules, "make"))?;
         if made.modules {
             let make = self.kbuild(&made.out);
             // kvet has an index of its own, and depmod may not be installed; what the Makefile sets itself is not taken from the
@@ -195,6 +198,6 @@ fn vanished(id: &str) -> Error {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::kernel(format!("the build left no {}", from.display())),
-        _ => space::explain(e, to, "write"),
+        _ => disk::explain(e, to, "write"),
     })
 }

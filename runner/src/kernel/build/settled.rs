@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Result;
+use kvet_host::disk;
 
-use super::super::hash::Sha256Hex;
 use super::super::kconfig::KernelConfig;
-use super::super::space;
+use kvet_host::hash::Sha256Hex;
 
 /// The mark of a proved config, in the build folder: a hash of it and of what was asked for, and the time since when it holds.
 const PROVED: &str = "proved";
@@ -80,7 +80,7 @@ impl Proved {
         fs::write(&aside, self.name)
             .and_then(|()| fs::File::options().write(true).open(&aside)?.set_modified(self.begun))
             .and_then(|()| fs::rename(&aside, &mark))
-            .map_err(|e| space::explain(e, &mark, "write"))
+            .map_err(|e| disk::explain(e, &mark, "write"))
     }
 }
 

@@ -10,8 +10,7 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::spec::arch::BuildFacts;
-
-use super::super::child;
+use kvet_host::process;
 
 /// Which compiler builds a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,7 +228,7 @@ fn missing(lacking: &[(String, String)], wanted: Toolchain, arch: Arch) -> Error
 pub(super) fn version_of(program: &str, cancel: &Cancel) -> Result<String> {
     // As make will run it.
     let mut command = Command::new(program);
-    let done = child::run(child::in_own_environment(command.arg("--version")), program, cancel)?;
+    let done = process::run(process::with_clean_env(command.arg("--version")), program, cancel)?;
     let text = String::from_utf8_lossy(&done.stdout);
     // LLVM's tools say first what they stand for.
     let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit())).unwrap_or("");

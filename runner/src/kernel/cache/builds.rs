@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::event::BuiltFacts;
 use crate::kernel::Progress;
-use crate::kernel::lock::{Lock, Mode};
+use kvet_host::lock::{Lock, Mode};
 
 use super::{Cache, Kind, read_json};
 

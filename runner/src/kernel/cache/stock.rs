@@ -1,14 +1,16 @@
 //! What is in the cache, for people to see, and how it gets smaller.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Cache, ENTRY_FILE, EntryInfo, Kind, modified, names, unix};
+use super::{Cache, ENTRY_FILE, EntryInfo, Kind, names};
 use crate::error::{IoContext, Result};
-use crate::kernel::lock::{Lock, Mode};
+use kvet_host::disk::tree_size;
+use kvet_host::fs::{modified, unix};
+use kvet_host::lock::{Lock, Mode};
 
 /// A kernel in the cache, and what only the disk knows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -234,20 +236,4 @@ impl Cache {
         }
         Ok(done)
     }
-}
-
-/// Bytes of the regular files below a folder. Symbolic links are not followed; what cannot be read counts nothing.
-pub fn tree_size(dir: &Path) -> u64 {
-    let mut size = 0;
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(t) if t.is_dir() => open.push(entry.path()),
-                Ok(t) if t.is_file() => size += entry.metadata().map_or(0, |m| m.len()),
-                _ => {}
-            }
-        }
-    }
-    size
 }

@@ -1,3 +1,7 @@
+use std::time::UNIX_EPOCH;
+
+use kvet_host::disk::tree_size;
+
 use super::*;
 
 fn cache() -> (tempfile::TempDir, Cache) {

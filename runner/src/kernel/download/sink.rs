@@ -11,8 +11,8 @@ use super::transfer::CHUNK;
 use super::{Expected, TICK, Trouble};
 use crate::error::{Error, IoContext, Result};
 use crate::kernel::Progress;
-use crate::kernel::hash::Sha256Hex;
-use crate::kernel::space;
+use kvet_host::disk;
+use kvet_host::hash::Sha256Hex;
 
 /// The file that a download goes into, and the hash of what it holds.
 pub(super) struct Sink<'a> {
@@ -77,7 +77,7 @@ impl<'a> Sink<'a> {
             ))));
         }
         if let Err(e) = self.file.write_all(data) {
-            let error = space::explain(e, self.at, "write");
+            let error = disk::explain(e, self.at, "write");
             // Half a download is of no use to a full disk.
             let _ = self.file.set_len(0);
             return Err(Trouble::Fatal(error));

@@ -10,17 +10,19 @@ use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, Result};
 use crate::event::PackageFacts;
+use kvet_host::disk;
+use kvet_host::fs::unix;
 
 use super::super::archive::Work;
-use super::super::cache::{Cache, FORMAT, Kind, unix};
+use super::super::cache::{Cache, FORMAT, Kind};
 use super::super::debian::package_facts;
 use super::super::download::Trouble;
 use super::super::index::Package;
-use super::super::lock::{Lock, Mode};
 use super::super::suites::Sources;
 use super::super::version::{KernelVersion, cmp_debian};
-use super::super::{Progress, VersionPattern, space};
+use super::super::{Progress, VersionPattern};
 use super::{SourceSpec, SourceTree, tar};
+use kvet_host::lock::{Lock, Mode};
 
 /// The packages are for every architecture and listed in the index of each; this one is read anyway, mostly.
 const INDEX: Arch = Arch::X86_64;
@@ -235,7 +237,7 @@ fn make(work: &mut Work<'_>, id: &str, offer: &Offer<'_>) -> Result<()> {
     let suite = work.sources.suite(offer.suite)?;
     let base = work.sources.base(suite, work.cancel).map_err(Trouble::into_error)?;
     let needed = TREE_BYTES + 2 * offer.package.size;
-    space::require(work.cache.root(), needed, &format!("the source of {}", offer.version))?;
+    disk::require(work.cache.root(), needed, &format!("the source of {}", offer.version))?;
     let scratch = work.cache.scratch()?;
     let stem = format!("{}.tar", offer.package.name);
     let select = |path: &Path| {
@@ -250,7 +252,7 @@ fn make(work: &mut Work<'_>, id: &str, offer: &Offer<'_>) -> Result<()> {
         .ok_or_else(|| Error::host(format!("package {} holds no usr/src/{stem}.xz", offer.package.name)))?;
     let whole = format!("the tarball in package {}", offer.package.name);
     tar::unpack(&packed, &scratch.path().join("tree"), &whole, Fault::Host, work.progress, work.cancel)?;
-    fs::remove_file(&packed).map_err(|e| space::explain(e, &packed, "remove"))?;
+    fs::remove_file(&packed).map_err(|e| disk::explain(e, &packed, "remove"))?;
     let version = super::tree::version(&scratch.path().join("tree"))
         .map_err(|e| Error::host(format!("package {} is unusable", offer.package.name)).because(e))?;
     if version.series() != offer.version.series() {

@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Work;
+use kvet_host::disk;
+use kvet_host::fs::unix;
 
-use super::super::cache::{Cache, ENTRY_FILE, FORMAT, Kind, unix};
-use super::super::child::{self, Output};
-use super::super::hash::Sha256Hex;
-use super::super::lock::{Lock, Mode, Wait};
-use super::super::{Progress, space, timed};
+use super::super::cache::{Cache, ENTRY_FILE, FORMAT, Kind};
+use super::super::{Progress, timed};
 use super::SourceTree;
 use super::tree::{self, State};
+use kvet_host::hash::Sha256Hex;
+use kvet_host::lock::{Lock, Mode, Wait};
+use kvet_host::process::{self, Output};
 
 /// Checkouts of one repository that may be in use at once, each 2 GB. More wait.
 const SLOTS: usize = 4;
@@ -79,7 +81,7 @@ impl Git {
             // A link's own target, and a file that went away meanwhile, are told apart from any content.
             let hash = match fs::symlink_metadata(&path) {
                 Ok(meta) if meta.is_file() => fs::File::open(&path)
-                    .and_then(super::super::hash::sha256)
+                    .and_then(kvet_host::hash::sha256)
                     .host(format_args!("read {}", path.display()))?
                     .to_string(),
                 _ => fs::read_link(&path).unwrap_or_default().display().to_string(),
@@ -122,9 +124,9 @@ impl Git {
     }
 
     fn run(&self, args: &[&str], cancel: &Cancel) -> Result<Output> {
-        let mut command = crate::git::command(&self.dir);
+        let mut command = kvet_host::git::command(&self.dir);
         command.args(args).env("GIT_OPTIONAL_LOCKS", "0");
-        child::run(&mut command, "git", cancel)
+        process::run(&mut command, "git", cancel)
     }
 }
 
@@ -274,10 +276,10 @@ impl Slots<'_> {
             created_unix: unix(SystemTime::now()),
         };
         if self.cache.read_entry::<Checkout>(Kind::Sources, id).is_none_or(|c| c.format != FORMAT) {
-            space::require(self.cache.root(), TREE_BYTES, "a checkout of the kernel")?;
+            disk::require(self.cache.root(), TREE_BYTES, "a checkout of the kernel")?;
             let scratch = self.cache.scratch()?;
             let tree = scratch.path().join("tree");
-            fs::create_dir(&tree).map_err(|e| space::explain(e, &tree, "make"))?;
+            fs::create_dir(&tree).map_err(|e| disk::explain(e, &tree, "make"))?;
             // No hooks come along from a template.
             Git { dir: tree }.bytes(&["init", "--quiet", "--template="], cancel)?;
             self.cache.commit(&scratch, Kind::Sources, id, &state)?;
@@ -289,13 +291,13 @@ impl Slots<'_> {
         let objects = self.common.join("objects");
         fs::create_dir_all(tree.join(".git/objects/info"))
             .and_then(|()| fs::write(&alternates, format!("{}\n", objects.display())))
-            .map_err(|e| space::explain(e, &alternates, "write"))?;
+            .map_err(|e| disk::explain(e, &alternates, "write"))?;
         // We hold the lock alone: this one was left by a killed git.
         let _ = fs::remove_file(tree.join(".git/index.lock"));
         let git = Git { dir: tree.clone() };
         let done = git.run(&["checkout", "--quiet", "--force", "--detach", self.commit], cancel)?;
         if !done.status.success() {
-            let full = space::free(&tree).is_some_and(|free| free < 16 << 20);
+            let full = disk::free(&tree).is_some_and(|free| free < 16 << 20);
             let error =
                 Error::host(format!("cannot check {} out: {}", self.commit, first_line(&done.stderr)));
             return Err(if full {

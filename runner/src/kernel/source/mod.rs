@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use crate::cancel::Cancel;
 use crate::error::Result;
 
-use super::lock::Lock;
 use super::{Cache, KernelVersion, Progress, Sources};
+use kvet_host::lock::Lock;
 
 pub use git::Purpose;
 pub use spec::{Proof, SCHEMES, SourceSpec};

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-use super::super::hash::Sha256Hex;
 use super::super::pattern::suite_and_version;
 use crate::pattern::VersionPattern;
+use kvet_host::hash::Sha256Hex;
 
 const FORMS: &str = "known forms: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, debian-source:trixie/6.12, \
                      tar:linux-6.12.30.tar.xz, tar:https://…/linux-6.12.30.tar.xz#sha256=…";

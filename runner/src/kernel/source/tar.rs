@@ -10,18 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Fault, IoContext, Result};
+use kvet_host::disk;
+use kvet_host::fs::unix;
 
+use super::super::Progress;
 use super::super::apt::Base;
-use super::super::cache::{Cache, FORMAT, Kind, unix};
+use super::super::cache::{Cache, FORMAT, Kind};
 use super::super::deb::{Target, Watched, decoder};
 use super::super::download::Trouble;
-use super::super::hash::{Sha256Hex, sha256};
-use super::super::lock::{Lock, Mode, Wait};
 use super::super::suites::Sources;
 use super::super::version::KernelVersion;
-use super::super::{Progress, space};
 use super::spec::{Proof, is_url};
 use super::{SourceTree, tree};
+use kvet_host::hash::{Sha256Hex, sha256};
+use kvet_host::lock::{Lock, Mode, Wait};
 
 /// No tarball of the kernel comes near this; the largest have 160 MB packed by xz, and 1.6 GB not packed at all.
 const MAX_TAR: u64 = 4 << 30;
@@ -118,7 +120,7 @@ fn make(
     progress: &mut dyn FnMut(Progress),
     cancel: &Cancel,
 ) -> Result<()> {
-    space::require(cache.root(), TREE_BYTES, &format!("the source in {place}"))?;
+    disk::require(cache.root(), TREE_BYTES, &format!("the source in {place}"))?;
     let scratch = cache.scratch()?;
     let tree = scratch.path().join("tree");
     // What is unpacked is what the caller named, down to its hash.
@@ -150,7 +152,7 @@ pub(super) fn unpack(
     let name = packed.file_name().and_then(|n| n.to_str()).unwrap_or("the tarball").to_string();
     let file = File::open(packed).given(format_args!("open {}", packed.display()))?;
     let total = file.metadata().host(format_args!("stat {}", packed.display()))?.len();
-    fs::create_dir(dest).map_err(|e| space::explain(e, dest, "make"))?;
+    fs::create_dir(dest).map_err(|e| disk::explain(e, dest, "make"))?;
     let watched = Watched::file(file, total, format!("unpacking {name}"), progress, cancel);
     let plain = decoder(watched, suffix(&name)).host(format_args!("unpack {name}"))?;
     let below = |path: &Path| {
@@ -196,7 +198,7 @@ fn fetch(
         fs::metadata(keys).given(format_args!("open the keyring {}", keys.display()))?;
     }
     let file = scratch.path().join(&name);
-    let mut out = File::create(&file).map_err(|e| space::explain(e, &file, "make"))?;
+    let mut out = File::create(&file).map_err(|e| disk::explain(e, &file, "make"))?;
     let fetcher = sources.plain_fetcher();
     fetcher.whole(&base, &name, &mut out, &file, MAX_TAR, progress, cancel).map_err(Trouble::into_error)?;
     Ok(Fetched { file, _scratch: scratch })

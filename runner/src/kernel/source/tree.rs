@@ -10,10 +10,10 @@ use crate::cancel::Cancel;
 use crate::error::{Error, IoContext, Result};
 
 use super::super::Progress;
-use super::super::hash::Sha256Hex;
 use super::super::version::KernelVersion;
 use super::SourceTree;
 use super::git::Git;
+use kvet_host::hash::Sha256Hex;
 
 /// Bytes of the top Makefile that are looked at; the version stands in its first lines.
 const MAX_MAKEFILE: u64 = 1 << 20;

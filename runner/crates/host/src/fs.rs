@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{IoContext, Result};
+use kvet_base::error::{IoContext, Result};
 
 /// Links that are followed one after the other, as Linux does (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -17,7 +18,7 @@ const MAX_LINKS: usize = 40;
 ///
 /// # Errors
 /// The host's: disk full, folder gone. Nothing is left behind then, and a plain file is what it was.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let action = format!("write {}", path.display());
     match target(path).host(&action)? {
         Target::Descriptor(number) => write_descriptor(number, bytes),
@@ -27,6 +28,16 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         Target::Plain(path) => replace(&path, bytes),
     }
     .host(&action)
+}
+
+/// When a file was changed last; the epoch where that cannot be told.
+pub fn modified(path: &Path) -> SystemTime {
+    path.metadata().and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH)
+}
+
+/// Seconds since the epoch; 0 before it.
+pub fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// What a path leads to.
@@ -107,13 +118,13 @@ mod tests {
         symlink("real", at("sub/middle")).unwrap();
         symlink(at("sub/new"), at("dangling")).unwrap();
         for (link, real) in [("link", "sub/real"), ("dangling", "sub/new")] {
-            write_whole(&at(link), b"x").unwrap();
+            write_atomic(&at(link), b"x").unwrap();
             assert!(at(link).is_symlink() && !at(real).is_symlink());
             assert_eq!(fs::read_to_string(at(real)).unwrap(), "x");
         }
         assert_eq!(fs::metadata(at("sub/real")).unwrap().permissions().mode() & 0o777, 0o600);
         symlink("round", at("round")).unwrap();
-        assert!(write_whole(&at("round"), b"x").unwrap_err().to_string().contains("symbolic links"));
+        assert!(write_atomic(&at("round"), b"x").unwrap_err().to_string().contains("symbolic links"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "no scratch file is left");
     }
 
@@ -124,13 +135,13 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let from = fifo.clone();
         let reader = std::thread::spawn(move || fs::read_to_string(from).unwrap());
-        write_whole(&fifo, b"x").unwrap();
+        write_atomic(&fifo, b"x").unwrap();
         assert_eq!(reader.join().unwrap(), "x");
         use std::os::unix::fs::FileTypeExt;
         assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
-        write_whole(Path::new("/dev/null"), b"x").unwrap();
+        write_atomic(Path::new("/dev/null"), b"x").unwrap();
         assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
-        let error = write_whole(Path::new("/dev/full"), b"x").unwrap_err();
+        let error = write_atomic(Path::new("/dev/full"), b"x").unwrap_err();
         assert!(error.to_string().starts_with("cannot write /dev/full: No space left"), "{error}");
     }
 
@@ -139,12 +150,12 @@ mod tests {
         use std::os::fd::AsRawFd;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"before ").unwrap();
-        write_whole(&PathBuf::from(format!("/dev/fd/{}", file.as_raw_fd())), b"x").unwrap();
+        write_atomic(&PathBuf::from(format!("/dev/fd/{}", file.as_raw_fd())), b"x").unwrap();
         let (mut again, mut text) = (file.try_clone().unwrap(), String::new());
         io::Seek::rewind(&mut again).unwrap();
         again.read_to_string(&mut text).unwrap();
         assert_eq!(text, "before x");
-        let error = write_whole(Path::new("/proc/self/fd/987"), b"x").unwrap_err();
+        let error = write_atomic(Path::new("/proc/self/fd/987"), b"x").unwrap_err();
         assert!(error.to_string().contains("Bad file descriptor"), "{error}");
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use kvet_base::cancel::Cancel;
+use kvet_base::error::{Error, Result};
 
 /// How long a cancel or an end may go unnoticed.
 const TICK: Duration = Duration::from_millis(20);
@@ -18,9 +18,12 @@ const MAX_OUTPUT: u64 = 64 << 20;
 
 /// What a program said, and how it ended.
 #[derive(Debug)]
-pub(super) struct Output {
+pub struct Output {
+    /// How it ended.
     pub status: ExitStatus,
+    /// Its standard output, bounded.
     pub stdout: Vec<u8>,
+    /// Its standard error, bounded.
     pub stderr: String,
 }
 
@@ -45,7 +48,7 @@ const PASSED_ON: [&str; 15] = [
 
 /// Leaves of our caller's environment what says where things are, and nothing that could change what is built: make takes every
 /// variable for one of its own, compilers look for headers where some say, and some are flags.
-pub(crate) fn in_own_environment(command: &mut Command) -> &mut Command {
+pub fn with_clean_env(command: &mut Command) -> &mut Command {
     command.env_clear().env("LC_ALL", "C");
     // A terminal's ^C is for kvet, which ends what it waits for: a compiler that dies of it would look like one that fails.
     command.process_group(0);
@@ -58,12 +61,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A program in a process group of its own, which is killed when this is dropped before its end. When our thread ends, however
 /// that comes, the kernel asks it to end (prctl(2), PR_SET_PDEATHSIG): make then removes what is half made, and its
 /// children go with it.
-pub(crate) struct Group {
+pub struct ProcessGroup {
     child: Child,
     over: bool,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Starts it. Messages name it by `program`, and `package` is what brings it.
     pub fn start(command: &mut Command, package: &str) -> Result<Self> {
         command.process_group(0).stdin(Stdio::null());
@@ -115,7 +118,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.over {
             // Its children too: make has many. It may be gone by now.
@@ -129,9 +132,9 @@ impl Drop for Group {
 ///
 /// # Errors
 /// The host's: it cannot be run. Interrupted.
-pub(super) fn run(command: &mut Command, package: &str, cancel: &Cancel) -> Result<Output> {
+pub fn run(command: &mut Command, package: &str, cancel: &Cancel) -> Result<Output> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut group = Group::start(command, package)?;
+    let mut group = ProcessGroup::start(command, package)?;
     let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
     let out = std::thread::spawn(move || read(out));
     let err = std::thread::spawn(move || read(err));
@@ -177,7 +180,7 @@ mod tests {
         });
         let started = Instant::now();
         let error = run(Command::new("sh").args(["-c", "sleep 60 & wait"]), "dash", &cancel).unwrap_err();
-        assert_eq!(error.fault(), crate::error::Fault::Interrupted);
+        assert_eq!(error.fault(), kvet_base::error::Fault::Interrupted);
         assert!(started.elapsed() < Duration::from_secs(20));
     }
 }

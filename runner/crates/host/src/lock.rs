@@ -11,24 +11,24 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use kvet_base::cancel::Cancel;
+use kvet_base::error::{Error, IoContext, Result};
 
-use super::Progress;
+use kvet_base::progress::Progress;
 
 /// How often a held lock is tried again.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A held lock; dropping it lets go.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     flock: Flock<File>,
     path: PathBuf,
 }
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub enum Mode {
     /// With others who read.
     Shared,
     /// Alone.
@@ -107,12 +107,13 @@ impl Lock {
 }
 
 /// Waits in small steps, and says so.
-pub(super) struct Wait<'a> {
+pub struct Wait<'a> {
     what: &'a str,
     steps: u32,
 }
 
 impl<'a> Wait<'a> {
+    /// `what` the other kvet does, as in "waiting for another kvet to …".
     pub fn new(what: &'a str) -> Self {
         Self { what, steps: 0 }
     }
@@ -168,7 +169,7 @@ mod tests {
             later.request();
         });
         let error = Lock::take(&path, Mode::Shared, "fetch x", &mut |p| notes.push(p), &cancel).unwrap_err();
-        assert_eq!(error.fault(), crate::error::Fault::Interrupted);
+        assert_eq!(error.fault(), kvet_base::error::Fault::Interrupted);
         assert_eq!(notes, [Progress::Note("waiting for another kvet to fetch x".into())]);
     }
 }

@@ -1,14 +1,15 @@
 //! A full disk, said so that something can be done about it.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::error::{Error, Result};
+use kvet_base::error::{Error, Result};
 
 /// Free space for us on the disk that holds `path`, in bytes. None where it cannot be told.
-pub(super) fn free(path: &Path) -> Option<u64> {
+pub fn free(path: &Path) -> Option<u64> {
     let mut path = Some(path);
     while let Some(p) = path {
         if let Ok(stat) = nix::sys::statvfs::statvfs(p) {
@@ -20,7 +21,7 @@ pub(super) fn free(path: &Path) -> Option<u64> {
 }
 
 /// Turns a failure to write into an error: a full disk is named as such.
-pub(super) fn explain(e: io::Error, path: &Path, action: &str) -> Error {
+pub fn explain(e: io::Error, path: &Path, action: &str) -> Error {
     let errno = e.raw_os_error().map(Errno::from_raw);
     if matches!(errno, Some(Errno::ENOSPC | Errno::EDQUOT)) {
         let left = free(path).map_or(String::new(), |f| format!(" ({} free)", mib(f)));
@@ -30,7 +31,7 @@ pub(super) fn explain(e: io::Error, path: &Path, action: &str) -> Error {
 }
 
 /// Refuses to begin what would not fit.
-pub(super) fn require(path: &Path, needed: u64, what: &str) -> Result<()> {
+pub fn require(path: &Path, needed: u64, what: &str) -> Result<()> {
     match free(path) {
         Some(free) if free < needed => Err(full(format!(
             "not enough space for {what}: it needs {}, {} are free on the disk of {}",
@@ -40,6 +41,22 @@ pub(super) fn require(path: &Path, needed: u64, what: &str) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Bytes of the regular files below a folder. Symbolic links are not followed; what cannot be read counts nothing.
+pub fn tree_size(dir: &Path) -> u64 {
+    let mut size = 0;
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(t) if t.is_dir() => open.push(entry.path()),
+                Ok(t) if t.is_file() => size += entry.metadata().map_or(0, |m| m.len()),
+                _ => {}
+            }
+        }
+    }
+    size
 }
 
 fn full(message: String) -> Error {
