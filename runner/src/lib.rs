@@ -13,6 +13,7 @@ macro_rules! tell {
 }
 
 pub use kvet_base::{arch, cancel, error, event, pattern, progress, quote, version};
+pub use kvet_spec as spec;
 
 pub mod bisect;
 pub mod cell;
@@ -24,7 +25,6 @@ pub mod parse;
 pub mod plan;
 pub mod report;
 pub mod schedule;
-pub mod spec;
 pub mod upstream;
 pub mod userland;
 pub mod vm;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserializer;
 use serde::de::Visitor;
 
-use crate::error::{Error, Result};
+use kvet_base::error::{Error, Result};
 
 /// A duration: `90s`, `10m`, `1h30m`, `250ms`.
 ///

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::Arch;
-use crate::error::{Error, IoContext, Result};
-use crate::spec::allowed::AllowedSplat;
-use crate::spec::home::Home;
-use crate::spec::units;
+use crate::allowed::AllowedSplat;
+use crate::home::Home;
+use crate::units;
+use kvet_base::arch::Arch;
+use kvet_base::error::{Error, IoContext, Result};
 
 /// The environment variable that tells a program how the kernel was built: a line `CONFIG_X=y` for each option that
 /// [`SuiteSpec::tell`] names, `n` where it is not set. It is not there where the kernel's config is not known.

@@ -4,8 +4,8 @@ use globset::GlobBuilder;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::event::Splat;
+use kvet_base::error::{Error, Result};
+use kvet_base::event::Splat;
 
 /// One entry, as the manifest has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,17 @@
 //! Files that people write, as closed types. An unknown field, a wrong type or an unknown name is an error that
 //! names file, line and value; nothing is guessed.
+//!
+//! It is the only crate that reads YAML. What the values mean together is decided by the plan, not here.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod allowed;
 pub mod arch;
 pub mod home;
 pub mod matrix;
-pub mod places;
 pub mod suite;
 pub mod units;
+mod yaml_location;
 
 use std::fs;
 use std::io::Read;
@@ -15,7 +19,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, IoContext, Result};
+use kvet_base::error::{Error, IoContext, Result};
 
 /// Largest YAML file that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -49,7 +53,7 @@ pub fn load_with_text<T: DeserializeOwned>(path: &Path) -> Result<(T, String)> {
 /// # Errors
 /// The caller's: it is not what it should be, or a key is there twice, of which the types would take the second without a word.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    let unique = serde_yaml::from_str::<places::Unique>(text);
+    let unique = serde_yaml::from_str::<yaml_location::Unique>(text);
     unique.and_then(|_| serde_yaml::from_str(text)).map_err(|e| Error::caller(e.to_string()))
 }
 

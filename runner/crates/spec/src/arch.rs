@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::arch::Arch;
-use crate::error::{Error, Result};
-use crate::event::Accel;
-use crate::spec::home::Home;
+use crate::home::Home;
+use kvet_base::arch::Arch;
+use kvet_base::error::{Error, Result};
+use kvet_base::event::Accel;
 
 /// The facts about one architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -140,8 +140,7 @@ mod tests {
 
     #[test]
     fn the_cpu_suits_the_pages() {
-        let mut facts: ArchFacts =
-            crate::spec::parse(include_str!("../../../configs/arch/arm64.yaml")).unwrap();
+        let mut facts: ArchFacts = crate::parse(include_str!("../../../../configs/arch/arm64.yaml")).unwrap();
         let cpu = |facts: &ArchFacts, accel, pages| facts.cpu_for(accel, pages).map(str::to_owned);
         let usual = facts.cpu.tcg.clone();
         for pages in [None, Some(4)] {
@@ -151,20 +150,20 @@ mod tests {
         assert_eq!(cpu(&facts, Accel::Kvm, Some(16)).unwrap(), "host");
         facts.cpu_for_pages.clear();
         let error = cpu(&facts, Accel::Tcg, Some(16)).unwrap_err();
-        assert_eq!(error.fault(), crate::error::Fault::Kernel);
+        assert_eq!(error.fault(), kvet_base::error::Fault::Kernel);
         assert!(error.to_string().contains("16 KiB"), "{error}");
     }
 
     #[test]
     fn the_files_we_ship_are_right_and_typos_are_not() {
         for text in [
-            include_str!("../../../configs/arch/x86_64.yaml"),
-            include_str!("../../../configs/arch/arm64.yaml"),
+            include_str!("../../../../configs/arch/x86_64.yaml"),
+            include_str!("../../../../configs/arch/arm64.yaml"),
         ] {
-            let facts: ArchFacts = crate::spec::parse(text).unwrap();
+            let facts: ArchFacts = crate::parse(text).unwrap();
             assert!(facts.qemu.starts_with("qemu-system-"));
             let typo = text.replace("package:", "pakage:");
-            let e = crate::spec::parse::<ArchFacts>(&typo).unwrap_err().to_string();
+            let e = crate::parse::<ArchFacts>(&typo).unwrap_err().to_string();
             assert!(e.contains("pakage") && e.contains("line"), "{e}");
         }
     }

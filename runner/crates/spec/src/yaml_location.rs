@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Probe<'_> {
 }
 
 /// Anything in which no mapping has a key twice. The error is at the second one.
-pub(super) struct Unique;
+pub(crate) struct Unique;
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::arch::Arch;
-use crate::error::{Error, Result};
+use kvet_base::arch::Arch;
+use kvet_base::error::{Error, Result};
 
 /// The folders that come with kvet.
 #[derive(Debug, Clone, PartialEq, Eq)]

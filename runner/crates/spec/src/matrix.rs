@@ -6,13 +6,13 @@ use std::time::Duration;
 use globset::GlobBuilder;
 use serde::Deserialize;
 
-use crate::arch::Arch;
-use crate::error::{Error, Result};
-use crate::spec::places::{
+use crate::yaml_location::{
     self,
     Step::{self, Index, Key},
 };
-use crate::spec::{suite, units};
+use crate::{suite, units};
+use kvet_base::arch::Arch;
+use kvet_base::error::{Error, Result};
 
 /// A matrix as its file says it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -202,7 +202,7 @@ struct Source {
 impl Source {
     /// `file:line` of a value.
     fn place(&self, path: &[Step]) -> String {
-        match places::line(&self.text, path) {
+        match yaml_location::line(&self.text, path) {
             Some(line) => format!("{}:{line}", self.name),
             None => self.name.clone(),
         }
