@@ -13,6 +13,7 @@ macro_rules! tell {
 }
 
 pub use kvet_base::{arch, cancel, error, event, pattern, progress, quote, version};
+pub use kvet_parse as parse;
 pub use kvet_spec as spec;
 
 pub mod bisect;
@@ -21,7 +22,6 @@ pub mod cmd;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
-pub mod parse;
 pub mod plan;
 pub mod report;
 pub mod schedule;

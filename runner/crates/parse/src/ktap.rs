@@ -78,7 +78,7 @@ use self::talk::Talk;
 use super::names::Names;
 use super::text::{MAX_DETAIL_BYTES, shorten, shorten_middle};
 use super::{JobEnd, OutputParser, TestEvent};
-use crate::event::{Cause, Outcome, Stream, TestCase};
+use kvet_base::event::{Cause, Outcome, Stream, TestCase};
 
 /// What a hostile or broken job can make the parser keep at most.
 #[derive(Debug, Clone, Copy)]

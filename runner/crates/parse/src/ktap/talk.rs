@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::comment::Directive;
 use super::line::is_meaningful;
-use crate::event::Outcome;
-use crate::parse::text::{HeadTail, shorten};
+use crate::text::{HeadTail, shorten};
+use kvet_base::event::Outcome;
 
 /// What was said about one test: since the result before it, or since its own, as the format has it.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! How a run of test_progs ended, and what that says.
 
 use super::*;
-use crate::error::Fault;
+use kvet_base::error::Fault;
 
 /// Exit statuses of test_progs. It may also end with -1 (255) from `main` before its first test.
 mod status {

@@ -21,7 +21,7 @@ use super::ktap::Limits;
 use super::names::Names;
 use super::text::shorten;
 use super::{JobEnd, OutputParser, TestEvent};
-use crate::event::{Outcome, Stream, TestCase};
+use kvet_base::event::{Outcome, Stream, TestCase};
 pub use said::verifier_said;
 
 /// The parser.

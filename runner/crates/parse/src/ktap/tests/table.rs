@@ -27,7 +27,7 @@ fn in_full(event: &TestEvent) -> Vec<String> {
 
 #[test]
 fn every_dialect_gives_its_cases() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ktap");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/ktap");
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .expect("the folder")
         .map(|entry| entry.expect("an entry").path())

@@ -1,7 +1,7 @@
 mod marks;
 
 use super::*;
-use crate::error::Fault;
+use kvet_base::error::Fault;
 
 /// Runs a text through a parser, one millisecond per line, and gives what came out, one line per event.
 fn parse(text: &str, end: &JobEnd) -> Vec<String> {
@@ -367,7 +367,7 @@ fn any_cut_of_any_output_is_read_without_a_false_pass() {
 
 /// Name, result and log of a real run. See the README beside the files.
 fn saved(name: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/test_progs/");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/test_progs/");
     std::fs::read_to_string(format!("{path}{name}.txt")).unwrap()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: tools/testing/selftests/bpf/test_progs.c of 5.10, 6.1, 6.12, 7.2 and 7.3-rc7, and what they print.
 
-use crate::event::Outcome;
+use kvet_base::event::Outcome;
 
 /// What a line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

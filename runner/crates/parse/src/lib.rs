@@ -1,4 +1,8 @@
 //! Bytes from the guest to test cases and splats. Nothing here does I/O, and nothing here trusts its input.
+//!
+//! It runs no guest and knows no suite: whoever uses it says which bytes came, when, and how the job ended.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod clean;
 pub mod exit;
@@ -12,8 +16,8 @@ mod text;
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::Fault;
-use crate::event::{Stream, TestCase};
+use kvet_base::error::Fault;
+use kvet_base::event::{Stream, TestCase};
 
 /// What a parser understood.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn so_it_is_in_real_output() {
-        let output = include_str!("../../../tests/data/test_progs/7.2-v.txt");
+        let output = include_str!("../../../../tests/data/test_progs/7.2-v.txt");
         let said = verifier_said(output, "cgroup_xattr/use_css_iter_sleepable_missing_rcu_lock").unwrap();
         assert!(
             said.starts_with("kernel func bpf_iter_css_new requires RCU") && said.lines().count() == 2,

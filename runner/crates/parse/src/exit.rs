@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::text::{HeadTail, MAX_DETAIL_BYTES};
 use super::{JobEnd, OutputParser, TestEvent, signal_name};
-use crate::event::{Outcome, Stream, TestCase};
+use kvet_base::event::{Outcome, Stream, TestCase};
 
 /// The exit status by which a kernel selftest says that it does not apply (`KSFT_SKIP` in kselftest.h).
 const SKIP: i32 = 4;

@@ -87,7 +87,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::{Outcome, TestCase};
+    use kvet_base::event::{Outcome, TestCase};
 
     fn settled(names: &mut Names, name: &str, starts: bool) -> String {
         let (name, at) = (name.to_owned(), Duration::ZERO);

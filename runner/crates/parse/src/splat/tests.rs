@@ -3,18 +3,18 @@ use std::path::{Path, PathBuf};
 
 use super::report::MAX_BYTES;
 use super::*;
-use crate::parse::clean::LineSplitter;
+use crate::clean::LineSplitter;
 
 fn shipped() -> std::sync::Arc<Patterns> {
-    Patterns::load("../configs/splats.yaml".as_ref()).unwrap()
+    Patterns::load("../../../configs/splats.yaml".as_ref()).unwrap()
 }
 
 fn data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/console")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/console")
 }
 
 fn scanner() -> Scanner {
-    Scanner::new(shipped(), Allowlist::load("../configs/SPLAT_ALLOWLIST".as_ref()).unwrap())
+    Scanner::new(shipped(), Allowlist::load("../../../configs/SPLAT_ALLOWLIST".as_ref()).unwrap())
 }
 
 /// Feeds bytes as a serial line would deliver them.
@@ -93,7 +93,7 @@ fn the_shipped_tables_are_valid_and_their_examples_match() {
     ] {
         assert!(kinds.kinds().contains(&kind), "{kind}");
     }
-    Allowlist::load("../configs/SPLAT_ALLOWLIST".as_ref()).unwrap();
+    Allowlist::load("../../../configs/SPLAT_ALLOWLIST".as_ref()).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The kernel's log as init reads it from /dev/kmsg: records to lines as the console has them.
 
-use crate::parse::clean::LineSplitter;
+use crate::clean::LineSplitter;
 
 /// Turns records (`6,339,5140900,-;text`) into lines (`[    5.140900] text`).
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use crate::event::Splat;
+use kvet_base::event::Splat;
 use report::Report;
 use restart::{Banner, Restart};
 use unknown::Unknown;
@@ -41,15 +41,15 @@ const MAX_PARTS: usize = 8;
 /// Finds splats in a guest's console. One scanner reads one guest, from its first line on.
 ///
 /// ```
-/// # use kvet::parse::splat::{Allowlist, Patterns, Scanner};
-/// let patterns = Patterns::load("../configs/splats.yaml".as_ref())?;
+/// # use kvet_parse::splat::{Allowlist, Patterns, Scanner};
+/// let patterns = Patterns::load("../../../configs/splats.yaml".as_ref())?;
 /// let mut scanner = Scanner::new(patterns, Allowlist::default());
 /// assert!(scanner.line("[    2.125610] Kernel panic - not syncing: sysrq triggered crash").is_empty());
 /// assert!(scanner.pending().is_some_and(|p| p.fatal));
 /// // The guest is gone, or silent for a while:
 /// let splat = scanner.flush().remove(0);
 /// assert_eq!((splat.kind.as_str(), splat.fatal), ("panic", true));
-/// # Ok::<(), kvet::error::Error>(())
+/// # Ok::<(), kvet_base::error::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Scanner {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::line::Format;
-use crate::event::Outcome;
+use kvet_base::event::Outcome;
 
 /// A keyword that changes what a result amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use regex::{Regex, RegexSet};
 use serde::Deserialize;
 
-use crate::error::{Error, IoContext, Result};
-use crate::spec;
+use kvet_base::error::{Error, IoContext, Result};
+use kvet_spec as spec;
 
 /// `configs/splats.yaml`, compiled. Cheap to share, dear to make (milliseconds): one serves all guests.
 #[derive(Debug)]
