@@ -15,11 +15,12 @@ macro_rules! tell {
 pub use kvet_base::{arch, cancel, error, event, pattern, progress, quote, version};
 pub use kvet_parse as parse;
 pub use kvet_spec as spec;
+pub use kvet_vm as vm;
+pub use kvet_vm::session as guest;
 
 pub mod bisect;
 pub mod cell;
 pub mod cmd;
-pub mod guest;
 pub mod initramfs;
 pub mod kernel;
 pub mod plan;
@@ -27,4 +28,3 @@ pub mod report;
 pub mod schedule;
 pub mod upstream;
 pub mod userland;
-pub mod vm;

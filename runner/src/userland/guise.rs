@@ -1,6 +1,6 @@
 //! How a tree looks to a guest: everything belongs to root, and links are links.
 //!
-//! The tree belongs to whoever runs kvet. QEMU's `mapped-file` model (see [`crate::vm::machine`]) takes owner and mode of
+//! The tree belongs to whoever runs kvet. QEMU's `mapped-file` model (see [`kvet_vm::machine`]) takes owner and mode of
 //! `NAME` from `.virtfs_metadata/NAME` beside it, and what is said to be a symbolic link there from a plain file that holds
 //! the target. So the host has no link at all: none of a hostile package can lead anything out of the tree.
 

@@ -12,10 +12,10 @@ use kvet_wire::message::{self, Output};
 use kvet_wire::{Frame, FromGuest, Job, JobStatus, ModuleProblem, PROTOCOL, ToGuest, Tty};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
-use crate::event::Stream;
-use crate::parse::clean::one_line;
-use crate::vm::{Vm, VmEvent};
+use crate::{Vm, VmEvent};
+use kvet_base::error::{Error, Result};
+use kvet_base::event::Stream;
+use kvet_parse::clean::one_line;
 
 /// Most bytes of `wire.jsonl`, per guest.
 const MAX_LOG: u64 = 64 << 20;

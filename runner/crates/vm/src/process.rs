@@ -11,9 +11,9 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::{Pid, getppid, setpgid};
 
-use crate::error::{Error, IoContext, Result};
-use crate::quote;
-use crate::vm::machine::{Machine, Sockets};
+use crate::machine::{Machine, Sockets};
+use kvet_base::error::{Error, IoContext, Result};
+use kvet_base::quote;
 
 /// Our ends of QEMU's sockets, all non-blocking.
 pub struct Channels {

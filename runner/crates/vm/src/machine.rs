@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use kvet_wire::PORT_NAME;
 
-use crate::event::Accel;
+use kvet_base::event::Accel;
 
 /// A guest's hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +179,7 @@ mod tests {
     fn the_command_line_is_exactly_this() {
         let argv = machine().argv(Sockets { console: 7, wire: 8, qmp: 9 });
         assert_eq!(
-            crate::quote::command(&argv),
+            kvet_base::quote::command(&argv),
             "qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
              -machine q35,memory-backend=ram -accel tcg -cpu max -smp 2 \
              -object memory-backend-ram,id=ram,size=512M -m 512M \

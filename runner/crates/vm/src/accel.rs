@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::arch::Arch;
-use crate::error::{Error, IoContext, Result};
-use crate::event::Accel;
+use kvet_base::arch::Arch;
+use kvet_base::error::{Error, IoContext, Result};
+use kvet_base::event::Accel;
 
 /// What the caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -2,12 +2,18 @@
 //!
 //! [`Vm::next_event`] is the whole interface between a running guest and the rest: it waits for the console, the
 //! wire, QMP, QEMU's end, a deadline or a cancel, whichever comes first. Everything the guest says passes
-//! through here as bounded pieces and is trusted nowhere.
+//! through here as bounded pieces and is trusted nowhere. [`machine`] turns a machine into QEMU's command line,
+//! [`accel`] finds out which accelerator works, and [`session`] is the host's end of the wire.
+//!
+//! It judges no test and knows no suite, kernel package or report.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod accel;
 pub mod machine;
 pub mod process;
 pub mod qmp;
+pub mod session;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -20,8 +26,8 @@ use kvet_wire::{Decoder, Frame, FrameError, ToGuest};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::timerfd::TimerFd;
 
-use crate::cancel::Cancel;
-use crate::error::{Error, IoContext, Result};
+use kvet_base::cancel::Cancel;
+use kvet_base::error::{Error, IoContext, Result};
 use machine::Machine;
 use process::{Channels, Process};
 
