@@ -100,7 +100,7 @@ install: build
 	cp -r $(GUEST)/x86_64 $(GUEST)/arm64 $(DESTDIR)$(PREFIX)/share/kvet/guests/
 	rm -r $(DESTDIR)$(PREFIX)/share/kvet/guests/*/faults
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	$(KVET) man > $(DESTDIR)$(PREFIX)/share/man/man1/kvet.1
+	$(KVET) man --into $(DESTDIR)$(PREFIX)/share/man/man1
 	$(KVET) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvet
 
 clean:
