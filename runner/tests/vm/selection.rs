@@ -9,7 +9,7 @@ const MANIFEST: &str = "name: mine\ntitle: t\nprogram: ./t.sh\nformat: ktap\n";
 
 /// Two tests; the second one provokes a warning.
 const SCRIPT: &str = "#!/bin/sh
-printf 'KTAP version 1\\n1..2\\nok 1 quiet\\n'
+printf 'KTAP version 1\\n1..2\\nok 1 quiet\\n#  RUN           racy ...\\n'
 sleep 0.1
 echo '<4>WARNING: CPU: 0 PID: 1 at kernel/fake.c:1 racy+0x1/0x2' > /dev/kmsg
 sleep 0.1
