@@ -25,7 +25,7 @@ endif
 .DEFAULT_GOAL := help
 # Cargo uses every CPU by itself, and nothing may be built before setup is done.
 .NOTPARALLEL:
-.PHONY: help run test test-full bench build setup host guest lint install clean
+.PHONY: help run test test-full bench build setup host guest lint docs install clean
 
 help:
 	@echo 'make run        install what is missing, build, run the dynptr suite on a real kernel (ARGS="-k 6.12 …")'
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-full  also the rare and long tests'
 	@echo 'make bench      measure boot, overhead, memory, two guests at a time, builds of selftests, steps of bisect, parsing'
 	@echo 'make build      target/release/kvet and the guest programs of both architectures'
+	@echo 'make docs       the documentation as a book, in target/book (needs mdbook)'
 	@echo 'make install    into PREFIX (default /usr/local)'
 
 run: build
@@ -88,6 +89,10 @@ test-full: build lint
 bench: build
 	KVET_TEST_BIN=$(KVET) cargo bench --locked -p kvet
 
+docs:
+	@command -v mdbook >/dev/null || { echo 'make docs needs mdbook: cargo install mdbook' >&2; exit 1; }
+	mdbook build --dest-dir $(CARGO_TARGET_DIR)/book
+
 PREFIX ?= /usr/local
 install: build
 	install -D -m 755 $(KVET) $(DESTDIR)$(PREFIX)/bin/kvet
@@ -100,7 +105,7 @@ install: build
 	cp -r $(GUEST)/x86_64 $(GUEST)/arm64 $(DESTDIR)$(PREFIX)/share/kvet/guests/
 	rm -r $(DESTDIR)$(PREFIX)/share/kvet/guests/*/faults
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	$(KVET) man > $(DESTDIR)$(PREFIX)/share/man/man1/kvet.1
+	$(KVET) man --into $(DESTDIR)$(PREFIX)/share/man/man1
 	$(KVET) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvet
 
 clean:
