@@ -2,8 +2,9 @@
 //! The command line.
 
 use crate::coverage;
-use crate::model::{GROUPS, Test};
 use crate::mutant::{Mutation, choice};
+use crate::tables::GROUPS;
+use dynptr_spec::Test;
 
 /// What `--help` says.
 pub const HELP: &str = "\

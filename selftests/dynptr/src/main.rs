@@ -15,32 +15,17 @@ mod ktap;
 mod leak;
 mod leaks;
 mod loader;
-mod model;
 mod mutant;
 mod packet;
-mod release;
 mod report;
 mod run;
 mod session;
 mod suite;
+mod tables;
 mod trigger;
 mod tunnels;
 mod types;
 mod unprivileged;
-
-// The build script's own rules are tested here: nothing runs the tests of a build script.
-#[cfg(test)]
-#[path = "../build/rejections.rs"]
-mod rejections;
-#[cfg(test)]
-#[path = "../build/survivors.rs"]
-mod survivors;
-#[cfg(test)]
-#[path = "../build/table/mod.rs"]
-mod table;
-#[cfg(test)]
-#[path = "../build/yaml.rs"]
-mod yaml;
 
 use cli::{Command, Options};
 use session::Session;

@@ -9,12 +9,13 @@ use std::process;
 use crate::isolate::{Missing, Verdict};
 use crate::kconfig;
 use crate::kernel_types;
-use crate::model::{self, Expectation, Run, Test, Trigger};
-use crate::release::{Has, Running};
 use crate::report::{Config, Report};
 use crate::suite::{Detail, Loaded, Programs, Suite};
+use crate::tables;
 use crate::trigger;
 use crate::unprivileged::Unprivileged;
+use dynptr_spec::{Expectation, Run, Test, Trigger};
+use dynptr_spec::{Has, Running};
 
 /// What there is to say where it should have refused a program.
 pub const TAKEN: &str = "the verifier took the program";
@@ -202,7 +203,7 @@ fn judge(test: &Test, report: &Report) -> Verdict {
         let Report { failures, line, got, want, .. } = *report;
         let source = test.source;
         let mut lines = vec![
-            format!("bpf/{source}.bpf.c:{line}: {}", model::source_line(source, line)),
+            format!("bpf/{source}.bpf.c:{line}: {}", tables::source_line(source, line)),
             format!("got {got}, expected {want}"),
         ];
         if failures > 1 {
@@ -232,10 +233,10 @@ fn tail(log: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::Release;
+    use dynptr_spec::Release;
 
     fn some_test() -> &'static Test {
-        model::GROUPS[0].tests.iter().find(|test| test.source == "local").expect("in the table")
+        tables::GROUPS[0].tests.iter().find(|test| test.source == "local").expect("in the table")
     }
 
     #[test]

@@ -13,11 +13,12 @@ use crate::kconfig::{self, Kconfig};
 use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
 use crate::leak::{Objects, Traces};
-use crate::model::{Bug, GROUPS, Group, Need, Test};
 use crate::mutant::{self, Mutation};
-use crate::release::{Has, Running};
 use crate::run;
 use crate::suite::Suite;
+use crate::tables::GROUPS;
+use dynptr_spec::{Bug, Group, Need, Test};
+use dynptr_spec::{Has, Running};
 
 /// The tests that were asked for, on the running kernel.
 pub struct Session {
@@ -308,8 +309,8 @@ impl Random {
 mod tests {
     use super::*;
     use crate::isolate::Missing;
-    use crate::model::Wanted;
-    use crate::release::{Point, Release};
+    use dynptr_spec::Wanted;
+    use dynptr_spec::{Point, Release};
 
     fn session(release: &str, strict: bool) -> Session {
         let release = Running::of_uname(release, "#1 SMP").expect("a release");
@@ -331,7 +332,7 @@ mod tests {
             fixed: FIXED,
             fails: "line 7",
         };
-        let run = crate::model::Run::Rejected(&[]);
+        let run = dynptr_spec::Run::Rejected(&[]);
         Test {
             name: "t",
             program: "t",
@@ -339,7 +340,7 @@ mod tests {
             with: None,
             also: None,
             ops: None,
-            rights: crate::model::Rights::All,
+            rights: dynptr_spec::Rights::All,
             needs: &[],
             config: &[],
             calls: &[],

@@ -21,9 +21,10 @@ use libbpf_sys as sys;
 
 use crate::isolate::lock;
 use crate::loader::{self, Request};
-use crate::model::{self, Test};
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
+use crate::tables;
 use crate::types;
+use dynptr_spec::Test;
 
 /// How much the verifier tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Suite {
         set_print(Some((PrintLevel::Warn, keep_message)));
         let mut object = ObjectBuilder::default()
             .name("dynptr")
-            .and_then(|builder| builder.open_memory(model::object()))
+            .and_then(|builder| builder.open_memory(tables::object()))
             .map_err(|err| explain("cannot open", &err))?;
         let programs: BTreeSet<&str> = tests.iter().flat_map(|test| test.programs()).collect();
         for mut program in object.progs_mut() {

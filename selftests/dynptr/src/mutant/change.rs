@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libbpf_sys as sys;
 
 use super::kind::{Mutation, other_release};
-use crate::model::{FUNCTIONS, HELPERS};
+use crate::tables::{FUNCTIONS, HELPERS};
 use crate::types;
 
 /// `r0 = 0`, where the rest of the instruction is 0 (`BPF_ALU64 | BPF_MOV | BPF_K`).

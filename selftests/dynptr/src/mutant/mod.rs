@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
-use crate::model::{Expectation, Group, Run, SURVIVORS, Survivor, Test};
-use crate::release::Running;
 use crate::run as test_run;
 use crate::session::{Session, mark_console, of_group};
 use crate::suite::Suite;
+use crate::tables::SURVIVORS;
+use dynptr_spec::Running;
+use dynptr_spec::{Expectation, Group, Run, Survivor, Test};
 
 mod change;
 mod kind;
@@ -291,7 +292,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{FUNCTIONS, GROUPS};
+    use crate::tables::{FUNCTIONS, GROUPS};
 
     fn all() -> impl Iterator<Item = (&'static Group, &'static Test)> {
         GROUPS.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)))

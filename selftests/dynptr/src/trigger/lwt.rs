@@ -11,8 +11,8 @@ use super::NotRun;
 use super::netlink::{Request, interface, interface_up, veth_pair};
 use super::tap::Tap;
 use super::veth::wait_for;
-use crate::model::Test;
 use crate::suite::{Programs, attach_tcx_ingress};
+use dynptr_spec::Test;
 
 /// The addresses of one version of IP: of the tap device, of the way out, of the next hop, and of the destination.
 struct Addresses {

@@ -32,9 +32,9 @@ pub use verity::{loop_device, release_loop_device};
 use libbpf_rs::Link;
 
 use crate::kconfig::unmounted;
-use crate::model::{Test, Trigger};
 use crate::report::Config;
 use crate::suite::Programs;
+use dynptr_spec::{Test, Trigger};
 
 /// Why a program was not run.
 #[derive(Debug)]
