@@ -83,6 +83,7 @@ fn tables(root: &Path, object: &Path, built: &bpf::Built) -> Result<String, Stri
         /// What it refuses of each function.
         pub static REJECTIONS: &[dynptr_spec::Rejection] = #rejections;
         /// Mutants that are not noticed, or not run.
+        #[cfg(feature = "selftests")]
         pub static SURVIVORS: &[dynptr_spec::Survivor] = #survivors;
         /// The sources of the programs, by name.
         pub static SOURCES: &[(&str, &str)] = &[#((#names, include_str!(#paths))),*];

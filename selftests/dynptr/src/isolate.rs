@@ -40,14 +40,12 @@ pub enum Missing {
     Module(String),
     /// A configuration option, and how it is.
     Config(String),
-    /// Options that may be what is missing, and what came of it.
+    /// What may be missing, in a whole sentence.
     Perhaps(String),
     /// A file system that is not mounted, by its usual place.
     Mount(String),
     /// Another setting of the kernel's.
     Setting(String),
-    /// The way in which a mutant differs from its test; why it has none.
-    Mutant(String),
 }
 
 impl std::fmt::Display for Missing {
@@ -58,7 +56,6 @@ impl std::fmt::Display for Missing {
             Self::Perhaps(what) => write!(f, "{what}"),
             Self::Setting(what) => write!(f, "needs {what}"),
             Self::Mount(path) => write!(f, "needs {path} mounted"),
-            Self::Mutant(why) => write!(f, "no mutant: {why}"),
         }
     }
 }
@@ -252,7 +249,6 @@ fn encode(verdict: &Verdict) -> Vec<u8> {
         Verdict::Missing(Missing::Perhaps(what)) => ('O', what.clone()),
         Verdict::Missing(Missing::Setting(what)) => ('S', what.clone()),
         Verdict::Missing(Missing::Mount(path)) => ('D', path.clone()),
-        Verdict::Missing(Missing::Mutant(why)) => ('U', why.clone()),
     };
     format!("{kind}{text}").into_bytes()
 }
@@ -271,7 +267,6 @@ fn decode(bytes: &[u8]) -> Option<Verdict> {
         'O' => Verdict::Missing(Missing::Perhaps(rest)),
         'S' => Verdict::Missing(Missing::Setting(rest)),
         'D' => Verdict::Missing(Missing::Mount(rest)),
-        'U' => Verdict::Missing(Missing::Mutant(rest)),
         _ => return None,
     })
 }
@@ -292,7 +287,6 @@ mod tests {
             Verdict::Missing(Missing::Config("CONFIG_NET_XGRESS".into())),
             Verdict::Missing(Missing::Perhaps("no tun".into())),
             Verdict::Missing(Missing::Setting("a knob".into())),
-            Verdict::Missing(Missing::Mutant("it has none".into())),
             Verdict::Missing(Missing::Mount("/sys/kernel/tracing".into())),
         ] {
             assert_eq!(decode(&encode(&verdict)), Some(verdict));

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process;
 
-use crate::isolate::{Missing, Verdict};
+use crate::isolate::Verdict;
 use crate::kconfig;
 use crate::kernel_types;
 use crate::report::{Config, Report};
@@ -126,39 +126,12 @@ pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
     lines
 }
 
-/// The number of the instruction at which the verifier stops, as the one line of a refusal; a pass where there is none.
-pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
-    let without = match Unprivileged::begin(test.rights) {
-        Ok(without) => without,
-        Err(verdict) => return verdict,
-    };
-    let programs: Vec<&str> = test.programs().collect();
-    let loaded = suite.load(&programs, Config::default(), Detail::Refusal);
-    drop(without);
-    match loaded {
-        Ok(Loaded::Refused { log, .. }) => match last_instruction(&log) {
-            Some(index) => Verdict::Refused(vec![index.to_string()]),
-            None => Verdict::Pass,
-        },
-        // Some kernels take what others refuse.
-        Ok(Loaded::Accepted { .. }) => {
-            Verdict::Missing(Missing::Mutant("this kernel takes the program".into()))
-        }
-        Err(message) => Verdict::Fail(vec![message]),
-    }
-}
-
 /// What the verifier says last, before it explains that at length, as it does since 7.3, and counts what it has done.
 fn last_words(log: &str) -> Option<String> {
     let log = log.rsplit_once("\nVerification failed: ").map_or(log, |it| it.0);
     let counts = ["processed ", "verification time ", "stack depth "];
     let mut lines = log.lines().rev().filter(|line| !counts.iter().any(|it| line.starts_with(it)));
     lines.find(|line| !line.trim().is_empty()).map(|line| format!("the verifier: {line}"))
-}
-
-/// The log's last line about an instruction begins with its number, a colon and its code in brackets.
-fn last_instruction(log: &str) -> Option<usize> {
-    log.lines().rev().find_map(|line| line.split_once(": (")?.0.trim().parse().ok())
 }
 
 /// Judges a program that the verifier had to refuse. Where the kernel's name does not tell which words it has, any will do.

@@ -24,9 +24,13 @@ mod veth;
 use std::io;
 use std::path::Path;
 
+#[cfg(feature = "selftests")]
 pub use file::{remove_attribute, set_attribute};
+#[cfg(feature = "selftests")]
 pub use lwt::lead_past_tunnels;
+#[cfg(feature = "selftests")]
 pub use netlink::{remove_interface, veth_pair};
+#[cfg(feature = "selftests")]
 pub use verity::{loop_device, release_loop_device};
 
 use libbpf_rs::Link;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libbpf_sys as sys;
 
-use super::kind::{Mutation, other_release};
+use super::mutation::{Mutation, other_release};
 use crate::tables::{FUNCTIONS, HELPERS};
 use crate::types;
 
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_constant_is_changed_where_it_is_put_into_the_register_on_the_straight_way() {
-        let offset = super::super::kind::mutations_of(READ)
+        let offset = super::super::mutation::mutations_of(READ)
             .into_iter()
             .find(|it| it.name() == format!("{READ}.wrong_offset"))
             .expect("it has one");
