@@ -1,10 +1,10 @@
 //! `make bench`: what a step of `kvet bisect` over commits takes beside make's own time and the boot.
 //!
-//! The repository is that of `tests/bisect.rs`: twenty commits of which one breaks a test. Everything is built in a cache that is
+//! The repository is that of `tests/vm/bisect_commits.rs`: twenty commits of which one breaks a test. Everything is built in a cache that is
 //! empty before, so that each commit is compiled here and once; the source of the repository comes out of the common one. The
 //! first kernel is compiled whole and the ends are told apart from the steps, of which the goal speaks.
 
-#[path = "../tests/bisect/repository.rs"]
+#[path = "../tests/vm/bisect_commits/repository.rs"]
 #[allow(dead_code, reason = "what the tests look for besides")]
 mod repository;
 

@@ -131,6 +131,14 @@ pub trait Lab {
         Ok(None)
     }
 
+    /// Looks whether an end can be tested at all, as far as that shows without a boot.
+    ///
+    /// # Errors
+    /// The caller's, or the kernel's: it cannot be.
+    fn rehearse(&mut self, _end: &Subject) -> Result<()> {
+        Ok(())
+    }
+
     /// Gets or builds a kernel and gives what tells it from others.
     ///
     /// # Errors
@@ -257,6 +265,11 @@ impl Bisection<'_> {
             Find::Bug => (older, newer),
             Find::Fix => (newer, older),
         };
+        if self.state.observed.is_empty() {
+            for (end, which) in [(&bad, "bad"), (&good, "good")] {
+                self.patiently(|lab| lab.rehearse(end)).map_err(|e| cannot_be_tested(e, which, end))?;
+            }
+        }
         let (bad_runs, bad_parts) = self.end(&bad)?;
         let (good_runs, good_parts) = self.end(&good)?;
         let symptom = Symptom::between(&bad_runs, &good_runs, self.state.matching.as_deref())?;
@@ -403,6 +416,14 @@ impl Bisection<'_> {
             }
         }
         attempt(&mut *self.lab)
+    }
+}
+
+/// What keeps an end from being tested, where that is the kernel's fault, in the words of [`Symptom::between`].
+fn cannot_be_tested(error: Error, which: &str, end: &Subject) -> Error {
+    match error.fault() {
+        Fault::Kernel => error.context(format!("the {which} end {} cannot be judged", end.kernel)),
+        _ => error,
     }
 }
 

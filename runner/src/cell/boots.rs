@@ -5,14 +5,14 @@ use std::io::LineWriter;
 use std::path::Path;
 use std::time::Instant;
 
-use super::command::{self, Command};
+use super::command::{self, ALL_SKIPPED, Command};
 use super::prepare::{self, Prepared};
 use super::resume::{Next, SoFar};
 use super::slots::Share;
 use super::watch::{Watch, Watched};
 use super::{FILES, Running};
 use crate::error::{IoContext, Result};
-use crate::event::{Accel, Event, Phase, PhaseTime};
+use crate::event::{Accel, CellEnd, Event, Phase, PhaseTime};
 use crate::guest::Session;
 use crate::kernel::Kernel;
 use crate::parse::OutputParser;
@@ -48,6 +48,11 @@ impl Running<'_> {
     /// Boots until the tests are over, or until nothing is gained by another boot. None if no guest may be started any more.
     pub(super) fn boots(&mut self, guest: &Guest<'_>, chosen: Chosen) -> Result<Option<Watched>> {
         let resources = self.resources;
+        let skipped = command::left_out(&self.plan, guest.expected, &[]);
+        if command::is_nothing(&self.plan, &skipped) {
+            self.note(format!("nothing was booted: {ALL_SKIPPED}"));
+            return Ok(Some(Watched::new(CellEnd::Completed)));
+        }
         let wanted = Share { cpus: self.plan.cpus, memory_mib: self.plan.memory_mib.into() };
         // Before the clock starts: waiting for other guests is no time of this one.
         self.slot = resources.slots.take(wanted, &resources.cancel, || self.enter(Phase::Wait))?;

@@ -44,6 +44,17 @@ pub fn left_out(plan: &CellPlan, expected: &Expected, done: &[String]) -> LeftOu
     LeftOut { done: done.to_vec(), skipped }
 }
 
+/// Why there may be nothing to run.
+pub const ALL_SKIPPED: &str = "every test that was asked for is expected to be skipped";
+
+/// Whether a program that is told which tests to run has none to run.
+pub fn is_nothing(plan: &CellPlan, left_out: &LeftOut) -> bool {
+    let LeftOut { done, skipped } = left_out;
+    let told = plan.suite.spec.format != Format::TestProgs && plan.suite.spec.select.is_some();
+    let selected = plan.selected.as_deref().filter(|_| told);
+    selected.is_some_and(|names| names.iter().all(|name| done.contains(name) || skipped.contains(name)))
+}
+
 /// The command line for the tests of a plan.
 ///
 /// # Errors
@@ -92,6 +103,10 @@ fn selection(
 ) -> Result<Option<Vec<String>>> {
     let LeftOut { done, skipped } = left_out;
     let left = selected.iter().filter(|name| !done.contains(name) && !skipped.contains(name));
+    // Without a word from us the program would run all.
+    if left.clone().next().is_none() {
+        return Err(Error::host("a guest for a selection that is empty"));
+    }
     let selection: Vec<String> = left.flat_map(|name| [flag.to_owned(), name.clone()]).collect();
     let bytes = size(&selection);
     if bytes <= MAX_SELECTION {

@@ -4,6 +4,7 @@ mod boots;
 mod budget;
 mod carry;
 pub mod command;
+mod dry_run;
 pub mod memory;
 pub mod prepare;
 mod report;
@@ -24,13 +25,13 @@ use crate::error::{Error, Fault, IoContext, Result};
 use crate::event::{Accel, CellEnd, CellReport, Counts, Event, Phase, PhaseTime, ProgressUnit};
 use crate::kernel::{self, Cache, Kernel, KernelSpec, KernelVersion, Progress, Sources};
 use crate::parse::splat::Scanner;
-use crate::plan::CellPlan;
 use crate::plan::expectations::{Expected, Subject};
-use crate::quote;
+use crate::plan::{CellPlan, ShareMode};
 use crate::spec::home::Home;
 use crate::upstream::{self, BuiltSuite, Means};
 use crate::vm::accel;
 use boots::Guest;
+pub use dry_run::{dry_run, rehearse};
 use prepare::Equipment;
 use root::GuestRoot;
 use slots::{Slot, Slots};
@@ -165,7 +166,8 @@ impl Running<'_> {
         if let Some(note) = prepare::settle_share(&mut self.plan, &kernel)? {
             self.note(note);
         }
-        let equipment = Equipment { tools: tools.as_ref(), root: root.as_ref() };
+        let all_results = prepare::all_results(&results);
+        let equipment = Equipment { tools: tools.as_ref(), root: root.as_ref(), all_results };
         let prepared = prepare::prepare(&self.plan, &kernel, &self.resources.cache, &results, equipment)?;
         for note in prepared.notes.clone() {
             self.note(note);
@@ -185,6 +187,7 @@ impl Running<'_> {
         };
         report::conclude(&mut self.report, &self.plan, watched);
         report::apply_expectations(&mut self.report, &self.plan, &expected);
+        report::name_what_is_not_there(&mut self.report, &self.plan);
         Ok(())
     }
 
@@ -361,6 +364,24 @@ pub fn check_tests(plan: &CellPlan, resources: &Resources) -> Result<()> {
     upstream::check_available(request, &plan.kernel, plan.arch, &means)
 }
 
+/// Whether what the program is run by is in its root, and whether the suite can travel the way it is to: of no kernel that is
+/// known to lack 9p, `auto` travels over it. `all_results` is the folder that runs have theirs in.
+///
+/// # Errors
+/// As a real run would have. Trouble of the host, too, if the root has to be made.
+pub fn check_files(
+    plan: &CellPlan,
+    resources: &Resources,
+    all_results: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let Resources { home, cache, sources, cancel, .. } = resources;
+    if plan.share == ShareMode::Initramfs && plan.upstream.is_none() {
+        carry::folder(&plan.suite.share, Some(all_results))?;
+    }
+    GuestRoot::acquire(plan, home, cache, sources, progress, cancel).map(|_| ())
+}
+
 /// The same of any source that is named, the kernel's or that of its selftests: it is fetched, looked at, and then the kernel can be had.
 ///
 /// # Errors
@@ -378,77 +399,4 @@ pub fn check_source(
     let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);
     let means = Means { home, cache, sources, cancel, log: Path::new(""), wanted: &wanted };
     upstream::check_source(request, &plan.kernel, plan.arch, &means, progress)
-}
-
-/// What a dry run shows in place of the folder that the guest may write to.
-const NO_RESULTS: &str = "RESULTS";
-
-/// What a cell would do, as text for `--dry-run`: the exact QEMU command line and the contents of the initramfs. The
-/// kernel is fetched if it is not in the cache; nothing is started.
-///
-/// # Errors
-/// As a real run would have until QEMU starts.
-pub fn dry_run(plan: &CellPlan, resources: &Resources, progress: &mut dyn FnMut(Progress)) -> Result<String> {
-    let Resources { home, cache, sources, cancel, .. } = resources;
-    check_source(plan, resources, progress)?;
-    let kernel = kernel::acquire(&plan.kernel, plan.arch, cache, sources, progress, cancel)?;
-    let log = std::env::temp_dir().join(SUITE_LOG);
-    let wanted = |names: &[String]| plan.filter.check_tests(names, &plan.id.suite);
-    let means = Means { home, cache, sources, cancel, log: &log, wanted: &wanted };
-    let foreseen = match &plan.upstream {
-        Some(request) => Some(upstream::foresee(request, &kernel, &means, progress)?),
-        None => None,
-    };
-    let mut plan = plan.clone();
-    if let Some(foreseen) = &foreseen {
-        plan.suite.share.clone_from(&foreseen.share);
-    }
-    let share_note = prepare::settle_share(&mut plan, &kernel)?;
-    let plan = &plan;
-    let tools = match plan.suite.script {
-        true => Some(Tools::acquire(plan.arch, cache, sources, progress, cancel)?),
-        false => None,
-    };
-    let root = GuestRoot::acquire(plan, home, cache, sources, progress, cancel)?;
-    let qemu = find_qemu(&plan.facts)?;
-    let equipment = Equipment { tools: tools.as_ref(), root: root.as_ref() };
-    let mut prepared = prepare::prepare(plan, &kernel, cache, Path::new(NO_RESULTS), equipment)?;
-    prepared.notes.splice(0..0, share_note);
-    let chosen = accel::choose(plan.accel, plan.arch, &qemu)?;
-    let machine = prepare::machine(plan, &kernel, &prepared, cache, chosen.accel, &qemu)?;
-    let sockets = crate::vm::machine::Sockets { console: 3, wire: 4, qmp: 5 };
-    let mut text = format!(
-        "cell       {}\nkernel     {} ({})\naccel      {} ({})\n",
-        plan.id, kernel.facts.release, kernel.facts.origin, chosen.accel, chosen.reason
-    );
-    text += &format!(
-        "limits     boot {:?}, test {:?}, cell {:?}\n",
-        plan.limits.boot, plan.limits.test, plan.limits.cell
-    );
-    if foreseen.as_ref().is_none_or(|foreseen| foreseen.built) {
-        let selftests = foreseen.as_ref().map(|foreseen| foreseen.version);
-        let expected = expected(plan, &kernel, selftests, chosen.accel);
-        let command = command::command(plan, &command::left_out(plan, &expected, &[]))?;
-        let command = prepare::job(plan, &prepared.told, command)?;
-        text += &format!("job        {}\n", quote::command(&command.argv));
-    } else {
-        // Which arguments it takes shows when it is there.
-        text += &format!("job        {}, with arguments that suit it\n", plan.suite.spec.program);
-    }
-    if let Some(foreseen) = foreseen {
-        text += &foreseen.text;
-    }
-    if let Some(selected) = &plan.selected {
-        text += &format!("tests      {}\n", selected.len());
-    }
-    text += &format!("results    {NO_RESULTS} stands for a folder that a real run makes\n");
-    for note in &prepared.notes {
-        text += &format!("note       {note}\n");
-    }
-    text +=
-        &format!("\n{}\n\ninitramfs  {}\n", quote::command(&machine.argv(sockets)), machine.initrd.display());
-    for entry in prepared.initramfs.list()? {
-        text += &format!("  {entry}\n");
-    }
-    Ok(text)
 }

@@ -49,6 +49,8 @@ pub struct Equipment<'a> {
     pub tools: Option<&'a Tools>,
     /// A root for the job.
     pub root: Option<&'a GuestRoot>,
+    /// Where all runs have their folders: of a suite that travels in the initramfs it stays behind.
+    pub all_results: Option<&'a Path>,
 }
 
 /// Makes everything ready. `results` is the folder that the guest may write to. How files are shared is settled before.
@@ -76,7 +78,7 @@ pub fn prepare(
         shares.extend(equipment.tools.map(Tools::share).transpose()?);
         shares.extend(equipment.root.map(GuestRoot::share));
     } else {
-        files = carry::folder(&plan.suite.share, all_results(results))?;
+        files = carry::folder(&plan.suite.share, equipment.all_results)?;
         if let Some(program) = &plan.suite.stand_in {
             let guest = program_in_guest(plan);
             files.retain(|file| file.guest != guest);
@@ -133,7 +135,7 @@ fn config_file(kernel: &Kernel) -> Option<ExtraFile> {
 }
 
 /// The folder that all runs have theirs in, of the one that a guest may write to: `RESULTS/RUN/CELL/files`.
-fn all_results(files: &Path) -> Option<&Path> {
+pub fn all_results(files: &Path) -> Option<&Path> {
     files.ancestors().nth(3)
 }
 
@@ -219,9 +221,9 @@ fn identity(kernel: &Kernel, tree: &ModuleTree) -> Result<String> {
     Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The module of overlayfs.
 /// How long what a program left behind may go on printing.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The module of overlayfs.
 const OVERLAY: &str = "overlay";
 
 /// What a job has init load first.

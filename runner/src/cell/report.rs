@@ -7,7 +7,7 @@ use crate::event::{Cause, CellEnd, CellReport, Outcome, Splat, TestCase};
 use crate::parse::splat::bare;
 use crate::plan::CellPlan;
 use crate::plan::expectations::{As, Expectation, Expected};
-use crate::plan::filter::Filter;
+use crate::plan::filter::{Filter, is_glob};
 use crate::spec::allowed::Allowance;
 
 /// Puts what was watched into the report.
@@ -89,6 +89,27 @@ fn select(report: &mut CellReport, filter: &Filter, about_job: &HashSet<String>)
         let error = filter.nothing(&report.id.suite, &names);
         report.end = super::end_of(&error);
     }
+}
+
+/// What was asked for by name and is not there has not passed; a pattern that matches nothing is worth a note. Where the suite
+/// lists its tests, both were refused before the boot.
+pub fn name_what_is_not_there(report: &mut CellReport, plan: &CellPlan) {
+    if report.end != CellEnd::Completed || plan.selected.is_some() {
+        return;
+    }
+    let names: Vec<&str> = report.cases.iter().map(|case| case.name.as_str()).collect();
+    let (patterns, lost): (Vec<&str>, Vec<&str>) =
+        plan.filter.unmatched(&names).into_iter().partition(|text| is_glob(text));
+    let notes = patterns.into_iter().map(|text| format!("-t '{text}' matches no test of this suite"));
+    report.notes.extend(notes);
+    report.cases.extend(lost.into_iter().map(|name| TestCase {
+        name: name.to_owned(),
+        outcome: Outcome::Error,
+        duration: None,
+        message: "asked for with -t, but the suite printed no result for it".to_owned(),
+        detail: String::new(),
+        cause: None,
+    }));
 }
 
 /// Says which expectations name no test. Only a run of all tests to their end can tell, and not one of slices, which have
@@ -190,7 +211,7 @@ mod tests {
             splats: Vec::new(),
             ..sample::run().cells.remove(0)
         };
-        let filter = Filter::new(&["dynptr/tset_read".to_owned()]).unwrap();
+        let filter = Filter::new(&["dynptr/tset_read".to_owned()]);
         select(&mut report, &filter, &HashSet::new());
         let CellEnd::Usage { reason } = &report.end else { panic!("{:?}", report.end) };
         assert!(reason.contains("matches -t 'dynptr/tset_read' (hint: `kvet suite show "), "{reason}");

@@ -114,18 +114,7 @@ mod tests {
             detail: String::new(),
             cause: None,
         };
-        Watched {
-            end,
-            cases: cases.iter().map(case).collect(),
-            about_job: HashSet::new(),
-            guest_release: None,
-            splats: Vec::new(),
-            stillborn: false,
-            ready: None,
-            done: None,
-            cut: cut.map(Into::into),
-            notes: Vec::new(),
-        }
+        Watched { cases: cases.iter().map(case).collect(), cut: cut.map(Into::into), ..Watched::new(end) }
     }
 
     fn crash(reason: &str) -> CellEnd {

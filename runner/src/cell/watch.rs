@@ -85,6 +85,24 @@ pub struct Watched {
     pub notes: Vec<String>,
 }
 
+impl Watched {
+    /// Nothing yet, of a guest that ends in this way.
+    pub fn new(end: CellEnd) -> Self {
+        Self {
+            end,
+            cases: Vec::new(),
+            about_job: HashSet::new(),
+            guest_release: None,
+            splats: Vec::new(),
+            stillborn: false,
+            ready: None,
+            done: None,
+            cut: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// What a guest is watched with.
 pub struct Watch<'a> {
     cell: usize,
@@ -193,18 +211,7 @@ impl<'a> Watch<'a> {
             expected: None,
             allowances: &[],
             stopped: None,
-            out: Watched {
-                end: CellEnd::Completed,
-                cases: Vec::new(),
-                about_job: HashSet::new(),
-                guest_release: None,
-                splats: Vec::new(),
-                stillborn: false,
-                ready: None,
-                done: None,
-                cut: None,
-                notes: Vec::new(),
-            },
+            out: Watched::new(CellEnd::Completed),
         }
     }
 

@@ -85,9 +85,10 @@ fn begin(args: &BisectArgs, color: ColorChoice) -> Result<u8> {
     let stamp = format!("bisect-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
     let folder = RunDir::create_at(&args.output, &stamp, &[])?.path().to_owned();
     let done = bisect(args, &setup, &folder, &command, color);
-    let mistaken = done.as_ref().is_err_and(|error| error.fault() == Fault::Caller);
-    // A state says no more than its command line before something was tested.
-    let begun = folder.join(if mistaken { STEPS } else { STATE }).exists();
+    // What is wrong with the command line or with an end stays wrong, and before something was tested a state says no more than
+    // the command line does.
+    let lasting = |error: &Error| matches!(error.fault(), Fault::Caller | Fault::Kernel);
+    let begun = folder.join(if done.as_ref().is_err_and(lasting) { STEPS } else { STATE }).exists();
     if done.is_err() && !begun {
         // Nothing is known that could be gone on with.
         std::fs::remove_dir_all(&folder).host(format!("remove {}", folder.display()))?;

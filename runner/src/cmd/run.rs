@@ -2,7 +2,7 @@
 
 use crate::cell;
 use crate::cmd::args::{RunArgs, Symptom};
-use crate::cmd::running::{Outputs, exit_code, run_plan};
+use crate::cmd::running::{Outputs, all_results, exit_code, run_plan};
 use crate::cmd::{Setup, complain, plain_progress, print};
 use crate::error::{Result, exit};
 use crate::event::RunReport;
@@ -36,7 +36,9 @@ fn run_and_report(args: &RunArgs, color: ColorChoice) -> Result<(Option<RunRepor
     let plan = Plan::new(&request(args), &setup.home, &setup.config)?;
     setup.resources.cancel.on_signals()?;
     if args.dry_run {
-        let texts = plan.cells.iter().map(|c| cell::dry_run(c, &setup.resources, &mut plain_progress()));
+        let all_results = all_results(&args.outputs.output)?;
+        let texts = plan.cells.iter();
+        let texts = texts.map(|c| cell::dry_run(c, &setup.resources, &all_results, &mut plain_progress()));
         print(&texts.collect::<Result<Vec<_>>>()?.join("\n"))?;
         return Ok((None, Ok(())));
     }

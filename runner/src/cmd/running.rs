@@ -1,6 +1,6 @@
 //! What `kvet run` and `kvet matrix` have in common: a plan that is run and reported.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cell;
 use crate::cell::Resources;
@@ -39,8 +39,9 @@ pub fn run_plan(
     options: &Options,
 ) -> Result<(RunReport, Result<()>)> {
     check_memory(plan)?;
-    check_kernels(plan, setup, outputs.color)?;
     let places = outputs.places;
+    check_kernels(plan, setup, outputs.color)?;
+    check_files(plan, setup, &places.output)?;
     let ids: Vec<CellId> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
     if let Some(file) = &places.junit {
         // Now, and not when the tests have run for an hour.
@@ -121,6 +122,25 @@ fn check_kernels(plan: &Plan, setup: &Setup, color: ColorChoice) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Programs that cannot run in their root, and suites that cannot travel, are told before anything boots, too.
+fn check_files(plan: &Plan, setup: &Setup, output: &Path) -> Result<()> {
+    let all_results = all_results(output)?;
+    for cell in &plan.cells {
+        let checked = cell::check_files(cell, &setup.resources, &all_results, &mut plain_progress());
+        mistake(checked).map_err(|e| placed(e, cell))?;
+    }
+    Ok(())
+}
+
+/// The folder that runs have theirs in, as it is found below a suite's.
+///
+/// # Errors
+/// The host's: there is no current directory.
+pub fn all_results(output: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(output).host(format!("find {}", output.display()))?;
+    Ok(absolute.canonicalize().unwrap_or(absolute))
 }
 
 /// Whether the fragments that a matrix names for its kernels are there. Others are looked at with their kernel.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -112,11 +113,12 @@ impl Equipment {
         }
     }
 
-    fn for_guest(&self) -> prepare::Equipment<'_> {
-        match self {
-            Self::Busybox(tools) => prepare::Equipment { tools: Some(tools), root: None },
-            Self::Root(root) => prepare::Equipment { tools: None, root: Some(root) },
-        }
+    fn for_guest<'a>(&'a self, all_results: Option<&'a Path>) -> prepare::Equipment<'a> {
+        let (tools, root) = match self {
+            Self::Busybox(tools) => (Some(tools), None),
+            Self::Root(root) => (None, Some(root)),
+        };
+        prepare::Equipment { tools, root, all_results }
     }
 }
 
@@ -154,7 +156,13 @@ fn boot(setup: &Setup, plan: &mut CellPlan, dir: &RunDir) -> Result<Booted> {
     if let Some(note) = prepare::settle_share(plan, &kernel)? {
         tell!("note: {note}");
     }
-    let prepared = prepare::prepare(plan, &kernel, cache, &results, equipment.for_guest())?;
+    let prepared = prepare::prepare(
+        plan,
+        &kernel,
+        cache,
+        &results,
+        equipment.for_guest(prepare::all_results(&results)),
+    )?;
     for note in &prepared.notes {
         tell!("note: {note}");
     }

@@ -11,36 +11,54 @@ const SHOWN: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Filter {
     texts: Vec<String>,
-    /// Names of tests that begin with a `!`.
+    /// Names of tests that would mean something else as a pattern: they begin with a `!`, or are no glob.
     named: Vec<String>,
+    /// What is no glob, and why: it may be the name of a test.
+    broken: Vec<(String, String)>,
     include: Option<GlobSet>,
     exclude: GlobSet,
 }
 
 impl Filter {
     /// Compiles what the user typed. A test is meant if it matches one of the plain globs (or there is none), and
-    /// none of those with `!`. `*` matches any characters, `/` included.
-    ///
-    /// # Errors
-    /// The caller's: not a glob.
-    pub fn new(texts: &[String]) -> Result<Self> {
+    /// none of those with `!`. `*` matches any characters, `/` included. What is no glob, [`Filter::among`] refuses.
+    pub fn new(texts: &[String]) -> Self {
         let (excluded, included): (Vec<&String>, Vec<&String>) =
             texts.iter().partition(|text| text.starts_with('!'));
-        let include = if included.is_empty() { None } else { Some(compile(&included, "")?) };
-        Ok(Self { texts: texts.to_vec(), named: Vec::new(), include, exclude: compile(&excluded, "!")? })
+        let mut broken = Vec::new();
+        let exclude = compile(&excluded, "!", &mut broken);
+        let include = (!included.is_empty()).then(|| compile(&included, "", &mut broken));
+        Self { texts: texts.to_vec(), named: Vec::new(), broken, include, exclude }
     }
 
-    /// The same for a suite whose tests are known: `!x` is the test of that name where there is one, and leaves out `x` where
-    /// there is none.
+    /// The same for a suite whose tests are known, if they are: `!x` is the test of that name where there is one, and leaves out
+    /// `x` where there is none.
     ///
     /// # Errors
-    /// As [`Filter::new`].
+    /// The caller's: what is neither a glob nor the name of a test.
     pub fn among(&self, names: &[String]) -> Result<Self> {
-        let is_name = |text: &&String| text.starts_with('!') && names.contains(text);
+        let is_broken = |text: &str| self.broken.iter().any(|(broken, _)| broken == text);
+        if let Some((_, why)) = self.broken.iter().find(|(text, _)| !names.contains(text)) {
+            return Err(Error::caller(why).hint("a glob has * ? [abc] {one,two}; quote it from the shell"));
+        }
+        let is_name = |text: &&String| (text.starts_with('!') || is_broken(text)) && names.contains(text);
         let (named, others): (Vec<&String>, Vec<&String>) = self.texts.iter().partition(is_name);
         let others: Vec<String> = others.into_iter().cloned().collect();
         let named = named.into_iter().cloned().collect();
-        Ok(Self { texts: self.texts.clone(), named, ..Self::new(&others)? })
+        Ok(Self { texts: self.texts.clone(), named, ..Self::new(&others) })
+    }
+
+    /// What selects and matches none of these names.
+    pub fn unmatched<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
+        let is_named = |text: &&str| self.named.iter().any(|named| named == text);
+        let selecting =
+            self.includes().filter(|text| !is_named(text)).chain(self.named.iter().map(String::as_str));
+        let matches_none = |text: &&str| {
+            let alone = Self { exclude: GlobSet::empty(), ..Self::new(&[(*text).to_owned()]) };
+            let is_name = |name: &&str| *name == *text || without_ordinal(name) == *text;
+            !names.iter().any(|name| is_name(name) || (!text.starts_with('!') && alone.matches(name)))
+        };
+        selecting.filter(matches_none).collect()
     }
 
     /// The globs that select.
@@ -150,17 +168,29 @@ fn without_ordinal(name: &str) -> &str {
     }
 }
 
-fn compile(texts: &[&String], prefix: &str) -> Result<GlobSet> {
-    let wrong = |text: &str, e: &globset::Error| {
-        Error::caller(format!("-t '{text}': {}", e.kind()))
-            .hint("a glob has * ? [abc] {one,two}; quote it from the shell")
-    };
-    let mut set = GlobSetBuilder::new();
+/// Whether a name has something that is special in a glob.
+pub fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{', '\\'])
+}
+
+fn compile(texts: &[&String], prefix: &str, broken: &mut Vec<(String, String)>) -> GlobSet {
+    let wrong = |text: &str, e: &globset::Error| format!("-t '{text}': {}", e.kind());
+    let mut globs = Vec::new();
     for text in texts {
-        let glob = text.strip_prefix(prefix).unwrap_or(text);
-        set.add(Glob::new(glob).map_err(|e| wrong(text, &e))?);
+        match Glob::new(text.strip_prefix(prefix).unwrap_or(text)) {
+            Ok(glob) => globs.push(glob),
+            Err(e) => broken.push(((*text).clone(), wrong(text, &e))),
+        }
     }
-    set.build().map_err(|e| wrong("", &e))
+    let mut set = GlobSetBuilder::new();
+    globs.into_iter().for_each(|glob| {
+        set.add(glob);
+    });
+    set.build().unwrap_or_else(|e| {
+        let all: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        broken.push((all.join(" "), wrong(&all.join(" "), &e)));
+        GlobSet::empty()
+    })
 }
 
 #[cfg(test)]
@@ -169,12 +199,12 @@ mod tests {
 
     fn select(texts: &[&str]) -> Result<Vec<String>> {
         let names = ["a/read", "a/write", "b/read", "b/odd name"].map(String::from);
-        Filter::new(&texts.iter().map(ToString::to_string).collect::<Vec<_>>())?.select(&names, "mine")
+        Filter::new(&texts.iter().map(ToString::to_string).collect::<Vec<_>>()).select(&names, "mine")
     }
 
     #[test]
     fn an_exact_name_always_selects() {
-        let matches = |text: &str, name: &str| Filter::new(&[text.to_owned()]).unwrap().matches(name);
+        let matches = |text: &str, name: &str| Filter::new(&[text.to_owned()]).matches(name);
         assert!(matches("mmap[4k]", "mmap[4k]"));
         assert!(matches("mmap[4k]", "mmap[4k]#2"));
         assert!(matches("connect", "connect") && matches("connect", "connect#2"));
@@ -188,13 +218,35 @@ mod tests {
         let names = ["!inverted", "inverted", "other"].map(String::from);
         let selected = |texts: &[&str]| {
             let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
-            Filter::new(&texts).unwrap().among(&names).unwrap().select(&names, "mine").unwrap()
+            Filter::new(&texts).among(&names).unwrap().select(&names, "mine").unwrap()
         };
         assert_eq!(selected(&["!inverted"]), ["!inverted"]);
         assert_eq!(selected(&["!inverted", "oth*"]), ["!inverted", "other"]);
         assert_eq!(selected(&["!other"]), ["!inverted", "inverted"]);
         assert_eq!(selected(&["inverted"]), ["inverted"]);
         assert_eq!(selected(&["*inverted", "!i*"]), ["!inverted"]);
+    }
+
+    #[test]
+    fn what_is_no_glob_may_be_a_name() {
+        let names = ["a[", "b{x", "c"].map(String::from);
+        let filter = |text: &str| Filter::new(&[text.to_owned()]).among(&names);
+        assert_eq!(filter("a[").unwrap().select(&names, "mine").unwrap(), ["a["]);
+        assert_eq!(filter("b{x").unwrap().select(&names, "mine").unwrap(), ["b{x"]);
+        for wrong in ["c[", "!c["] {
+            let error = filter(wrong).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("-t '{wrong}': ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_pattern_has_to_match_something() {
+        let texts = ["a", "b*", "!c", "d[", "none", "!no*"].map(String::from);
+        let names = ["a#2", "bb", "!c", "c", "d["].map(String::from);
+        let filter = Filter::new(&texts).among(&names).unwrap();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(filter.unmatched(&all), ["none"]);
+        assert_eq!(filter.unmatched(&["x"]), ["a", "b*", "none", "!c", "d["]);
     }
 
     #[test]
@@ -209,7 +261,7 @@ mod tests {
     #[test]
     fn what_may_be_a_subtest_is_not_refused() {
         let names = ["dynptr", "file_reader", "cgroup_xattr"].map(String::from);
-        let check = |text: &str| Filter::new(&[text.to_owned()]).unwrap().check_tests(&names, "upstream");
+        let check = |text: &str| Filter::new(&[text.to_owned()]).check_tests(&names, "upstream");
         for fine in [
             "dynptr",
             "dynptr/*",

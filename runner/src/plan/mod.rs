@@ -196,6 +196,7 @@ impl Plan {
     pub fn new(request: &Request, home: &Home, config: &KernelsConfig) -> Result<Self> {
         let plan = Self::of_request(request, home, config)?;
         plan.builds_what_is_asked_for(request)?;
+        plan.has_what_is_asked_for()?;
         Ok(plan)
     }
 
@@ -206,7 +207,7 @@ impl Plan {
         };
         let kernels = with_files(kernels, request)?;
         let archs = if request.archs.is_empty() { vec![Arch::host()?] } else { request.archs.clone() };
-        let filter = Filter::new(&request.tests)?;
+        let filter = Filter::new(&request.tests);
         let mut cells: Vec<CellPlan> = Vec::new();
         for kernel in &kernels {
             for &arch in &archs {
@@ -219,6 +220,30 @@ impl Plan {
         }
         let planned = cells.iter().map(|cell| cell.id.clone()).collect();
         Ok(Self { cells, planned })
+    }
+
+    /// Each pattern of `-t` matches a test of some suite, as far as all suites list theirs: a name with a mistake in it would go
+    /// unnoticed beside others.
+    fn has_what_is_asked_for(&self) -> Result<()> {
+        let listed: Option<Vec<(&Filter, &Vec<String>, &str)>> = self
+            .cells
+            .iter()
+            .map(|cell| Some((&cell.filter, cell.suite.tests.as_ref()?, cell.suite.spec.name.as_str())))
+            .collect();
+        let Some([(first, names, suite), rest @ ..]) = listed.as_deref() else { return Ok(()) };
+        let unmatched = |filter: &Filter, names: &[String]| -> BTreeSet<String> {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            filter.unmatched(&names).into_iter().map(str::to_owned).collect()
+        };
+        let mut nowhere = unmatched(first, names);
+        for (filter, names, _) in rest {
+            let here = unmatched(filter, names);
+            nowhere.retain(|text| here.contains(text));
+        }
+        match nowhere.into_iter().next() {
+            Some(text) => Err(Filter::new(&[text]).nothing(suite, names)),
+            None => Ok(()),
+        }
     }
 
     /// `--slice` and `--selftests` are of no use where no suite is built.
@@ -273,6 +298,7 @@ impl Plan {
             }
         }
         plan.builds_what_is_asked_for(request)?;
+        plan.has_what_is_asked_for()?;
         Ok(plan)
     }
 

@@ -145,7 +145,7 @@ fn rerun(again: &CellReport, test: &str, run: u32) -> Rerun {
 /// A test alone, in a guest of its own; its files are kept below the cell's.
 fn alone(plan: &CellPlan, test: &str, cell: &Path, resources: &Resources) -> Result<CellReport> {
     let mut plan = plan.clone();
-    plan.filter = Filter::new(&[globset::escape(test)])?.among(&[test.to_owned()])?;
+    plan.filter = Filter::new(&[globset::escape(test)]).among(&[test.to_owned()])?;
     plan.selected = plan.selected.map(|_| vec![test.to_owned()]);
     let dir = RunDir::create_at(&cell.join(FOLDER), &safe_name(test), std::slice::from_ref(&plan.id))?;
     let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));

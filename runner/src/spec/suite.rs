@@ -360,7 +360,16 @@ pub fn find(home: &Home, name_or_path: &str) -> Result<(PathBuf, SuiteSpec)> {
 
 fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).given(format!("read {}", path.display()))?;
-    let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(Into::into).collect();
+    let mut lines = BTreeMap::new();
+    let mut names = Vec::new();
+    for (index, name) in text.lines().map(str::trim).enumerate().filter(|(_, name)| !name.is_empty()) {
+        if let Some(first) = lines.insert(name, index + 1) {
+            let place = format!("{}:{}", path.display(), index + 1);
+            return Err(Error::caller(format!("{place}: '{name}' is listed in line {first} already"))
+                .hint("the second test of a name is called NAME#2"));
+        }
+        names.push(name.to_owned());
+    }
     if names.is_empty() {
         return Err(Error::caller(format!("{} names no test", path.display())));
     }
@@ -437,6 +446,18 @@ mod tests {
             let e = SuiteSpec::load(&path).unwrap_err().to_string();
             assert!(e.contains(expected) && e.contains("suite.yaml"), "{to}: {e}");
         }
+    }
+
+    #[test]
+    fn a_list_of_tests_has_each_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list");
+        fs::write(&list, "a\n\n  b \na#2\n").unwrap();
+        assert_eq!(read_names(&list).unwrap(), ["a", "b", "a#2"]);
+        fs::write(&list, "a\n\nb\n a\n").unwrap();
+        let error = read_names(&list).unwrap_err();
+        assert!(error.to_string().ends_with("list:4: 'a' is listed in line 1 already"), "{error}");
+        assert_eq!(error.hint_text(), Some("the second test of a name is called NAME#2"));
     }
 
     #[test]

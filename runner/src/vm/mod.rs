@@ -63,6 +63,8 @@ const MAX_STDERR: usize = 16 * 1024;
 const MAX_UNSENT: usize = kvet_wire::MAX_ORDER + (1 << 20);
 /// How much is read from a channel before the others get their turn.
 const CHUNK: usize = 64 * 1024;
+/// How much of a channel is read once QEMU has ended, in pieces of [`CHUNK`]: more than a socket holds (socket(7), `wmem_default`).
+const LAST_CHUNKS: usize = 16;
 /// How long QEMU may take to end after `quit` before it is killed.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// The same after a cancel, which is no orderly end. While QEMU starts it does not listen.
@@ -150,6 +152,15 @@ impl Vm {
     /// QEMU's process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Why the guest cannot be what is late, if that can be told: QEMU did not run.
+    pub fn not_running(&self) -> Option<&'static str> {
+        if self.process.is_stopped() {
+            return Some("QEMU was stopped by a signal of the host");
+        }
+        // It greets whoever connects to its monitor, before it starts the guest's CPUs.
+        self.qemu_version.is_none().then_some("QEMU did not come up: it said nothing on its monitor")
     }
 
     /// Waits for what happens next, at the latest until `deadline`. After [`VmEvent::Exited`] nothing comes but
@@ -364,17 +375,27 @@ impl Vm {
         let fd = self.process.pidfd.as_raw_fd();
         self.watch(ControlOperation::Delete, fd, EventSet::empty(), PROCESS)?;
         let status = self.process.reap()?;
-        // Until nothing is left, not until the end of file: a process outside QEMU's group may hold a socket.
-        while self.read_console()? {}
-        while self.read_wire()? {}
-        while self.read_qmp()? {}
-        while self.read_stderr()? {}
+        // Not until the end of file, and not until nothing is left: a process outside QEMU's group may hold a socket, and
+        // fill it.
+        self.drain(Self::read_console)?;
+        self.drain(Self::read_wire)?;
+        self.drain(Self::read_qmp)?;
+        self.drain(Self::read_stderr)?;
         self.exited = true;
         self.queue.push_back(VmEvent::Exited {
             status: process::describe(status),
             clean: status.success(),
             stderr: String::from_utf8_lossy(&self.stderr).trim().to_owned(),
         });
+        Ok(())
+    }
+
+    fn drain(&mut self, read: fn(&mut Self) -> Result<bool>) -> Result<()> {
+        for _ in 0..LAST_CHUNKS {
+            if !read(self)? {
+                break;
+            }
+        }
         Ok(())
     }
 

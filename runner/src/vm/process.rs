@@ -77,6 +77,13 @@ impl Process {
         let _ = self.child.kill();
     }
 
+    /// Whether somebody has stopped it (proc_pid_stat(5), state `T`): a guest cannot do that.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // The name stands in brackets and may hold anything.
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+    }
+
     /// Kills whatever still runs of QEMU, and reaps it. The status of a QEMU that had ended already is the one it
     /// ended with; children it left behind are killed before they can hold or fill its sockets.
     ///
@@ -101,6 +108,9 @@ impl Drop for Process {
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal().map(Signal::try_from)) {
         (Some(code), _) => format!("exit status {code}"),
+        (None, Some(Ok(Signal::SIGKILL))) => {
+            "killed by SIGKILL, as the kernel does where memory runs out".to_owned()
+        }
         (None, Some(Ok(signal))) => format!("killed by {signal}"),
         (None, _) => format!("wait status {:#x}", status.into_raw()),
     }

@@ -7,7 +7,7 @@ use kvet::event::{CellEnd, CellReport, Outcome, Phase, RunReport};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::kvet_command::{Ended, Kvet, Running, have, processes, when};
+use crate::support::{Ended, Kvet, Running, have, processes, when};
 
 /// Fails, says what a log must not heed, and takes the kernel down. A cell that crashes leaves no time behind by which the next
 /// run would be ordered.

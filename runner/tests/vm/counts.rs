@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::kvet_command::Kvet;
+use crate::support::Kvet;
 
 #[test]
 #[ignore = "eighteen kernels: some three minutes"]

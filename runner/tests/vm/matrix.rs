@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kvet::event::{CellEnd, CellReport, Outcome, Phase, RunReport};
 use nix::sys::signal::Signal;
 
-use crate::kvet_command::{Ended, Kvet, Running, cache_with, have, when};
+use crate::support::{Ended, Kvet, Running, cache_with, have, when};
 
 /// A matrix of 7.2 and these suites, one guest at a time.
 fn matrix(suites: &[(&str, &[&str])], args: &[&str]) -> Kvet {
@@ -26,12 +26,12 @@ fn with_suites(mut call: Kvet, suites: &[(&str, &[&str])]) -> Kvet {
     call.file("m.yaml", &text)
 }
 
-fn cells(ended: &Ended) -> Vec<CellReport> {
+pub fn cells(ended: &Ended) -> Vec<CellReport> {
     let text = fs::read_to_string(ended.path("results/latest/report.json")).unwrap();
     serde_json::from_str::<RunReport>(&text).unwrap().cells
 }
 
-fn outcomes(cell: &CellReport) -> Vec<Outcome> {
+pub fn outcomes(cell: &CellReport) -> Vec<Outcome> {
     cell.cases.iter().map(|case| case.outcome).collect()
 }
 
@@ -83,7 +83,7 @@ fn smoke_two_at_a_time() {
     assert_eq!(cells.len(), 2);
     for (cell, kernel) in cells.iter().zip(["6.1", "7.2"]) {
         assert_eq!(cell.end, CellEnd::Completed);
-        super::not_passed_as_pinned(kernel, "x86_64", &cell.cases);
+        super::dynptr::not_passed_as_pinned(kernel, "x86_64", &cell.cases);
     }
     assert!(ended.path("j.xml").is_file() && ended.path("results/latest/report.html").is_file());
 }
@@ -135,7 +135,7 @@ fn a_crash_a_hang_and_a_failure_stop_nobody_and_are_no_flakes() {
     assert_eq!(outcomes(&cells[0]), [Outcome::Pass, Outcome::Fail]);
     assert!(matches!(cells[1].end, CellEnd::Crashed { .. }), "{:?}", cells[1].end);
     assert_eq!(outcomes(&cells[1]), [Outcome::Error]);
-    let CellEnd::Crashed { reason } = &cells[2].end else { panic!("{:?}", cells[2].end) };
+    let CellEnd::TimedOut { reason } = &cells[2].end else { panic!("{:?}", cells[2].end) };
     assert!(reason.contains("faults/two ran longer than 5 s"), "{reason}");
     assert_eq!(outcomes(&cells[2]), [Outcome::Pass, Outcome::Error]);
     assert_eq!((&cells[3].end, outcomes(&cells[3])), (&CellEnd::Completed, vec![Outcome::Pass; 2]));

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use kvet::event::{Outcome, TestCase};
 
-use crate::kvet_command::{Ended, Kvet};
+use crate::support::{Ended, Kvet};
 
 /// What is wrong with the calls of a function: `bpf_dynptr_read.wrong_offset`.
 type Wrong<'a> = &'a str;
@@ -87,7 +87,7 @@ fn vacuous(cases: &[TestCase]) -> BTreeSet<&str> {
     let mut tests: BTreeMap<&str, bool> = BTreeMap::new();
     for case in cases.iter().filter(|case| !case.message.starts_with("needs ")) {
         let name = case.name.split('.').next().unwrap();
-        if name == crate::LACKS_AN_OPTION {
+        if name == crate::dynptr::LACKS_AN_OPTION {
             continue;
         }
         *tests.entry(name).or_default() |= case.outcome == Outcome::Pass;
@@ -184,7 +184,7 @@ fn fail_alone(chosen: &BTreeMap<Wrong<'_>, &str>) {
     let cases = ended.cell().cases;
     // With --strict, so does what this kernel was not built for.
     let expected: BTreeSet<&str> =
-        all().map(|it| it.1).chain(std::iter::once(crate::LACKS_AN_OPTION)).collect();
+        all().map(|it| it.1).chain(std::iter::once(crate::dynptr::LACKS_AN_OPTION)).collect();
     let failed: BTreeSet<&str> =
         cases.iter().filter(|case| case.outcome == Outcome::Fail).map(|case| case.name.as_str()).collect();
     assert_eq!(failed, expected);

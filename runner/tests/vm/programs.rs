@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::kvet_command::{Ended, Kvet, faults, have};
+use crate::guests::faults;
+use crate::support::{Ended, Kvet, have};
 
 /// A script in `common/`, which `mine/` has a link to, and `data.txt` beside that link.
 fn linked(script: &str) -> (tempfile::TempDir, PathBuf) {
@@ -169,8 +170,8 @@ fn what_env_does_not_find_is_named() {
     let args = ["run", "-k", "7.2", "-a", "x86_64", "--root", "userland", "--", "./t.sh"];
     let call = Kvet::new(args).file("t.sh", "#!/usr/bin/env python3\n").executable("t.sh");
     let ended = call.without_guest().end().code(2);
-    ended.ended("Usage", "./t.sh is run by python3, which");
-    assert!(!ended.cell_dir().join("qemu.argv").exists(), "nothing was booted");
+    assert!(ended.stderr.contains("error: ./t.sh is run by python3, which"), "{}", ended.stderr);
+    assert!(!ended.path("results").exists(), "nothing was begun");
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! test_progs in a guest, and what `--resume` makes of crashes.
 
-use super::Kvet;
-use super::kvet_command::Ended;
-use super::{check_junit, faults};
+use crate::guests::{check_junit, faults};
+use crate::support::{Ended, Kvet};
 use kvet::event::Cause;
 
 fn sorted(ended: &Ended) -> Vec<String> {

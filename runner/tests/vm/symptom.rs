@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kvet::bisect::state::{State, Verdict};
 
-use crate::kvet_command::{Ended, Kvet, have};
+use crate::support::{Ended, Kvet, have};
 
 const BAD: &str = "debian:6.12.107";
 const GOOD: &str = "debian:6.12.95";

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use kvet::event::{CellEnd, CellReport, Outcome, RunReport};
 
-use crate::kvet_command::{Ended, Kvet, cache, check_junit, have};
+use crate::guests::{cache, check_junit};
+use crate::support::{Ended, Kvet, have};
 
 /// Result lines of test_progs as a person reads them: `#3/1     dynptr/test_read_write:OK`. A test with subtests is told
 /// by these; a name that is there twice is told apart as in the report. At the end the logs of failures are repeated.

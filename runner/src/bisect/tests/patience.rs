@@ -6,6 +6,7 @@ use crate::event::Work;
 /// Where it goes wrong.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum At {
+    Rehearse,
     Prepare,
     Signature,
     Run,
@@ -51,6 +52,10 @@ impl Lab for Ailing {
         self.meet(At::Prepare)?;
         self.work(1000);
         Ok(Some(known.map_or(format!("selftests of {}", newest.shown), str::to_owned)))
+    }
+
+    fn rehearse(&mut self, _: &Subject) -> Result<()> {
+        self.meet(At::Rehearse)
     }
 
     fn signature(&mut self, subject: &Subject) -> Result<String> {
@@ -112,7 +117,7 @@ fn bisected(state: State, lab: &mut Ailing) -> (Result<Answer>, State, Vec<Strin
 
 #[test]
 fn what_goes_wrong_on_the_host_is_tried_again_wherever_it_does() {
-    for at in [At::Prepare, At::Signature, At::Run] {
+    for at in [At::Prepare, At::Rehearse, At::Signature, At::Run] {
         let mut lab = Ailing::new(Some((at, Fault::Host)), 2);
         let (answer, _, notes) = bisected(fresh(Find::Bug, 1), &mut lab);
         assert_eq!(answer.unwrap().first.shown, "3", "{at:?}");
@@ -138,7 +143,7 @@ fn what_does_not_pass_stops_it_and_what_is_known_is_kept() {
 
 #[test]
 fn nobody_elses_fault_is_tried_again_and_nobody_waits_who_was_stopped() {
-    for at in [At::Prepare, At::Signature, At::Run] {
+    for at in [At::Prepare, At::Rehearse, At::Signature, At::Run] {
         let mut lab = Ailing::new(Some((at, Fault::Caller)), 1);
         let (answer, ..) = bisected(fresh(Find::Bug, 1), &mut lab);
         assert_eq!((answer.unwrap_err().fault(), lab.pauses), (Fault::Caller, 0), "{at:?}");
@@ -151,6 +156,17 @@ fn nobody_elses_fault_is_tried_again_and_nobody_waits_who_was_stopped() {
     let (answer, state, _) = bisected(fresh(Find::Bug, 1), &mut lab);
     assert_eq!((answer.unwrap().first.shown.as_str(), lab.pauses), ("3", 0));
     assert_eq!((state.steps[2].verdict, state.steps[2].reason.as_str()), (Verdict::Skip, "no mirror"));
+}
+
+#[test]
+fn an_end_that_cannot_be_tested_is_told_before_anything_boots() {
+    let mut lab = Ailing::new(Some((At::Rehearse, Fault::Kernel)), 1);
+    let (answer, state, _) = bisected(fresh(Find::Bug, 1), &mut lab);
+    let error = answer.unwrap_err();
+    assert_eq!(error.fault(), Fault::Kernel);
+    assert_eq!(error.to_string(), "the bad end k4 cannot be judged: no mirror");
+    assert_eq!(error.hint_text(), Some("try later"));
+    assert_eq!((lab.runs.iter().sum::<usize>(), state.steps.len()), (0, 0));
 }
 
 #[test]

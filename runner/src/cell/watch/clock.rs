@@ -13,11 +13,18 @@ impl Watch<'_> {
         match self.stage.clone() {
             Stage::Booting if now >= self.clock.started + self.limits.boot => {
                 self.out.stillborn = self.console.lines == 0;
-                self.unbootable(format!("not up after {}", seconds(self.limits.boot)));
+                let late = format!("not up after {}", seconds(self.limits.boot));
+                match session.vm().not_running() {
+                    Some(why) => self.lost(CellEnd::Infra { reason: format!("{late}: {why}") }),
+                    None => self.unbootable(late),
+                }
             }
             Stage::Working => {
                 if let Some(why) = self.passed_limit(now, session) {
-                    self.ask_for_stacks(why, session)?;
+                    match session.vm().not_running() {
+                        Some(host) => self.lost(CellEnd::Infra { reason: format!("{why}: {host}") }),
+                        None => self.ask_for_stacks(why, session)?,
+                    }
                 }
             }
             Stage::Dumping { why, until } if now >= until => self.kill_job(why, session)?,

@@ -278,6 +278,16 @@ impl Total {
         over / all.max(1.0)
     }
 
+    /// By how much the longest of the cells that are left is late, if all of them are.
+    fn overdue(&self) -> Option<Duration> {
+        let cells = self.weights.iter().zip(&self.left).zip(&self.begun).filter(|((_, left), _)| **left);
+        let late = |((weight, _), begun): ((&f64, &bool), &Option<Instant>)| {
+            let (known, begun) = ((*weight > 0.0).then_some(*weight)?, (*begun)?);
+            begun.elapsed().checked_sub(Duration::from_secs_f64(known))
+        };
+        cells.map(late).collect::<Option<Vec<Duration>>>()?.into_iter().max()
+    }
+
     fn show(&self) {
         let done = self.left.iter().filter(|left| !**left).count();
         let part = self.part();
@@ -285,7 +295,10 @@ impl Total {
         if self.failed > 0 {
             text.push_str(&format!(", {} failed", self.failed));
         }
-        if part > 0.0 && done < self.left.len() {
+        if let Some(late) = self.overdue() {
+            // What was forecast has passed, and nothing tells how long it will still take.
+            text.push_str(&format!(" · {} longer than last time", HumanDuration(late)));
+        } else if part > 0.0 && done < self.left.len() {
             let eta = self.started.elapsed().as_secs_f64() * (1.0 - part) / part;
             text.push_str(&format!(" · eta {}", HumanDuration(Duration::from_secs_f64(eta))));
         }
@@ -366,6 +379,21 @@ mod tests {
         let begun = total.begun[1];
         total.phase(1, Phase::Tests);
         assert!(begun.is_some() && total.begun[1] == begun);
+    }
+
+    #[test]
+    fn a_forecast_that_has_passed_is_no_forecast() {
+        let late = |weights: &[f64], left: &[bool], begun: &[Option<Instant>]| {
+            total(weights, left, begun).overdue().map(|late| late.as_secs())
+        };
+        assert_eq!(late(&[10.0, 10.0], &[true, true], &[ago(15), ago(35)]), Some(25));
+        assert_eq!(late(&[10.0, 10.0], &[false, true], &[ago(15), ago(5)]), None, "not yet");
+        assert_eq!(late(&[10.0, 10.0], &[true, true], &[ago(15), None]), None, "one waits");
+        assert_eq!(late(&[0.0], &[true], &[ago(15)]), None, "nothing was forecast");
+        assert_eq!(late(&[10.0], &[false], &[ago(15)]), None, "all are done");
+        let total = total(&[10.0], &[true], &[ago(75)]);
+        total.show();
+        assert_eq!(total.bar.message(), "0 of 1 cells · 65 seconds longer than last time");
     }
 
     /// A terminal that was closed: every write fails (tty_write(), EIO).

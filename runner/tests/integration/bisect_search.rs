@@ -1,8 +1,6 @@
 //! Bisections whose kernels are made up and whose search is real: histories with branches and merges, judged by git itself, and
 //! symptoms that come and go.
 
-mod made_up;
-
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +16,7 @@ use kvet::event::{CellReport, Outcome};
 
 /// What a run of the only test came to.
 fn report(kernel: &str, outcome: Outcome) -> CellReport {
-    made_up::cell(kernel, &[("t", outcome, "")])
+    crate::fixtures::cell(kernel, &[("t", outcome, "")])
 }
 
 // --- histories --------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ fn only_what_newly_fails_closes_the_gate() {
             assert_eq!(markdown, "**2 as before**\n");
             continue;
         };
-        let id = format!("g/t  {KERNEL} x86_64 {}  ", made_up::SUITE);
+        let id = format!("g/t  {KERNEL} x86_64 {}  ", crate::fixtures::SUITE);
         assert!(text.starts_with(&format!("{title} (1):\n  {id}")), "{context}");
         assert!(text.ends_with(&format!("\n1 {title}, 1 as before\n")), "{context}");
         assert!(
@@ -62,7 +62,7 @@ fn cells_that_come_and_go_and_kernels_that_do_not_boot_any_more() {
     let good = |kernel| cell(kernel, &[("t", Pass, "")]);
     let (text, markdown, _) =
         diff(vec![good("debian:7.1"), good(KERNEL)], vec![good(KERNEL), good("debian:7.3")], 0);
-    let ids = ["7.1", "7.3"].map(|version| format!("debian:{version} x86_64 {}", made_up::SUITE));
+    let ids = ["7.1", "7.3"].map(|version| format!("debian:{version} x86_64 {}", crate::fixtures::SUITE));
     assert!(text.contains(&format!("only before: {}\nonly after: {}\n", ids[0], ids[1])), "{text}");
     assert!(
         markdown.contains(&format!("\nonly before: `{}`\n\nonly after: `{}`\n", ids[0], ids[1])),

@@ -40,12 +40,13 @@ fn recorded() -> tempfile::TempDir {
 /// `kvet matrix` on another machine: with a cache of its own, in which other times are recorded.
 fn matrix(machine: u64, args: &[&str]) -> Ended {
     let cache = tempfile::tempdir().unwrap();
-    let id = |kernel: &str| format!("{kernel} x86_64 {}", made_up::SUITE);
+    let id = |kernel: &str| format!("{kernel} x86_64 {}", crate::fixtures::SUITE);
     let times: BTreeMap<String, u64> =
         TIMES.iter().map(|(kernel, s)| (id(kernel), s * machine % 37)).collect();
     fs::write(cache.path().join("times.json"), serde_json::to_vec(&times).unwrap()).unwrap();
     let kernels: Vec<&str> = TIMES.iter().map(|(kernel, _)| *kernel).chain([UNKNOWN]).collect();
-    let text = format!("kernels: [{}]\narchs: [x86_64]\nsuites: [{}]\n", kernels.join(", "), made_up::SUITE);
+    let text =
+        format!("kernels: [{}]\narchs: [x86_64]\nsuites: [{}]\n", kernels.join(", "), crate::fixtures::SUITE);
     let kvet =
         Kvet::new(["matrix", "m.yaml"]).args(args).file("m.yaml", &text).env("KVET_CACHE", cache.path());
     kvet.without_guest().end().code(0)
@@ -116,7 +117,7 @@ fn the_jobs_for_github_are_the_whole_and_each_is_told_what_it_runs() {
             .map(|job| {
                 let part = shard(3, job["shard"].as_str().unwrap(), run.path());
                 let said: BTreeSet<&str> = job["cells"].as_str().unwrap().split(", ").collect();
-                let is = part.iter().map(|kernel| format!("{kernel} x86_64 {}", made_up::SUITE));
+                let is = part.iter().map(|kernel| format!("{kernel} x86_64 {}", crate::fixtures::SUITE));
                 assert_eq!(said.iter().map(|cell| (*cell).to_owned()).collect::<BTreeSet<_>>(), is.collect());
                 part
             })
@@ -249,7 +250,7 @@ fn the_jobs_of_the_workflow_for_github_make_one_run_of_the_whole() {
             cell.id.arch = words[1].parse().unwrap();
             cell
         };
-        made_up::run(cells.iter().map(made).collect())
+        crate::fixtures::run(cells.iter().map(made).collect())
     };
     let whole = run_of(&planned).planned;
     for (number, cells) in parts.iter().enumerate() {

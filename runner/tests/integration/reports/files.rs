@@ -28,7 +28,8 @@ fn kvet() -> Command {
 /// `kvet` by bash, in a folder with a run in `run`. Gives what it said, and the folder.
 fn in_bash(script: &str) -> (String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    store_report(&dir.path().join("run"), &made_up::run(vec![cell(KERNEL, &[("t", Pass, "")])])).unwrap();
+    store_report(&dir.path().join("run"), &crate::fixtures::run(vec![cell(KERNEL, &[("t", Pass, "")])]))
+        .unwrap();
     let mut bash = Command::new("bash");
     bash.args(["-ec", script]).env("kvet", kvet().get_program()).current_dir(dir.path());
     let output = bash.output().unwrap();
@@ -72,7 +73,8 @@ fn matrix(results: &Path) -> Ended {
 fn a_run_does_not_depend_on_latest() {
     let dir = tempfile::tempdir().unwrap();
     let results = dir.path().join("results");
-    let old = RunReport { run_id: "20260101-000000".into(), ..made_up::run(vec![cell("debian:old", &[])]) };
+    let old =
+        RunReport { run_id: "20260101-000000".into(), ..crate::fixtures::run(vec![cell("debian:old", &[])]) };
     store_report(&results.join("20260101-000000"), &old).unwrap();
     store_report(&results.join("latest"), &old).unwrap();
     let note = |ended: &Ended| ended.stderr.lines().filter(|line| line.starts_with("note: ")).count();

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use kvet::event::Outcome;
 
-use super::kvet_command::{Kvet, cache};
+use crate::guests::cache;
+use crate::support::Kvet;
 
 fn dry<'a>(source: &'a str, rest: &[&'a str]) -> Kvet {
     Kvet::new(["kernel", "build", "--dry-run", source]).args(rest)
@@ -119,7 +120,7 @@ fn built(release: &str, arch: &str) {
     let ended = Kvet::new(["run", "-k", source, "-a", arch, "--strict"]).end().code(0);
     let cell = ended.cell();
     // What stock kernels lack an option for is run here.
-    super::not_passed_as_pinned(&format!("built-{release}"), arch, &cell.cases);
+    super::dynptr::not_passed_as_pinned(&format!("built-{release}"), arch, &cell.cases);
     let first = cell.kernel.unwrap().built.unwrap();
     assert!(first.btf.bytes > 0 && first.signature.len() == 64, "{first:?}");
     let again = Kvet::new(["kernel", "build", source, "-a", arch]).end().code(0);

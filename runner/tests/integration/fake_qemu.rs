@@ -177,7 +177,7 @@ pub fn job() -> Job {
 
 fn machine(script: PathBuf) -> Machine {
     Machine {
-        qemu: root().join("runner/tests/fake-qemu/fake-qemu"),
+        qemu: root().join("runner/tests/integration/fake_qemu/fake-qemu"),
         machine: "fake".into(),
         cpu: "max".into(),
         accel: Accel::Tcg,

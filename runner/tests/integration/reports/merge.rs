@@ -10,7 +10,7 @@ fn parts(planned: &[&str], parts: &[&[(&str, Outcome)]]) -> Vec<tempfile::TempDi
     let stored = |part: &&[(&str, Outcome)]| {
         let dir = tempfile::tempdir().unwrap();
         let cells = part.iter().map(|(kernel, outcome)| cell(kernel, &[("t", *outcome, "why")])).collect();
-        let run = RunReport { planned: planned.clone(), ..made_up::run(cells) };
+        let run = RunReport { planned: planned.clone(), ..crate::fixtures::run(cells) };
         store_report(dir.path(), &run).unwrap();
         dir
     };
@@ -68,7 +68,7 @@ fn nothing_ran_stays_what_it_was() {
     for (must_run, code) in [(false, 0), (true, 1)] {
         let dir = tempfile::tempdir().unwrap();
         let skipped = CellReport { must_run, ..cell(KERNEL, &[("t", Skip, "needs 6.12")]) };
-        store_report(dir.path(), &made_up::run(vec![skipped])).unwrap();
+        store_report(dir.path(), &crate::fixtures::run(vec![skipped])).unwrap();
         let ended = merge(&[dir]).code(code);
         assert!(ended.stdout.contains("1 skip · nothing ran"), "{}", ended.stdout);
         assert_eq!(ended.stdout.contains("kvet/nothing-ran"), must_run, "{}", ended.stdout);

@@ -1,13 +1,9 @@
 //! What kvet says of kernels and of the cache without a guest.
 
-#[path = "vm/kvet.rs"]
-#[allow(dead_code, reason = "no guest is started here")]
-mod kvet_command;
-
 use std::path::Path;
 
+use crate::support::{Kvet, have};
 use kvet::event::Phase;
-use kvet_command::{Kvet, have};
 
 /// `PATH` with this folder first.
 fn path_with(dir: &Path) -> String {
@@ -46,6 +42,47 @@ fn a_kernel_whose_modules_are_gone_is_told_before_anything_boots() {
         assert!(ended.stdout.contains(gone) && ended.stdout.contains(remedy), "{}", ended.stdout);
         let phases: Vec<Phase> = ended.cell().times.iter().map(|time| time.phase).collect();
         assert!(!phases.contains(&Phase::Boot), "{phases:?}");
+    }
+}
+
+/// A script, and what reads it.
+fn script_suite(call: Kvet, interpreter: &str, root: &str) -> Kvet {
+    let suite = format!("name: s\ntitle: S\nprogram: ./s.sh\nformat: ktap\nroot: {root}\n");
+    call.file("s.yaml", &suite).file("s.sh", &format!("#!{interpreter}\necho 1..0\n")).executable("s.sh")
+}
+
+#[test]
+fn an_end_without_9p_is_told_before_the_other_one_boots() {
+    for kernel in ["7.1", "7.2"] {
+        have(kernel, "x86_64");
+    }
+    for (good, bad, which) in [("7.1", "7.2", "good"), ("7.2", "7.1", "bad")] {
+        let call = Kvet::new(["bisect", "-a", "x86_64", "-s", "./s.yaml", "--good", good, "--bad", bad]);
+        let ended = script_suite(call, "/bin/sh", "host").without_guest().end().code(1);
+        let said = format!("error: the {which} end debian:7.1");
+        let why = "its modules are gone from the archive";
+        assert!(ended.stderr.contains(&said) && ended.stderr.contains(why), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("testing the end"), "{}", ended.stderr);
+        let left = std::fs::read_dir(ended.path("results")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "nothing is left");
+    }
+}
+
+#[test]
+fn a_script_that_nothing_can_read_is_told_before_anything_boots() {
+    have("7.2", "x86_64");
+    let matrix = "kernels: [7.2]\narchs: [x86_64]\nsuites: [dynptr, ./s.yaml]\n";
+    for args in [
+        &["run", "-k", "7.2", "-a", "x86_64", "-s", "./s.yaml"][..],
+        &["matrix", "m.yaml"],
+        &["bisect", "-a", "x86_64", "-s", "./s.yaml", "--good", "7.2", "--bad", "6.12"],
+    ] {
+        let call = Kvet::new(args).file("m.yaml", matrix);
+        let ended = script_suite(call, "/opt/no/such/shell", "host").without_guest().end().code(2);
+        let said = "./s.sh is run by /opt/no/such/shell, which the host's / does not have";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        let left = std::fs::read_dir(ended.path("results")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{args:?} leaves nothing");
     }
 }
 

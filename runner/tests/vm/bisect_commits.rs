@@ -1,6 +1,5 @@
 //! `kvet bisect` over the commits of a real kernel: built, booted, killed and resumed.
 
-#[path = "bisect/repository.rs"]
 mod repository;
 
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ fn hopeless(text: &str) -> Ended {
 fn a_kernel_that_is_not_there_is_told_at_once_and_is_the_trouble_of_its_cell() {
     let text = format!(
         "kernels:\n  - tree:./gone\n  - file:./bzImage\narchs: [x86_64]\nsuites: [{}]\n",
-        made_up::SUITE
+        crate::fixtures::SUITE
     );
     let ended = hopeless(&text).code(2);
     let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -43,7 +43,7 @@ fn a_kernel_that_is_not_there_is_told_at_once_and_is_the_trouble_of_its_cell() {
 
 #[test]
 fn what_a_matrix_file_says_wrong_stops_everything() {
-    let tail = format!("archs: [x86_64]\nsuites: [{}]\n", made_up::SUITE);
+    let tail = format!("archs: [x86_64]\nsuites: [{}]\n", crate::fixtures::SUITE);
     for (list, said) in [
         ("suites:\n  - nosuch\n", "m.yaml:3: unknown suite 'nosuch'"),
         ("suites: [dynptr,\n  ./no.yaml]\n", "m.yaml:3: cannot read"),
@@ -72,7 +72,7 @@ fn what_a_matrix_file_says_wrong_stops_everything() {
 
 #[test]
 fn a_cell_is_there_once_however_it_is_written() {
-    let suite = made_up::SUITE;
+    let suite = crate::fixtures::SUITE;
     let own = |folder: &str| {
         let text = format!("name: mine\ntitle: {folder}\nprogram: ./run\nformat: ktap\n");
         (format!("{folder}.yaml"), text)
@@ -117,7 +117,7 @@ fn a_cell_is_there_once_however_it_is_written() {
 #[test]
 fn a_guest_that_is_larger_than_the_machine_is_refused_where_it_is_asked_for() {
     let text = |memory: &str| {
-        let suite = made_up::SUITE;
+        let suite = crate::fixtures::SUITE;
         format!(
             "kernels: [file:./a, file:./b]\nsuites: [{suite}]\nsettings:\n  memory: {memory}\narchs: [x86_64]\n"
         )

@@ -1,4 +1,4 @@
-//! `kvet bisect` over releases; over commits it is in `tests/bisect.rs`, which builds kernels.
+//! `kvet bisect` over releases; over commits it is in `bisect_commits.rs`, which builds kernels.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use kvet::bisect::state::{State, Verdict};
 use kvet::event::Outcome;
 use nix::sys::signal::Signal;
 
-use crate::kvet_command::{Ended, Kvet, have};
+use crate::support::{Ended, Kvet, have};
 
 /// A mistake of 6.12 that was mended between these two (selftests/dynptr/expectations.yaml, `commuted_slices`): 6.12.104 is not in
 /// the archive.

@@ -1,15 +1,10 @@
-//! `--root`: jobs with a root of their own, on real kernels. What `tests/vm.rs` says of kernels and of the environment
-//! holds here, too; the userland's packages come from the cache or the archive like kernels.
-
-#[path = "vm/kvet.rs"]
-#[allow(dead_code, reason = "the tests of vm.rs use what these do not")]
-mod kvet_command;
+//! `--root`: jobs with a root of their own, on real kernels. The userland's packages come from the cache or the archive like kernels.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use kvet_command::{Ended, Kvet, cached};
+use crate::support::{Ended, Kvet, cached};
 
 /// What a test may expect of the userland. It stops at the first command that fails.
 const EVERYTHING: &str = r#"#!/bin/bash

@@ -1,14 +1,13 @@
 //! Runs the kvet command in a folder of its own and reads what it leaves there.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use kvet::event::{CellEnd, CellReport, Outcome, Phase, RunReport};
+use kvet::event::{CellReport, Phase, RunReport};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -41,13 +40,15 @@ impl Drop for Slot {
 /// A call of kvet, in a new folder.
 pub struct Kvet {
     command: Command,
-    dir: tempfile::TempDir,
+    /// The folder that it runs in.
+    pub dir: tempfile::TempDir,
     starts_guest: bool,
 }
 
 /// A kvet that runs. Dropping it kills it.
 pub struct Running {
-    child: Child,
+    /// Its process.
+    pub child: Child,
     dir: tempfile::TempDir,
     _slot: Option<Slot>,
 }
@@ -98,7 +99,6 @@ impl Kvet {
     }
 
     /// It starts no guest, and needs not wait for other tests' guests.
-    #[allow(dead_code, reason = "for builds.rs")]
     pub fn without_guest(mut self) -> Self {
         self.starts_guest = false;
         self
@@ -108,18 +108,11 @@ impl Kvet {
         self.starts_guest.then(Slot::take)
     }
 
-    /// `kvet run -k KERNEL -a ARCH`; both are in the cache afterwards.
-    pub fn run_on(kernel: &str, arch: &str) -> Self {
-        have(kernel, arch);
-        Self::new(["run", "-k", kernel, "-a", arch])
-    }
-
     pub fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }
 
-    #[allow(dead_code, reason = "for programs.rs")]
     pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.arg(arg);
         self
@@ -136,31 +129,7 @@ impl Kvet {
         self
     }
 
-    /// Makes a file of the folder executable.
-    pub fn executable(self, name: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.dir.path().join(name);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        self
-    }
-
-    /// A suite of the program kvet-faults that prints as test_progs does: `test/subtest=action`. Its expectations are in
-    /// expected.yaml.
-    pub fn test_progs(self, steps: &[&str]) -> Self {
-        let suite = format!(
-            "name: faults\ntitle: Trouble\nprogram: '{{guest}}/faults/kvet-faults'\n\
-             args: [--test-progs, {}]\nformat: test_progs\nexpectations: expected.yaml\nmemory: 256M\n",
-            steps.join(", ")
-        );
-        self.file("suite.yaml", &suite).file("expected.yaml", "[]\n").args(["--suite", "./suite.yaml"])
-    }
-
-    /// A suite of the program kvet-faults, with these tests: `name=action`. They are faults/name.
-    pub fn faults(self, steps: &[&str]) -> Self {
-        self.fault_suite("faults", steps).args(["--suite", "./faults.yaml"])
-    }
-
-    /// The same, of another name, in NAME.yaml.
+    /// A suite of the program kvet-faults, in NAME.yaml, with these tests: `name=action`. They are faults/name.
     pub fn fault_suite(self, name: &str, steps: &[&str]) -> Self {
         let names: Vec<String> =
             steps.iter().map(|step| format!("faults/{}\n", step.split_once('=').unwrap().0)).collect();
@@ -170,6 +139,14 @@ impl Kvet {
             steps.join(", ")
         );
         self.file(&format!("{name}.yaml"), &suite).file(&format!("{name}.tests"), &names.concat())
+    }
+
+    /// Makes a file of the folder executable.
+    pub fn executable(self, name: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.dir.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
     }
 
     pub fn start(mut self) -> Running {
@@ -196,35 +173,8 @@ impl Running {
         self.dir.path().join(name)
     }
 
-    /// Waits until a file of the only cell holds a text.
-    pub fn wait_for(&self, file: &str, text: &str) {
-        wait(&format!("'{text}' in {file}"), || {
-            let cell = first_cell(&self.dir.path().join("results/latest"));
-            let found = cell.and_then(|cell| fs::read_to_string(cell.join(file)).ok());
-            found.is_some_and(|found| found.contains(text))
-        });
-    }
-
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-
-    /// Waits until it says something on standard error. What it said up to there is not kept for its end.
-    #[allow(dead_code, reason = "for builds.rs")]
-    pub fn says(&mut self, text: &str) {
-        let mut said = String::new();
-        let mut stderr = BufReader::new(self.child.stderr.as_mut().unwrap());
-        while !said.contains(text) {
-            let read = stderr.read_line(&mut said).unwrap();
-            assert!(read > 0, "{text} in {said}");
-        }
-    }
-
-    /// The only QEMU of it.
-    pub fn qemu(&self) -> Pid {
-        let found = qemus(self.dir.path());
-        assert_eq!(found.len(), 1, "one guest runs");
-        Pid::from_raw(found[0])
     }
 
     /// Waits for its end and for that of its QEMU.
@@ -307,44 +257,11 @@ impl Ended {
         report.cells.into_iter().next().unwrap()
     }
 
-    /// `name outcome` of the cases, without `faults/`.
-    pub fn cases(&self) -> Vec<String> {
-        let short = |name: &str| name.trim_start_matches("faults/").to_owned();
-        self.cell().cases.iter().map(|c| format!("{} {:?}", short(&c.name), c.outcome)).collect()
-    }
-
-    /// The message and detail of a case.
-    pub fn case(&self, name: &str) -> (String, String) {
-        let cases = self.cell().cases;
-        let case = cases.into_iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no case {name}"));
-        (case.message, case.detail)
-    }
-
     /// Checks how the cell ended.
     #[track_caller]
     pub fn ended(&self, kind: &str, reason: &str) {
         let end = format!("{:?}", self.cell().end);
         assert!(end.starts_with(kind) && end.contains(reason), "{kind} with '{reason}' expected: {end}");
-    }
-
-    /// Checks everything that a completed cell leaves behind.
-    pub fn check_files(&self) {
-        let cell = self.cell();
-        assert_eq!(cell.end, CellEnd::Completed);
-        assert!(self.cell_file("console.log").contains("Linux version"));
-        assert!(self.cell_file("qemu.argv").contains("-nodefaults"));
-        assert!(self.cell_file("stdout").contains("KTAP version 1"));
-        let wire = self.cell_file("wire.jsonl");
-        let messages: Vec<serde_json::Value> =
-            wire.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(messages[0]["from_guest"]["type"], "ready");
-        let yaml: serde_yaml::Value = serde_yaml::from_str(&self.cell_file("run.yaml")).unwrap();
-        let kernel = cell.kernel.as_ref().unwrap();
-        assert_eq!(yaml["kernel"]["release"], kernel.release.as_str());
-        assert_eq!(yaml["kernel"]["image_sha256"].as_str().map(str::len), Some(64));
-        let passed = cell.cases.iter().filter(|c| c.outcome == Outcome::Pass).count() as u64;
-        assert_eq!(yaml["counts"]["passed"].as_u64(), Some(passed));
-        check_junit(&self.path("results/latest/junit.xml"), &cell);
     }
 }
 
@@ -357,36 +274,9 @@ pub fn when(cell: &CellReport, phase: Phase) -> Range<f64> {
     begin..begin + cell.times[at].wall.as_secs_f64()
 }
 
-/// Parses a JUnit file strictly and compares it with the report of its only cell.
-pub fn check_junit(path: &Path, cell: &CellReport) {
-    let text = fs::read_to_string(path).unwrap();
-    let document = roxmltree::Document::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let named = |name: &str| document.descendants().filter(|node| node.has_tag_name(name)).count();
-    let suite = document.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
-    let attribute = |name: &str| suite.attribute(name).unwrap_or("0").parse::<usize>().unwrap();
-    assert_eq!(attribute("tests"), named("testcase"));
-    assert_eq!(attribute("failures"), named("failure"));
-    assert_eq!(attribute("errors"), named("error"));
-    let count = |wanted: &[Outcome]| cell.cases.iter().filter(|c| wanted.contains(&c.outcome)).count();
-    assert_eq!(named("failure"), count(&[Outcome::Fail]));
-    // What an interrupt kept from running is no error of a test's.
-    let interrupted = if cell.end == CellEnd::Interrupted { count(&[Outcome::NotRun]) } else { 0 };
-    assert_eq!(named("skipped"), count(&[Outcome::Skip, Outcome::Xfail]) + interrupted);
-    assert!(named("error") >= count(&[Outcome::Error, Outcome::NotRun]) - interrupted);
-    assert!(named("testcase") >= cell.cases.len());
-}
-
 /// The kvet under test.
 fn binary() -> PathBuf {
     std::env::var_os("KVET_TEST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_kvet").into(), PathBuf::from)
-}
-
-/// The fault program for guests of an architecture.
-pub fn faults(arch: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let path = root.join("target/guests").join(arch).join("faults/kvet-faults");
-    assert!(path.is_file(), "{} is missing: `make build` makes it", path.display());
-    path.to_str().unwrap().to_owned()
 }
 
 /// Gets a kernel into the cache, once.
@@ -433,15 +323,8 @@ pub fn cache_with(kernel: &str, arch: &str) -> tempfile::TempDir {
     cache
 }
 
-/// The cache that kvet uses here.
-#[allow(dead_code, reason = "for vm.rs")]
-pub fn cache() -> PathBuf {
-    let home = || format!("{}/.cache/kvet", std::env::var("HOME").unwrap());
-    std::env::var("KVET_CACHE").unwrap_or_else(|_| home()).into()
-}
-
 /// The QEMUs that share a folder below `dir` with their guests.
-fn qemus(dir: &Path) -> Vec<i32> {
+pub fn qemus(dir: &Path) -> Vec<i32> {
     let dir = dir.to_str().unwrap();
     processes(|command| {
         command.split('\0').next().unwrap_or_default().contains("qemu-system-") && command.contains(dir)
@@ -455,12 +338,12 @@ pub fn processes(is_meant: impl Fn(&str) -> bool) -> Vec<i32> {
     pids.filter(|pid| is_meant(&String::from_utf8_lossy(&command(pid)))).collect()
 }
 
-fn first_cell(run: &Path) -> Option<PathBuf> {
+pub fn first_cell(run: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(run).ok()?.flatten();
     entries.map(|entry| entry.path()).find(|path| path.is_dir())
 }
 
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < deadline, "{what} did not come");
