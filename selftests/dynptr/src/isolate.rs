@@ -96,7 +96,7 @@ pub fn run(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
 ///
 /// # Errors
 /// Where no process can be had.
-pub fn run_in_our_memory(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
+pub fn run_vfork(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
     say_panics();
     let mut stack = lock(&STACK);
     let stack = match &mut *stack {
@@ -112,10 +112,10 @@ pub fn run_in_our_memory(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> 
         0
     });
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    IS_IN_OUR_MEMORY.set(true);
+    IN_VFORK.set(true);
     // SAFETY: we wait until the child has ended, so nobody else uses our memory or its stack; it returns from `body`, or dies.
     let child = unsafe { clone(body, stack, flags, Some(Signal::SIGCHLD as i32)) };
-    IS_IN_OUR_MEMORY.set(false);
+    IN_VFORK.set(false);
     let status = wait(child?)?;
     let said = std::mem::take(&mut *lock(&PANICKED));
     Ok(judged(status, if said.is_empty() { verdict } else { Some(Verdict::Fail(said)) }))
@@ -151,7 +151,7 @@ static PIPE: Mutex<Option<File>> = Mutex::new(None);
 
 thread_local! {
     /// Does a process run in our memory? It has our thread's variables.
-    static IS_IN_OUR_MEMORY: Cell<bool> = const { Cell::new(false) };
+    static IN_VFORK: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Locks, even where a test panicked that held it.
@@ -167,7 +167,7 @@ fn say_panics() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let words = format!("harness: {info}");
-            if IS_IN_OUR_MEMORY.get() {
+            if IN_VFORK.get() {
                 lock(&PANICKED).push(words);
             } else if let Some(pipe) = &*lock(&PIPE) {
                 let _ = (&*pipe).write_all(&encode(&Verdict::Fail(vec![words])));
@@ -306,18 +306,18 @@ mod tests {
     }
 
     #[test]
-    fn a_child_in_our_memory_has_descriptors_of_its_own_and_may_die() {
+    fn a_vfork_child_has_its_own_descriptors() {
         let ours = File::open("/dev/null").expect("it is there");
         let fd = ours.as_raw_fd();
         let lines = vec!["long".repeat(1 << 18)];
-        let verdict = run_in_our_memory(|| {
+        let verdict = run_vfork(|| {
             // SAFETY: in this process nobody uses the descriptor any more.
             let closed = unsafe { libc::close(fd) } == 0;
             if closed { Verdict::Refused(lines.clone()) } else { Verdict::Pass }
         });
         assert_eq!(verdict.expect("a process"), Verdict::Refused(lines));
         assert!(ours.metadata().is_ok(), "closed for us, too");
-        let killed = run_in_our_memory(|| {
+        let killed = run_vfork(|| {
             // SAFETY: the child ends itself.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
             Verdict::Pass

@@ -73,9 +73,9 @@ pub fn run(test: &Test, suite: &Suite, running: Running) -> Verdict {
     }
 }
 
-/// Is the test's program told that the kernel has the change which the test names?
-pub fn is_told_of_new(test: &Test, running: Running) -> bool {
-    test.era.is_some_and(|point| match point.of(running) {
+/// Is the test's program told that the kernel is in the test's release window?
+pub fn is_in_release_window(test: &Test, running: Running) -> bool {
+    test.release_window.is_some_and(|point| match point.of(running) {
         Has::Yes => true,
         Has::No => false,
         Has::Unknown => running.newer,
@@ -90,7 +90,7 @@ fn config(test: &Test, running: Running) -> Result<Config, String> {
         pid: process::id(),
         bytes,
         linear,
-        era: is_told_of_new(test, running),
+        in_release_window: is_in_release_window(test, running),
         user,
         interface: 0,
         key: 0,

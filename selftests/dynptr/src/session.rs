@@ -161,7 +161,7 @@ impl Session {
     /// As what kernels the test may see this one: where the kernel's name does not tell what the test's program should expect,
     /// also as an older one.
     pub fn expectations_of(&self, test: &Test) -> Vec<Running> {
-        let either = test.era.is_some_and(|point| point.of(self.release) == Has::Unknown);
+        let either = test.release_window.is_some_and(|point| point.of(self.release) == Has::Unknown);
         if either { vec![self.release, self.release.older()] } else { vec![self.release] }
     }
 
@@ -196,7 +196,7 @@ impl Session {
         }
         let verdict = if test.is_refused() {
             // What the verifier has to refuse does nothing, to memory neither.
-            isolate::run_in_our_memory(|| run::run(test, suite, running))?
+            isolate::run_vfork(|| run::run(test, suite, running))?
         } else {
             isolate::run(|| run::run(test, suite, running))?
         };
@@ -357,7 +357,7 @@ mod tests {
             bytes: 0,
             protocol: 0,
             linear: None,
-            era: None,
+            release_window: None,
             bug: Some(bug),
             run,
         }

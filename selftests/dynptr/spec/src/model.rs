@@ -45,8 +45,8 @@ pub struct Test {
     pub protocol: u16,
     /// So much of the packet is in one piece; all of it where this is not said.
     pub linear: Option<usize>,
-    /// A change after which the program is told to expect something else.
-    pub era: Option<Point>,
+    /// The release window: from this point on, the program is told to expect something else.
+    pub release_window: Option<Point>,
     /// The mistake of the kernel's that the test runs into.
     pub bug: Option<Bug>,
     /// What is done with the program.
@@ -305,7 +305,7 @@ pub struct Survivor {
     /// … and the first of which it is not so any more.
     pub until: Option<Release>,
     /// It is not run.
-    pub spared: bool,
+    pub exempt: bool,
 }
 
 impl Survivor {

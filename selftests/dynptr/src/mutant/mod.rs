@@ -220,8 +220,8 @@ fn judge(
     survivor: Option<&Survivor>,
     ids: &FunctionIds,
 ) -> io::Result<(Outcome, Vec<String>)> {
-    if let Some(Survivor { why, spared: true, .. }) = survivor {
-        return Ok((Outcome::Skip(format!("spared: {why}")), Vec::new()));
+    if let Some(Survivor { why, exempt: true, .. }) = survivor {
+        return Ok((Outcome::Skip(format!("exempt: {why}")), Vec::new()));
     }
     if let Mutation::Repaired(_) = mutation {
         return Ok(match place(suite, test)? {
@@ -230,7 +230,10 @@ fn judge(
         });
     }
     let verdict = attempt(suite, running, test, mutation, ids)?.0;
-    if verdict == Verdict::Pass && test.era.is_some() && !test_run::is_told_of_new(test, running) {
+    if verdict == Verdict::Pass
+        && test.release_window.is_some()
+        && !test_run::is_in_release_window(test, running)
+    {
         let skip = "this kernel is older than what the test is about, and there is less to see";
         return Ok((Outcome::Skip(skip.into()), Vec::new()));
     }

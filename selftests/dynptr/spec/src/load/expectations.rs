@@ -259,7 +259,7 @@ mod tests {
             "also: other",
             "protocol: 3",
             "linear: 3",
-            "era: new",
+            "release_window: new",
             "ops: { map: m, programs: [other] }",
         ] {
             let name =

@@ -55,9 +55,9 @@ fn of_run(test: &TestSpec, run: Trigger) -> Result<(), String> {
 /// What is refused never runs. Its structure of operations is needed to load it.
 fn of_refused(test: &TestSpec) -> Result<(), String> {
     let fields = FIELDS.iter().filter(|field| field.name != "ops" && (field.is_in)(test)).map(|it| it.name);
-    let era = test.era.iter().map(|_| "era");
+    let release_window = test.release_window.iter().map(|_| "release_window");
     let beside = test.ops.iter().filter(|ops| !ops.programs.is_empty()).map(|_| "ops: programs");
-    match fields.chain(era).chain(beside).next() {
+    match fields.chain(release_window).chain(beside).next() {
         Some(field) => Err(format!(
             "`{field}` has no effect on a program that is refused, and never runs: leave it out, or say how it is `run`"
         )),

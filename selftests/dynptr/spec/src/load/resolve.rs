@@ -61,7 +61,7 @@ impl<'a> Resolver<'a> {
         let config = self.config(test, parts.options)?;
         let program = names[0];
         self.check_operations(test, program)?;
-        let era = test.era.as_ref().map(|name| self.point(name)).transpose()?;
+        let release_window = test.release_window.as_ref().map(|name| self.point(name)).transpose()?;
         let ops = test.ops.as_ref();
         Ok(Test {
             name: text(&test.name),
@@ -78,7 +78,7 @@ impl<'a> Resolver<'a> {
             bytes: test.bytes.unwrap_or(PACKET_BYTES),
             protocol: test.protocol.unwrap_or(EXPERIMENTAL),
             linear: test.linear,
-            era,
+            release_window,
             bug: self.bug(test)?,
             run: match test.run {
                 Some(run) => Run::Trigger(run),

@@ -74,8 +74,8 @@ pub(super) struct TestSpec {
     /// How much of it is in one piece.
     pub(super) linear: Option<usize>,
     pub(super) bug: Option<BugUse>,
-    /// A point; kernels that have reached it do something else, and the program is told so.
-    pub(super) era: Option<String>,
+    /// A point: the program is told whether the kernel has reached it.
+    pub(super) release_window: Option<String>,
     #[serde(default)]
     pub(super) rejected: Vec<RejectedSpec>,
 }

@@ -25,7 +25,7 @@ pub struct Survivors {
     /// Mutants that are not noticed on some kernels.
     ranges: Vec<RangeSpec>,
     /// Mutants that are not run, and why.
-    spared: ByTest,
+    exempt: ByTest,
 }
 
 /// A mutant that is not noticed since a release, or until one.
@@ -83,11 +83,11 @@ impl Survivors {
         if let Some(class) = self.classes.keys().find(|it| !used.contains(*it)) {
             return Err(format!("class {class} has no mutant"));
         }
-        for (test, mutation, why) in self.spared.rows() {
+        for (test, mutation, why) in self.exempt.rows() {
             if self.survivors.has(test, mutation) {
-                return Err(format!("{test}.{mutation} is said to survive, and to be spared"));
+                return Err(format!("{test}.{mutation} is said to survive, and to be exempt"));
             }
-            rows.push(Survivor { spared: true, ..survivor(test, mutation, why) });
+            rows.push(Survivor { exempt: true, ..survivor(test, mutation, why) });
         }
         Ok(list(rows))
     }
@@ -105,8 +105,8 @@ impl Survivors {
         if self.survivors.has(test, mutation) {
             return Err(format!("{test}.{mutation} is said to survive on all kernels, and {}", row.name()));
         }
-        if self.spared.has(test, mutation) {
-            return Err(format!("{test}.{mutation} is said to be spared, and to survive {}", row.name()));
+        if self.exempt.has(test, mutation) {
+            return Err(format!("{test}.{mutation} is said to be exempt, and to survive {}", row.name()));
         }
         for other in before.iter().filter(|it| it.test == *test && it.mutation == *mutation) {
             let [from, to] = other.ends()?;
@@ -137,7 +137,7 @@ impl RangeSpec {
 /// A mutant that survives on all kernels.
 fn survivor(test: &str, mutation: &str, why: &str) -> Survivor {
     let [test, mutation, why] = [test, mutation, why].map(text);
-    Survivor { test, mutation, why, since: None, until: None, spared: false }
+    Survivor { test, mutation, why, since: None, until: None, exempt: false }
 }
 
 fn release(text: &Option<String>) -> Result<Option<Release>, String> {
@@ -151,14 +151,14 @@ fn release(text: &Option<String>) -> Result<Option<Release>, String> {
 mod tests {
     use super::*;
 
-    fn table(classes: &str, survivors: &str, spared: &str) -> Result<&'static [Survivor], String> {
-        let ranges = if spared.contains("ranges") { "" } else { "\nranges: []" };
-        let text = format!("classes: {classes}\nsurvivors: {survivors}\nspared: {spared}{ranges}\n");
+    fn table(classes: &str, survivors: &str, exempt: &str) -> Result<&'static [Survivor], String> {
+        let ranges = if exempt.contains("ranges") { "" } else { "\nranges: []" };
+        let text = format!("classes: {classes}\nsurvivors: {survivors}\nexempt: {exempt}{ranges}\n");
         Survivors::parse(&text)?.table()
     }
 
     #[test]
-    fn a_survivor_has_the_reason_of_its_class_and_what_is_spared_its_own() {
+    fn a_survivor_has_the_reason_of_its_class_and_what_is_exempt_its_own() {
         let rows = table("{ far: it is far }", "{ a/b: { f.lost: far } }", "{ a/c: { f.lost: it hangs } }");
         let far = Survivor {
             test: "a/b",
@@ -166,10 +166,10 @@ mod tests {
             why: "it is far",
             since: None,
             until: None,
-            spared: false,
+            exempt: false,
         };
-        let spared = Survivor { test: "a/c", why: "it hangs", spared: true, ..far };
-        assert_eq!(rows.expect("sound"), [far, spared]);
+        let exempt = Survivor { test: "a/c", why: "it hangs", exempt: true, ..far };
+        assert_eq!(rows.expect("sound"), [far, exempt]);
         let range = "{}\nranges: [{ test: a/b, mutation: f.lost, class: far, until: '6.4' }]";
         let rows = table("{ far: it is far }", "{}", range).expect("sound");
         assert_eq!(rows, [Survivor { until: Some(Release::new(6, 4, 0)), ..far }]);
@@ -177,10 +177,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        for (classes, survivors, spared, complaint) in [
+        for (classes, survivors, exempt, complaint) in [
             ("{}", "{ a/b: { f.lost: far } }", "{}", "a/b.f.lost: there is no class far"),
             ("{ far: x }", "{}", "{}", "class far has no mutant"),
-            ("{ far: x }", "{ a/b: { f.lost: far } }", "{ a/b: { f.lost: x } }", "and to be spared"),
+            ("{ far: x }", "{ a/b: { f.lost: far } }", "{ a/b: { f.lost: x } }", "and to be exempt"),
             (
                 "{ far: x }",
                 "{}",
@@ -214,19 +214,19 @@ mod tests {
             ),
             ("{}", "{}", "{}\nmore: {}", "unknown field"),
         ] {
-            let err = table(classes, survivors, spared).expect_err(complaint);
+            let err = table(classes, survivors, exempt).expect_err(complaint);
             assert!(err.contains(complaint), "{err}");
         }
     }
 
     #[test]
     fn ranges_of_a_mutant_do_not_overlap() {
-        let with = |survivors: &str, spared: &str, ranges: &[&str]| {
+        let with = |survivors: &str, exempt: &str, ranges: &[&str]| {
             let ranges: Vec<String> = ranges
                 .iter()
                 .map(|it| format!("{{ test: a/b, mutation: f.lost, class: far, {it} }}"))
                 .collect();
-            table("{ far: x }", survivors, &format!("{spared}\nranges: [{}]", ranges.join(", ")))
+            table("{ far: x }", survivors, &format!("{exempt}\nranges: [{}]", ranges.join(", ")))
         };
         let from_4 = "since: '6.4'";
         for apart in [
@@ -251,7 +251,7 @@ mod tests {
         }
         let all = with("{ a/b: { f.lost: far } }", "{}", &[from_4]).expect_err("on all");
         assert_eq!(all, "a/b.f.lost is said to survive on all kernels, and since 6.4");
-        let spared = with("{}", "{ a/b: { f.lost: x } }", &[from_4]).expect_err("spared");
-        assert_eq!(spared, "a/b.f.lost is said to be spared, and to survive since 6.4");
+        let exempt = with("{}", "{ a/b: { f.lost: x } }", &[from_4]).expect_err("exempt");
+        assert_eq!(exempt, "a/b.f.lost is said to be exempt, and to survive since 6.4");
     }
 }
