@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each test runs in a child process: its programs, links, maps and network namespace go with it. One that runs its programs has
-//! a copy of the harness, and if it takes that down it takes nothing else. One that only has the verifier look at programs has the
-//! harness' own memory, which is faster.
+//! Each test runs in a child process: its programs, links, maps and network namespace end with it.
+//! A test that runs its programs has a copy of the harness ([`run`]). One that only has the verifier
+//! look at them has the harness' own memory, which is faster ([`run_vfork`]). docs/ISOLATION.md says
+//! what each may do.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -89,10 +90,12 @@ pub fn run(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
     }
 }
 
-/// Runs `test` in a child process that has our memory, and not a copy of it, while we stand still: under TCG a copy takes some
-/// 3 ms. Descriptors, rights and namespaces are its own, and end with it. For a test that only gives programs to the verifier: what
-/// it does to memory stays, so it must not keep a lock while it is in the kernel, where it may be killed, and a stray write
-/// of it hits us all. A lack of memory for which the kernel ends it ends us, too.
+/// Runs `test` in a child process that has our memory, and not a copy of it, while we stand still:
+/// under TCG a copy takes some 3 ms. Descriptors, rights and namespaces are its own, and end with it.
+///
+/// This is for a test that only gives programs to the verifier. What it writes to memory stays. It
+/// must not hold a lock while it is in the kernel, where it may be killed. If the kernel kills it for
+/// want of memory, that may kill us too.
 ///
 /// # Errors
 /// Where no process can be had.

@@ -143,15 +143,16 @@ impl Field {
 mod tests {
     use super::*;
 
-    /// The rows of README.md's table of fields.
+    /// The rows of the table of fields in docs/AUTHORS.md.
     fn documented() -> Vec<&'static str> {
-        let rows =
-            include_str!("../../../README.md").lines().skip_while(|line| !line.starts_with("| Field | "));
+        let rows = include_str!("../../../docs/AUTHORS.md")
+            .lines()
+            .skip_while(|line| !line.starts_with("| Field | "));
         rows.skip(2).take_while(|line| line.starts_with("| ")).collect()
     }
 
     #[test]
-    fn the_readme_has_all_fields_of_a_test() {
+    fn the_docs_have_all_fields_of_a_test() {
         let err = serde_yaml::from_str::<TestSpec>("no_field: 1").expect_err("there is none");
         let names = err.to_string();
         let (_, names) = names.split_once("expected one of ").expect("it names those that there are");
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_says_what_goes_with_what() {
+    fn the_docs_say_what_goes_with_what() {
         for field in FIELDS {
             let row = documented().into_iter().find(|row| row.starts_with(&format!("| `{}` |", field.name)));
             let last = row.and_then(|row| row.rsplit(" | ").next()).unwrap_or_default();
@@ -173,7 +174,7 @@ mod tests {
             let known: Vec<String> = field.runs.iter().map(|run| run.name()).collect();
             let said: Vec<&str> =
                 said.into_iter().filter(|it| !["struct_ops", "programs"].contains(it)).collect();
-            assert_eq!(said, known, "{} in README.md", field.name);
+            assert_eq!(said, known, "{} in docs/AUTHORS.md", field.name);
         }
     }
 
