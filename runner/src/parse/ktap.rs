@@ -21,11 +21,14 @@
 //! | `1..4` and 3 results; results 1 and 3 | number 4, or 2, has no result | error; not run after a crash or `Bail out!` |
 //! | `1..2` and 3 results, two plans, a plan between results, a number twice | contradiction | error |
 //! | results out of order | allowed in TAP, not in KTAP | –; error |
-//! | a TAP 14 document without a plan | TAP 14 demands one | error |
+//! | a TAP 14 document or subtest without a plan | TAP 14 demands one | error |
+//! | `1..two`, `0..3` alone on a line | maybe a plan | error |
+//! | text after `pragma +strict` in TAP 14 | forbidden | error |
 //! | results without numbers, header and plan | maybe prose | error |
 //! | `1..0 # SKIP x`; in TAP 14 every `1..0` | nothing to run | skip; error with results |
 //! | a second header on the same level | the document before is complete, and accounted for | |
 //! | `text not ok 3 x` where 3 comes next | result 3 behind other text, unless 3 still comes | error |
+//! | `text not ok - x`, `text not ok` without a plan | a failure behind other text | error |
 //! | `not ok 3 xok 4 y # SKIP z` | result 3; the directive may be that of 4 | fail |
 //! | `not ok 3 x` on stderr | a result in the wrong place | error |
 //! | an indented document, or one behind `# ` | the tests inside of the result that follows | as they are |
@@ -148,6 +151,8 @@ pub struct KtapParser {
     foreign: Option<Dialect>,
     /// Whether a line was nested too deeply.
     deep: bool,
+    /// Whether `pragma +strict` holds.
+    strict: bool,
     made: usize,
     dropped: usize,
     only_skips: bool,
@@ -183,6 +188,7 @@ impl KtapParser {
             failing_total: None,
             foreign: None,
             deep: false,
+            strict: false,
             made: 0,
             dropped: 0,
             only_skips: true,

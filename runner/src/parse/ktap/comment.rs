@@ -59,7 +59,8 @@ impl<'a> Said<'a> {
 
 /// The directive at the start of a comment, and its reason. It is a whole word.
 ///
-/// KTAP writes directives in capitals; TAP knows SKIP and TODO in any case, and `Skipped:` of TAP 13's examples. Whatever
+/// KTAP writes directives in capitals; TAP knows SKIP and TODO in any case. `Skipped:` of TAP 13's examples of plans is no word of
+/// either, and excuses no failure. Whatever
 /// excuses a failure in a KTAP document has to be written as KTAP has it: `not ok 4 walk # skip list corrupt` failed.
 fn directive(comment: &str, ok: bool, format: Format) -> Option<(Directive, &str)> {
     let end = comment.find([' ', '\t']).unwrap_or(comment.len());
@@ -69,7 +70,7 @@ fn directive(comment: &str, ok: bool, format: Format) -> Option<(Directive, &str
     let capitals = !bare.bytes().any(|b| b.is_ascii_lowercase());
     let lenient = ok || format != Format::Ktap || capitals;
     let is = |directive: &str| bare.eq_ignore_ascii_case(directive);
-    let directive = if is("SKIP") && lenient || is("SKIPPED") && lenient && (colon || reason.is_empty()) {
+    let directive = if is("SKIP") && lenient || is("SKIPPED") && ok && (colon || reason.is_empty()) {
         Directive::Skip
     } else if is("TODO") && lenient && !colon {
         Directive::Todo

@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) bad: bool,
     /// Results behind other text that were the next ones when they were read.
     pub(super) glued: Vec<Glued>,
+    /// The line of a failing result without a number behind other text.
+    pub(super) glued_failure: Option<u64>,
     /// Why a part of it may be missing.
     pub(super) cut: Option<String>,
     /// What waits for the name of the group, which kselftest gives only at the end.
@@ -217,7 +219,7 @@ impl KtapParser {
     fn without_plan(&mut self, depth: usize, out: &mut Vec<TestEvent>) {
         let group = &self.groups[depth];
         let results = group.numbers.results;
-        if results > 0 && matches!(group.format, Some(Format::Tap(14..))) && !group.nests && !self.kernel {
+        if results > 0 && matches!(self.format(depth), Format::Tap(14..)) && !group.nests && !self.kernel {
             let message = format!(
                 "no plan, which TAP 14 demands: {results} results, and nothing tells how many there should be"
             );
@@ -226,6 +228,12 @@ impl KtapParser {
             let message =
                 format!("{results} results without numbers, in output that has neither a header nor a plan");
             self.fault(depth, Fault::new(Rule::Frameless, "plan", message), out);
+        }
+        if let Some(line) = self.groups[depth].glued_failure.take() {
+            let message = format!(
+                "what may be a failing result stands behind other text on line {line}, and no plan counts it"
+            );
+            self.fault(depth, Fault::new(Rule::Glued, "glued result", message), out);
         }
         if let Some(why) = self.groups[depth].cut.take() {
             let message = format!("{why}, and no plan tells whether a result is missing");

@@ -182,6 +182,13 @@ pub(super) fn may_be_failure(text: &str) -> bool {
     starts(rest, "ok") && !rest[2..].starts_with(|c: char| c.is_alphabetic() || c == '\'')
 }
 
+/// Whether a line that is no plan may be meant as one: `1..two`, `1..`, `0..3`.
+pub(super) fn may_be_plan(text: &str) -> bool {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    digits > 0 && text[digits..].starts_with("..") && !text[digits + 2..].contains([' ', '\t', '.'])
+}
+
 /// Characters that take no room, with which a line may begin and look as if it did not.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{ad}' | '\u{61c}')
@@ -296,6 +303,16 @@ mod tests {
             ["not okay", "note: ok", "not root", "nothing", "OK 3", "knot ok 3", "not oköy", "not ok'ed"]
         {
             assert!(!may_be_failure(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_as_a_plan() {
+        for text in ["1..two", "1..", "0..3", "2..4", " 1..N "] {
+            assert!(may_be_plan(text), "{text}");
+        }
+        for text in ["1...5", "1.. apples", "1..5x faster", "..3", "a1..3", "1.5"] {
+            assert!(!may_be_plan(text), "{text}");
         }
     }
 

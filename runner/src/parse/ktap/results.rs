@@ -4,7 +4,7 @@ use super::comment::{Directive, Said, skip_all};
 use super::emit::{Draft, Fault, Order};
 use super::foreign;
 use super::group::{Closed, Glued, Plan, Running};
-use super::line::{Format, Line, TestResult, is_cut, is_kernels, is_meaningful, may_be_failure};
+use super::line::{Format, Line, TestResult, is_cut, is_kernels, is_meaningful, may_be_failure, may_be_plan};
 use super::numbers::Place as Number;
 use super::rule::Rule;
 use super::talk::{Voice, or};
@@ -250,7 +250,7 @@ impl KtapParser {
         if !self.comments_are_text(depth, order) {
             match Line::parse(said.trim_start_matches(['#', ' ', '\t'])) {
                 Line::Result(result) if !result.ok && (result.sure || is_cut(said)) => {
-                    self.malformed(said, out);
+                    self.malformed("failing result", said, out);
                 }
                 _ => self.glued(said),
             }
@@ -273,8 +273,10 @@ impl KtapParser {
 
     fn noise(&mut self, depth: usize, text: &str, out: &mut Vec<TestEvent>) {
         if may_be_failure(text) {
-            self.malformed(text, out);
-        } else {
+            self.malformed("failing result", text, out);
+        } else if may_be_plan(text) {
+            self.malformed("plan", text, out);
+        } else if !self.pragma(depth, text, out) {
             self.glued(text);
         }
         if is_cut(text) {
@@ -290,17 +292,48 @@ impl KtapParser {
         talk.heard(text, Voice::Noise);
     }
 
-    fn malformed(&mut self, text: &str, out: &mut Vec<TestEvent>) {
+    fn malformed(&mut self, what: &str, text: &str, out: &mut Vec<TestEvent>) {
         let text = shorten(text.trim(), 200);
-        let message =
-            format!("line {} may be meant as a failing result and is not a valid one: {text}", self.line);
+        let message = format!("line {} may be meant as a {what} and is not a valid one: {text}", self.line);
         self.fault(0, Fault::new(Rule::Malformed, "malformed result", message), out);
+    }
+
+    /// `pragma +strict` of TAP 14 allows no line that is not TAP from here on. Gives whether the text is a pragma.
+    fn pragma(&mut self, depth: usize, text: &str, out: &mut Vec<TestEvent>) -> bool {
+        if !matches!(self.format(depth), Format::Tap(14..)) {
+            return false;
+        }
+        match text.trim().strip_prefix("pragma ") {
+            Some(pragmas) => {
+                for pragma in pragmas.split(',').map(str::trim) {
+                    match pragma {
+                        "+strict" => self.strict = true,
+                        "-strict" => self.strict = false,
+                        _ => {}
+                    }
+                }
+                true
+            }
+            None => {
+                if self.strict && !text.trim().is_empty() && !text.trim_start().starts_with('#') {
+                    let message = format!("line {} is not TAP, which `pragma +strict` forbids", self.line);
+                    self.fault(0, Fault::new(Rule::Strict, "not TAP", message), out);
+                }
+                false
+            }
+        }
     }
 
     /// Remembers a result that stands behind other text, if it is the next one of a group.
     fn glued(&mut self, text: &str) {
-        for TestResult { ok, number, rest, .. } in results_in(text) {
-            let Some(number) = number else { continue };
+        for TestResult { ok, number, rest, sure } in results_in(text) {
+            let Some(number) = number else {
+                // Numbers or a plan would tell that it is missing.
+                if let (false, true, Some(group)) = (ok, sure || rest.is_empty(), self.groups.last_mut()) {
+                    group.glued_failure.get_or_insert(self.line);
+                }
+                continue;
+            };
             let next = |group: &Group| group.numbers.expected() == number && group.glued.len() < MAX_GLUED;
             if !self.groups.iter().any(next) {
                 continue;

@@ -28,6 +28,8 @@ pub(super) enum Rule {
     Malformed,
     /// The next result stands behind other text, and comes in no line of its own.
     Glued,
+    /// A line that is not TAP where `pragma +strict` of TAP 14 forbids that.
+    Strict,
     /// A failing result on stderr.
     Stderr,
     /// A result in more levels of groups than are read.
@@ -61,7 +63,7 @@ pub(super) enum Rule {
 impl Rule {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Rule; 25] = [
+    pub(super) const ALL: [Rule; 26] = [
         Rule::Missing,
         Rule::Surplus,
         Rule::TwoPlans,
@@ -73,6 +75,7 @@ impl Rule {
         Rule::Frameless,
         Rule::Malformed,
         Rule::Glued,
+        Rule::Strict,
         Rule::Stderr,
         Rule::TooDeep,
         Rule::CutLine,

@@ -17,6 +17,7 @@ fn contradiction(rule: Rule) -> (String, JobEnd) {
         Rule::Frameless => "ok - a\n",
         Rule::Malformed => "1..1\nok 1 a\nNot ok 2 b\n",
         Rule::Glued => "ok 1 a\nleakednot ok 2 b\n",
+        Rule::Strict => "TAP version 14\npragma +strict\n1..1\nok 1 a\nhello\n",
         Rule::Stderr => "1..1\nok 1 a\n2>not ok 2 b\n",
         Rule::TooDeep => return (too_deep(), OK),
         Rule::CutLine => "1..1\nok 1 a …[9 bytes cut]\n",
