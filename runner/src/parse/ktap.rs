@@ -36,6 +36,7 @@
 //! | a group `ok`, `# SKIP` or `# XFAIL` with a failure inside | contradiction | error on the group |
 //! | a group `not ok` with none inside | contradiction | fail on the group |
 //! | a group without a result of its own | its result is missing | error |
+//! | a group that a header or `# Subtest:` announced, `ok`, with nothing in it | its results are missing | error on the group |
 //! | more levels than [`Limits::depth`] | not read | error |
 //! | `# SKIP`, `# TODO`, `# XFAIL`, `# TIMEOUT`, `# ERROR` | directives: whole words behind ` #` ([`comment`]) | skip, xfail, error |
 //! | other words there | text | – |

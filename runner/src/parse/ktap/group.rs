@@ -16,6 +16,8 @@ pub(super) struct Group {
     pub(super) self_named: bool,
     /// The name of the group that will open inside, where it was announced on this level.
     pub(super) next_child: Option<String>,
+    /// Whether that was `# Subtest:`, which promises a group.
+    pub(super) promised: bool,
     /// What its header says.
     pub(super) format: Option<Format>,
     pub(super) plan: Option<Plan>,
@@ -70,6 +72,8 @@ pub(super) struct Closed {
     pub(super) cases: u64,
     pub(super) bad: bool,
     pub(super) skip_all: Option<String>,
+    /// Whether a header or `# Subtest:` promised results.
+    pub(super) promised: bool,
 }
 
 impl Group {
@@ -158,7 +162,8 @@ impl KtapParser {
         }
         self.settle(last, None, out);
         let group = self.groups.pop()?;
-        Some(Closed { cases: group.cases, bad: group.bad, skip_all: group.skip_all })
+        let promised = group.format.is_some() || group.self_named;
+        Some(Closed { cases: group.cases, bad: group.bad, skip_all: group.skip_all, promised })
     }
 
     /// Closes every group below `depth`: none of them had a result of its own.

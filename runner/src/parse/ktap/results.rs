@@ -65,7 +65,7 @@ impl KtapParser {
             group.self_named = true;
             self.name_group(depth, name, out);
         } else if depth == 0 || group.name.as_ref() != Some(&name) {
-            group.next_child = Some(name);
+            (group.next_child, group.promised) = (Some(name), true);
         }
     }
 
@@ -118,7 +118,10 @@ impl KtapParser {
         self.count(depth, result, out);
         self.glued(result.rest);
         let group = &mut self.groups[depth];
-        group.next_child = None;
+        let child = group.next_child.take();
+        let promised = std::mem::take(&mut group.promised) && child.as_ref() == Some(&name);
+        let inside =
+            inside.or_else(|| promised.then_some(Closed { cases: 0, bad: false, skip_all: None, promised }));
         let running = group.running.iter().position(|r| r.name == name).map(|i| group.running.remove(i));
         let since = running.map_or(self.last_at, |running| running.since);
         let took = self.talk.took.take().unwrap_or_else(|| at.saturating_sub(since));
@@ -172,6 +175,14 @@ impl KtapParser {
             }
             Some(Closed { skip_all: Some(reason), .. }) if !bad => {
                 (draft.outcome, draft.comment) = (Outcome::Skip, reason);
+                true
+            }
+            Some(Closed { promised: true, .. })
+                if draft.outcome == Outcome::Pass && self.rules.hold(Rule::Hollow) =>
+            {
+                draft.comment =
+                    format!("subtests were announced, and none has a result by line {}", self.line);
+                (draft.outcome, draft.directive) = (Outcome::Error, Some(Directive::Error));
                 true
             }
             _ => true,

@@ -44,6 +44,8 @@ pub(super) enum Rule {
     ParentNotOk,
     /// A group ended without a result of its own.
     NoParentResult,
+    /// A group that is ok was announced, and nothing is in it.
+    Hollow,
     /// A YAML block without an end in which a result may be.
     Yaml,
     /// A test was announced and has no result.
@@ -63,7 +65,7 @@ pub(super) enum Rule {
 impl Rule {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Rule; 26] = [
+    pub(super) const ALL: [Rule; 27] = [
         Rule::Missing,
         Rule::Surplus,
         Rule::TwoPlans,
@@ -83,6 +85,7 @@ impl Rule {
         Rule::ParentOk,
         Rule::ParentNotOk,
         Rule::NoParentResult,
+        Rule::Hollow,
         Rule::Yaml,
         Rule::Unfinished,
         Rule::BailOut,
