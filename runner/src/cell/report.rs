@@ -17,7 +17,7 @@ pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
     report.notes.extend(watched.notes);
     let unused = unused(&plan.allowed_splats, &watched.splats, report);
     report.notes.extend(unused);
-    if !plan.filter.is_all() {
+    if !plan.filter.is_all() && !plan.judges_all {
         select(report, &plan.filter, &watched.about_job);
     }
     for (mut splat, test) in watched.splats {

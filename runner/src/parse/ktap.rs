@@ -28,7 +28,7 @@
 //! | `1..0 # SKIP x`; in TAP 14 every `1..0` | nothing to run | skip; error with results |
 //! | a second header on the same level | the document before is complete, and accounted for | |
 //! | `text not ok 3 x` where 3 comes next | result 3 behind other text, unless 3 still comes | error |
-//! | `text not ok - x`, `text not ok` without a plan | a failure behind other text | error |
+//! | `text not ok - x`; `text not ok`, `textBail out!` without a plan | a failure behind other text | error |
 //! | `not ok 3 xok 4 y # SKIP z` | result 3; the directive may be that of 4 | fail |
 //! | `not ok 3 x` on stderr | a result in the wrong place | error |
 //! | an indented document, or one behind `# ` | the tests inside of the result that follows | as they are |
@@ -36,7 +36,7 @@
 //! | a group `ok`, `# SKIP` or `# XFAIL` with a failure inside | contradiction | error on the group |
 //! | a group `not ok` with none inside | contradiction | fail on the group |
 //! | a group without a result of its own | its result is missing | error |
-//! | a group that a header or `# Subtest:` announced, `ok`, with nothing in it | its results are missing | error on the group |
+//! | a group that a header or an indented `# Subtest:` announced, `ok`, with nothing in it | its results are missing | error on the group |
 //! | more levels than [`Limits::depth`] | not read | error |
 //! | `# SKIP`, `# TODO`, `# XFAIL`, `# TIMEOUT`, `# ERROR` | directives: whole words behind ` #` ([`comment`]) | skip, xfail, error |
 //! | other words there | text | – |
@@ -47,7 +47,7 @@
 //! | a passing result whose line was cut | a directive may be missing | error |
 //! | output is missing ([`OutputParser::cut`]), or another line was cut | the plan tells whether a result is missing | error without a plan |
 //! | `[    4.1] `, `<6>[    4.1][    T1] ` before a line | printk's prefix, taken off | – |
-//! | totals of kselftest, KUnit, prove, bats, LTP or kunit.py that count failures, and no result failed | contradiction | error |
+//! | totals of kselftest, KUnit, prove, bats, LTP, kunit.py, git, Test::More, node or tape that count failures, and no result failed | contradiction | error |
 //! | no result at all | the dialect is named where it is known | error; skip with status 4 |
 //! | exit status other than 0, and nothing failed | contradiction | error |
 //!
@@ -152,8 +152,6 @@ pub struct KtapParser {
     foreign: Option<Dialect>,
     /// Whether a line was nested too deeply.
     deep: bool,
-    /// Whether `pragma +strict` holds.
-    strict: bool,
     made: usize,
     dropped: usize,
     only_skips: bool,
@@ -189,7 +187,6 @@ impl KtapParser {
             failing_total: None,
             foreign: None,
             deep: false,
-            strict: false,
             made: 0,
             dropped: 0,
             only_skips: true,

@@ -137,6 +137,8 @@ pub struct CellPlan {
     pub strict: bool,
     /// Whether it fails if none of its tests runs.
     pub must_run: bool,
+    /// Whether tests count that the filter does not mean, where they ran all the same: with a test that is run again.
+    pub judges_all: bool,
     /// The number that decides the order of the tests; none: the suite's own order.
     pub shuffle: Option<u64>,
     /// Whether the verifier's log of each test is kept, where the suite can do so.
@@ -455,6 +457,7 @@ fn plan_cell(
         selected,
         strict: request.strict,
         must_run: request.must_run,
+        judges_all: false,
         shuffle: request.shuffle,
         logs: request.logs,
         expectations,

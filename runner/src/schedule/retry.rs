@@ -49,7 +49,7 @@ pub(super) fn retry(
     for number in failing {
         let test = report.cases[number].name.clone();
         let mut reruns = Vec::new();
-        let passes = passes_again(plan, &test, &report.dir, resources, retries.times, &mut reruns);
+        let passes = passes_again(plan, &test, report, resources, retries.times, &mut reruns);
         report.reruns.extend(reruns);
         match passes {
             Ok(Some(run)) => mark(report, number, run, retries.flaky_fails),
@@ -91,11 +91,16 @@ fn was_tested(report: &CellReport) -> bool {
     matches!(report.end, CellEnd::Completed | CellEnd::Crashed { .. } | CellEnd::TimedOut { .. })
 }
 
-/// Whether a test passed in a run of its own, and nothing else went wrong there.
-fn has_passed(again: &CellReport, test: &str) -> bool {
+/// Whether a test passed in a run of its own, and nothing went wrong there that had not before: a program that runs all its
+/// tests may fail in another one each time.
+fn has_passed(again: &CellReport, test: &str, first: &CellReport) -> bool {
+    let was_bad = |name: &str| first.cases.iter().any(|case| case.name == name && case.outcome.is_bad());
     again.end == CellEnd::Completed
         && again.cases.iter().any(|case| case.name == test && case.outcome == Outcome::Pass)
-        && !again.cases.iter().any(|case| case.outcome.is_bad())
+        && !again
+            .cases
+            .iter()
+            .any(|case| case.outcome.is_bad() && (case.name == test || !was_bad(&case.name)))
         && again.splats.iter().all(|splat| splat.allowed.is_some())
 }
 
@@ -109,17 +114,17 @@ fn say(cell: usize, report: &mut CellReport, emit: &mut dyn FnMut(Event), text: 
 fn passes_again(
     plan: &CellPlan,
     test: &str,
-    cell: &Path,
+    first: &CellReport,
     resources: &Resources,
     times: u32,
     reruns: &mut Vec<Rerun>,
 ) -> std::result::Result<Option<u32>, String> {
     for run in 2..=times.saturating_add(1) {
-        let again = alone(plan, test, cell, resources).map_err(|e| e.to_string())?;
+        let again = alone(plan, test, &first.dir, resources).map_err(|e| e.to_string())?;
         if !was_tested(&again) {
             return Err(trouble(&again).unwrap_or_default());
         }
-        if has_passed(&again, test) {
+        if has_passed(&again, test, first) {
             return Ok(Some(run));
         }
         reruns.push(rerun(&again, test, run));
@@ -147,6 +152,7 @@ fn alone(plan: &CellPlan, test: &str, cell: &Path, resources: &Resources) -> Res
     let mut plan = plan.clone();
     plan.filter = Filter::new(&[globset::escape(test)]).among(&[test.to_owned()])?;
     plan.selected = plan.selected.map(|_| vec![test.to_owned()]);
+    plan.judges_all = true;
     let dir = RunDir::create_at(&cell.join(FOLDER), &safe_name(test), std::slice::from_ref(&plan.id))?;
     let mut reporters = Fanout::new().with("the results folder", Store::new(dir.clone()));
     let mut trouble = Vec::new();
@@ -226,6 +232,11 @@ mod tests {
         let pass = |name: &str| sample::case(name, Outcome::Pass, 1, "", "");
         let run = |cases, splats, end| CellReport { cases, splats, end, ..sample::run().cells.remove(0) };
         let completed = CellEnd::Completed;
+        let fail = |name: &str| sample::case(name, Outcome::Fail, 1, "", "");
+        let first = run(vec![fail("a"), pass("b"), fail("c")], vec![], completed.clone());
+        let has_passed = |again: &CellReport, test: &str| has_passed(again, test, &first);
+        assert!(!has_passed(&run(vec![pass("a"), fail("b")], vec![], completed.clone()), "a"));
+        assert!(has_passed(&run(vec![pass("a"), fail("c")], vec![], completed.clone()), "a"));
         assert!(has_passed(&run(vec![pass("a")], vec![], completed.clone()), "a"));
         assert!(!has_passed(&run(vec![pass("b")], vec![], completed.clone()), "a"));
         let crashed = CellEnd::Crashed { reason: "panic".into() };

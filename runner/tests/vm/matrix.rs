@@ -152,7 +152,7 @@ fn what_had_finished_before_a_ctrl_c_is_reported() {
     running.signal(Signal::SIGINT);
     let ended = running.end().code(130);
     let cells = cells(&ended);
-    assert_eq!(outcomes(&cells[0]), [Outcome::Pass; 2]);
+    assert_eq!(outcomes(&cells[0]), [Outcome::Pass; 2], "{:?}\n{}", cells[0], ended.stdout);
     assert_eq!([&cells[1].end, &cells[2].end], [&CellEnd::Interrupted; 2]);
     let junit = fs::read_to_string(ended.path("results/latest/junit.xml")).unwrap();
     assert_eq!(junit.matches("<testsuite ").count(), 3);

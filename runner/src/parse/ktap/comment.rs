@@ -33,7 +33,7 @@ impl<'a> Said<'a> {
             .filter(|at| *at == 0 || matches!(bytes[at - 1], b' ' | b'\t'))
             .map(|at| (at, &text[at + 1..]));
         for (at, comment) in starts {
-            let found = directive(comment.trim_start(), ok, format);
+            let found = directive(comment.trim_start_matches([' ', '\t']), ok, format);
             if found.is_none() && !(comment.is_empty() || comment.starts_with([' ', '\t'])) {
                 continue;
             }

@@ -99,9 +99,33 @@ fn counts_failures(text: &str) -> bool {
     ["failed: ", "crashed: ", "errors: "].iter().any(|word| count_after(text, word) > 0)
 }
 
+/// What TAP producers say at their end: git's test-lib (`failed 1 among 2 test(s)`), Test::More (`Looks like you failed 1 test of
+/// 2.`), node's test runner and tape (`fail 1`, `cancelled 1`), node-tap (`failed 1 test`).
+fn closing_words(text: &str) -> bool {
+    let counted = |word: &str| {
+        let rest = text.strip_prefix(word)?.strip_prefix(' ')?.trim_start();
+        let (count, rest) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+        Some((count.parse::<u64>().is_ok_and(|count| count > 0), rest))
+    };
+    match text.as_bytes().first() {
+        Some(b'L') => text.starts_with("Looks like you") && !text.ends_with("but ran 0."),
+        Some(b'f') => {
+            let failed = counted("failed").is_some_and(|(some, rest)| {
+                some && (rest.starts_with(" among ") || [" test", " tests"].contains(&rest))
+            });
+            failed || counted("fail").is_some_and(|(some, rest)| some && rest.is_empty())
+        }
+        Some(b'c') => counted("cancelled").is_some_and(|(some, rest)| some && rest.is_empty()),
+        _ => false,
+    }
+}
+
 /// The totals of kselftest.h and KUnit: `Totals: pass:1 fail:1 …`, `name: pass:1 fail:1 skip:0 total:2`; the last line of
 /// kselftest_harness.h: `FAILED: 1 / 2 tests passed.` Gives whether they count failures.
 pub(super) fn totals_failed(diagnostic: &str) -> bool {
+    if closing_words(diagnostic) {
+        return true;
+    }
     // Nearly every line is something else, which its last byte shows.
     match diagnostic.as_bytes().last() {
         Some(b'.') => {

@@ -16,8 +16,8 @@ pub(super) struct Group {
     pub(super) self_named: bool,
     /// The name of the group that will open inside, where it was announced on this level.
     pub(super) next_child: Option<String>,
-    /// Whether that was `# Subtest:`, which promises a group.
-    pub(super) promised: bool,
+    /// Whether `pragma +strict` holds.
+    pub(super) strict: bool,
     /// What its header says.
     pub(super) format: Option<Format>,
     pub(super) plan: Option<Plan>,
@@ -36,8 +36,8 @@ pub(super) struct Group {
     pub(super) bad: bool,
     /// Results behind other text that were the next ones when they were read.
     pub(super) glued: Vec<Glued>,
-    /// The line of a failing result without a number behind other text.
-    pub(super) glued_failure: Option<u64>,
+    /// The line of what may be a failure without a number behind other text, and whether it can be nothing else.
+    pub(super) glued_failure: Option<(u64, bool)>,
     /// Why a part of it may be missing.
     pub(super) cut: Option<String>,
     /// What waits for the name of the group, which kselftest gives only at the end.
@@ -63,6 +63,7 @@ pub(super) struct Running {
 #[derive(Debug, Clone)]
 pub(super) struct Glued {
     pub(super) number: u64,
+    pub(super) ok: bool,
     pub(super) name: String,
     pub(super) line: u64,
 }
@@ -110,7 +111,8 @@ impl KtapParser {
         self.abandon(parent, None, out);
         self.groups[parent].nests = true;
         let name = self.groups[parent].next_child.take();
-        self.groups.push(Group { prefix, name, ..Group::default() });
+        let strict = self.groups[parent].strict;
+        self.groups.push(Group { prefix, name, strict, ..Group::default() });
     }
 
     pub(super) fn version(&mut self, depth: usize, format: Format, out: &mut Vec<TestEvent>) {
@@ -234,12 +236,6 @@ impl KtapParser {
                 format!("{results} results without numbers, in output that has neither a header nor a plan");
             self.fault(depth, Fault::new(Rule::Frameless, "plan", message), out);
         }
-        if let Some(line) = self.groups[depth].glued_failure.take() {
-            let message = format!(
-                "what may be a failing result stands behind other text on line {line}, and no plan counts it"
-            );
-            self.fault(depth, Fault::new(Rule::Glued, "glued result", message), out);
-        }
         if let Some(why) = self.groups[depth].cut.take() {
             let message = format!("{why}, and no plan tells whether a result is missing");
             self.fault(depth, Fault::new(Rule::CutOutput, "output cut", message), out);
@@ -311,12 +307,22 @@ impl KtapParser {
         let glued = std::mem::take(&mut group.glued);
         let next = group.numbers.expected();
         let told = group.plan.is_some() || group.unresulted > 0 || group.numbers.missing(None).0 > 0;
-        if let Some(last) = glued.into_iter().find(|glued| glued.number == next && !told) {
+        // Behind a plan that is met a pass cannot be missing; a failure is one too many.
+        let met = group.plan.is_some_and(|plan| group.numbers.results >= plan.count);
+        let failure = group.glued_failure.take().filter(|(_, sure)| *sure || group.plan.is_none());
+        let counts = |glued: &Glued| match glued.ok {
+            true => glued.number == next && !told,
+            false => glued.number >= next && (!told || met),
+        };
+        if let Some(last) = glued.into_iter().find(counts) {
             let message = format!(
-                "what may be its result stands behind other text on line {}, as number {next}",
-                last.line
+                "what may be its result stands behind other text on line {}, as number {}",
+                last.line, last.number
             );
             self.fault(depth, Fault::new(Rule::Glued, &last.name, message), out);
+        } else if let Some((line, _)) = failure {
+            let message = format!("what may be a failure stands behind other text on line {line}");
+            self.fault(depth, Fault::new(Rule::Glued, "glued result", message), out);
         }
     }
 }

@@ -172,6 +172,9 @@ pub(super) fn may_be_failure(text: &str) -> bool {
     if !starts(text, "not") {
         return false;
     }
+    if text.trim_end().eq_ignore_ascii_case("not o") {
+        return true;
+    }
     let blank = |c: char| c.is_whitespace() || is_invisible(c);
     let rest = &text[3..];
     let torn = rest.trim_start_matches(blank);
@@ -294,6 +297,7 @@ mod tests {
             "not",
             "not # warning",
             "not [    4.1] x",
+            "not o",
             "not\u{a0}ok 3",
             "NOT OK!",
         ] {

@@ -33,7 +33,10 @@ impl KtapParser {
         }
         match line {
             Line::Version(format) => self.version(depth, format, out),
-            Line::Plan { count, comment } => self.plan(depth, count, comment, out),
+            Line::Plan { count, comment } => {
+                self.plan(depth, count, comment, out);
+                self.glued(text.split('#').next().unwrap_or_default(), false);
+            }
             Line::Subtest(name) => self.subtest(depth, name, out),
             Line::Program(name) => {
                 self.kernel = true;
@@ -65,7 +68,7 @@ impl KtapParser {
             group.self_named = true;
             self.name_group(depth, name, out);
         } else if depth == 0 || group.name.as_ref() != Some(&name) {
-            (group.next_child, group.promised) = (Some(name), true);
+            group.next_child = Some(name);
         }
     }
 
@@ -116,12 +119,9 @@ impl KtapParser {
         };
         let inside = self.close(depth, &name, out);
         self.count(depth, result, out);
-        self.glued(result.rest);
+        self.glued(result.rest, false);
         let group = &mut self.groups[depth];
-        let child = group.next_child.take();
-        let promised = std::mem::take(&mut group.promised) && child.as_ref() == Some(&name);
-        let inside =
-            inside.or_else(|| promised.then_some(Closed { cases: 0, bad: false, skip_all: None, promised }));
+        group.next_child = None;
         let running = group.running.iter().position(|r| r.name == name).map(|i| group.running.remove(i));
         let since = running.map_or(self.last_at, |running| running.since);
         let took = self.talk.took.take().unwrap_or_else(|| at.saturating_sub(since));
@@ -263,7 +263,7 @@ impl KtapParser {
                 Line::Result(result) if !result.ok && (result.sure || is_cut(said)) => {
                     self.malformed("failing result", said, out);
                 }
-                _ => self.glued(said),
+                _ => self.glued(said, true),
             }
         }
         if is_cut(said) {
@@ -288,7 +288,7 @@ impl KtapParser {
         } else if may_be_plan(text) {
             self.malformed("plan", text, out);
         } else if !self.pragma(depth, text, out) {
-            self.glued(text);
+            self.glued(text, text.trim_start().starts_with('#'));
         }
         if is_cut(text) {
             self.line_was_cut(depth);
@@ -317,16 +317,15 @@ impl KtapParser {
         match text.trim().strip_prefix("pragma ") {
             Some(pragmas) => {
                 for pragma in pragmas.split(',').map(str::trim) {
-                    match pragma {
-                        "+strict" => self.strict = true,
-                        "-strict" => self.strict = false,
-                        _ => {}
+                    if let "+strict" | "-strict" = pragma {
+                        self.groups[depth].strict = pragma.starts_with('+');
                     }
                 }
                 true
             }
             None => {
-                if self.strict && !text.trim().is_empty() && !text.trim_start().starts_with('#') {
+                if self.groups[depth].strict && !text.trim().is_empty() && !text.trim_start().starts_with('#')
+                {
                     let message = format!("line {} is not TAP, which `pragma +strict` forbids", self.line);
                     self.fault(0, Fault::new(Rule::Strict, "not TAP", message), out);
                 }
@@ -335,17 +334,21 @@ impl KtapParser {
         }
     }
 
-    /// Remembers a result that stands behind other text, if it is the next one of a group.
-    fn glued(&mut self, text: &str) {
+    /// Remembers a result that stands behind other text, if it is the next one of a group. A comment may well quote one that
+    /// failed.
+    fn glued(&mut self, text: &str, comment: bool) {
         for TestResult { ok, number, rest, sure } in results_in(text) {
             let Some(number) = number else {
-                // Numbers or a plan would tell that it is missing.
-                if let (false, true, Some(group)) = (ok, sure || rest.is_empty(), self.groups.last_mut()) {
-                    group.glued_failure.get_or_insert(self.line);
+                if !ok && !comment && (sure || rest.is_empty()) {
+                    self.glued_failure(sure);
                 }
                 continue;
             };
-            let next = |group: &Group| group.numbers.expected() == number && group.glued.len() < MAX_GLUED;
+            // What passed and is missing hides no failure; one that failed may be any that is still to come.
+            let next = |group: &Group| {
+                let expected = group.numbers.expected();
+                (number == expected || !ok && !comment && number > expected) && group.glued.len() < MAX_GLUED
+            };
             if !self.groups.iter().any(next) {
                 continue;
             }
@@ -353,8 +356,23 @@ impl KtapParser {
             let name = if name.is_empty() { format!("test {number}") } else { name };
             let line = self.line;
             for group in self.groups.iter_mut().filter(|group| next(group)) {
-                group.glued.push(Glued { number, name: name.clone(), line });
+                let ok = ok || comment;
+                group.glued.push(Glued { number, ok, name: name.clone(), line });
             }
+        }
+        static BAIL_OUT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Bail out!"));
+        if !comment && BAIL_OUT.find(text.as_bytes()).is_some_and(|at| at > 0) {
+            self.glued_failure(false);
+        }
+    }
+
+    /// What may be a failure without a number stands behind other text. If it is not `sure`, a plan that is met tells that it is
+    /// none.
+    fn glued_failure(&mut self, sure: bool) {
+        let line = self.line;
+        if let Some(group) = self.groups.last_mut() {
+            let (_, was_sure) = group.glued_failure.get_or_insert((line, sure));
+            *was_sure |= sure;
         }
     }
 
