@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `rejections.yaml` as closed types, its rules, and the Rust tables made of it.
+//! `rejections.yaml` as closed types, and its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-/// The file as it was written. Whether there are such functions and tests, the harness' own tests say.
+use super::{list, text, texts, yaml};
+use crate::Rejection;
+
+/// The file as it was written. Tests of the harness check that it has these functions and tests.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rejections {
@@ -43,44 +45,50 @@ impl<T> Rules<T> {
     }
 }
 
-impl Rejections {
-    /// Reads the file; the error says where it is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        crate::yaml::parse(text)
-    }
+/// The tables made of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectionTables {
+    /// The ways in which a call can be wrong: name and description.
+    pub rules: &'static [(&'static str, &'static str)],
+    /// Why the verifier may refuse nothing: name and description.
+    pub reasons: &'static [(&'static str, &'static str)],
+    /// What it refuses of each function.
+    pub rejections: &'static [Rejection],
+}
 
-    /// The Rust source of the tables `RULES`, `REASONS` and `REJECTIONS`.
+impl Rejections {
+    /// Reads the file.
     ///
     /// # Errors
-    /// The function and the rule of which something is said that does not fit together.
-    pub fn generate(&self) -> Result<String, String> {
-        let mut out = String::from(
-            "\n/// In which ways a call can be wrong.\npub static RULES: &[(&str, &str)] = &[\n",
-        );
-        for (rule, about) in self.rules.all() {
-            let _ = writeln!(out, "({rule:?}, {about:?}),");
-        }
-        out += "];\n\n/// Why nothing may be refused.\npub static REASONS: &[(&str, &str)] = &[\n";
-        for (name, why) in &self.reasons {
-            let _ = writeln!(out, "({name:?}, {why:?}),");
-        }
-        out += "];\n\n/// What is refused of each function.\npub static REJECTIONS: &[Rejection] = &[\n";
+    /// Where the file is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        yaml::parse(text)
+    }
+
+    /// Checks the file, and returns its tables.
+    ///
+    /// # Errors
+    /// The function and the rule with rows that do not fit together, or an unused reason.
+    pub fn tables(&self) -> Result<RejectionTables, String> {
+        let mut rejections = Vec::new();
         let mut used = BTreeSet::new();
         for (function, rules) in &self.functions {
             for (rule, refused) in rules.all() {
                 self.check(refused).map_err(|err| format!("{function}: {rule}: {err}"))?;
                 used.extend(&refused.none);
                 let Refused { by, none } = refused;
-                let _ = writeln!(
-                    out,
-                    "Rejection {{ function: {function:?}, rule: {rule:?}, by: &{by:?}, none: {none:?} }},"
-                );
+                let none = none.as_deref().map(text);
+                rejections.push(Rejection { function: text(function), rule, by: texts(by), none });
             }
         }
-        match self.reasons.keys().find(|name| !used.contains(name)) {
-            Some(name) => Err(format!("reason {name} is used by no function")),
-            None => Ok(out + "];\n"),
+        if let Some(name) = self.reasons.keys().find(|name| !used.contains(name)) {
+            return Err(format!("reason {name} is used by no function"));
         }
+        Ok(RejectionTables {
+            rules: list(self.rules.all().map(|(rule, about)| (rule, text(about)))),
+            reasons: list(self.reasons.iter().map(|(name, why)| (text(name), text(why)))),
+            rejections: list(rejections),
+        })
     }
 
     fn check(&self, Refused { by, none }: &Refused) -> Result<(), String> {
@@ -108,25 +116,22 @@ impl Rejections {
 mod tests {
     use super::*;
 
-    fn generated(function: &str) -> Result<String, String> {
+    fn tables(function: &str) -> Result<RejectionTables, String> {
         let rules = "rules: { argument: a, caller: c, result: r }\nreasons: { free: all may }\n";
-        Rejections::parse(&format!("{rules}functions: {{ f: {function} }}\n"))?.generate()
+        Rejections::parse(&format!("{rules}functions: {{ f: {function} }}\n"))?.tables()
     }
 
     #[test]
     fn a_function_has_tests_of_each_rule_or_a_reason() {
-        let table =
-            generated("{ argument: { by: [a/b] }, caller: { none: free }, result: { by: [a/c, a/b] } }");
-        let table = table.expect("sound");
-        for line in [
-            r#"("caller", "c"),"#,
-            r#"("free", "all may"),"#,
-            r#"Rejection { function: "f", rule: "argument", by: &["a/b"], none: None },"#,
-            r#"Rejection { function: "f", rule: "caller", by: &[], none: Some("free") },"#,
-            r#"Rejection { function: "f", rule: "result", by: &["a/c", "a/b"], none: None },"#,
-        ] {
-            assert!(table.contains(line), "{line}: {table}");
-        }
+        let tables =
+            tables("{ argument: { by: [a/b] }, caller: { none: free }, result: { by: [a/c, a/b] } }");
+        let tables = tables.expect("sound");
+        assert_eq!(tables.rules, [("argument", "a"), ("caller", "c"), ("result", "r")]);
+        assert_eq!(tables.reasons, [("free", "all may")]);
+        let argument = Rejection { function: "f", rule: "argument", by: &["a/b"], none: None };
+        let caller = Rejection { rule: "caller", by: &[], none: Some("free"), ..argument };
+        let result = Rejection { rule: "result", by: &["a/c", "a/b"], ..argument };
+        assert_eq!(tables.rejections, [argument, caller, result]);
     }
 
     #[test]
@@ -143,12 +148,12 @@ mod tests {
             ("{ by: [a/b, a/b] }", "f: argument: a/b is named twice"),
             ("{ tests: [a/b] }", "unknown field"),
         ] {
-            let err = generated(&format!("{{ argument: {argument}, {rest} }}")).expect_err(argument);
+            let err = tables(&format!("{{ argument: {argument}, {rest} }}")).expect_err(argument);
             assert!(err.contains(complaint), "{argument}: {err}");
         }
-        let err = generated("{ argument: { by: [a/b] }, result: { by: [a/b] } }").expect_err("no caller");
+        let err = tables("{ argument: { by: [a/b] }, result: { by: [a/b] } }").expect_err("no caller");
         assert!(err.contains("missing field `caller`"), "{err}");
-        let err = generated("{ argument: { by: [a/b] }, caller: { by: [a/b] }, result: { by: [a/b] } }");
+        let err = tables("{ argument: { by: [a/b] }, caller: { by: [a/b] }, result: { by: [a/b] } }");
         assert!(err.expect_err("unused").contains("reason free is used by no function"));
     }
 }

@@ -3,8 +3,10 @@
 
 use serde::de::DeserializeOwned;
 
-/// Reads a text; the error says where it is wrong. A key that is there twice is an error: the types would take the second value
-/// without a word.
+/// Reads a text. A duplicate key is an error: the types alone would take the second value silently.
+///
+/// # Errors
+/// Where the text is wrong.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let typed = serde_yaml::from_str(text);
     typed

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Kernel releases, and the points in their history at which something changed. The build script shares this file.
+//! Kernel releases, and the points in their history at which something changed.
 
 use std::fmt;
 
 /// A kernel release, `major.minor.patch`; a release candidate counts as its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Release {
     /// The 6 of 6.12.107.
     pub major: u16,
@@ -133,6 +134,7 @@ fn leading(text: &str) -> Option<u16> {
 /// When a change reached kernels: with a release of the main line, and with a release of each stable branch that
 /// took it over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Point {
     /// The first release of the main line that has it.
     pub mainline: Release,

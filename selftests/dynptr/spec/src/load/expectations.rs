@@ -1,41 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `expectations.yaml`, its rules, and the Rust tables made of it.
+//! `expectations.yaml`, and its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-pub mod coverage;
-mod fields;
-mod point;
-mod run;
-mod spec;
-mod test;
-
-use point::{FunctionSpec, PointSpec};
-use run::RunSpec;
-use spec::{BugSpec, GroupSpec, OptionSpec, Words};
+use super::point::{FunctionSpec, PointSpec};
+use super::resolve::Resolver;
+use super::schema::{BugSpec, GroupSpec, OptionSpec, Words};
+use super::{list, text, yaml};
+use crate::{Group, Need, Trigger};
 
 /// The file as it was written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
-    options: BTreeMap<String, OptionSpec>,
+pub struct Expectations {
+    pub(super) options: BTreeMap<String, OptionSpec>,
     /// What programs in a section need: the part of its name before the first `/` or `.`.
-    sections: BTreeMap<String, Vec<String>>,
+    pub(super) sections: BTreeMap<String, Vec<String>>,
     /// What ways of running need.
-    runs: BTreeMap<RunSpec, Vec<String>>,
-    functions: BTreeMap<String, FunctionSpec>,
-    features: BTreeMap<String, FunctionSpec>,
-    points: BTreeMap<String, PointSpec>,
-    bugs: BTreeMap<String, BugSpec>,
-    messages: BTreeMap<String, Vec<Words>>,
+    pub(super) runs: BTreeMap<Trigger, Vec<String>>,
+    pub(super) functions: BTreeMap<String, FunctionSpec>,
+    pub(super) features: BTreeMap<String, FunctionSpec>,
+    pub(super) points: BTreeMap<String, PointSpec>,
+    pub(super) bugs: BTreeMap<String, BugSpec>,
+    pub(super) messages: BTreeMap<String, Vec<Words>>,
     groups: Vec<GroupSpec>,
 }
 
 /// What the BPF sources have.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Programs {
     /// Program → the name of its source.
     pub sources: BTreeMap<String, String>,
@@ -47,62 +41,71 @@ pub struct Programs {
     pub maps: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What of a manifest has to agree with the options.
+/// The tables made of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// The functions that the suite is about.
+    pub functions: &'static [Need],
+    /// The functions that programs call by number.
+    pub helpers: &'static [(i32, &'static str)],
+    /// The types that show how a kernel was built.
+    pub shown: &'static [&'static str],
+    /// All tests, by group.
+    pub groups: &'static [Group],
+}
+
+/// The part of a manifest that has to agree with the options.
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
     tell: BTreeMap<String, Vec<String>>,
 }
 
-/// A type that is set aside for local experiments: frames have it unless a test says otherwise.
-const EXPERIMENTAL: u16 = 0x88b5;
-/// Packets are this long unless a test says otherwise.
-const PACKET_BYTES: usize = 96;
+impl Expectations {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Where the file is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        yaml::parse(text)
+    }
 
-/// Reads the file; the error says where it is wrong.
-pub fn parse(text: &str) -> Result<File, String> {
-    crate::yaml::parse(text)
-}
-
-impl File {
     /// The functions that programs call by number.
     pub fn helpers(&self) -> BTreeMap<i32, String> {
         let all = self.functions.iter().chain(&self.features);
         all.filter_map(|(name, it)| Some((it.helper?, name.clone()))).collect()
     }
 
-    /// The Rust source of the tables `FUNCTIONS` and `GROUPS`.
-    pub fn generate(&self, programs: &Programs) -> Result<String, String> {
-        let mut out =
-            String::from("/// The functions that the suite is about.\npub static FUNCTIONS: &[Need] = &[\n");
-        for (name, function) in &self.functions {
-            let _ = writeln!(out, "{},", function.need(name));
-        }
-        out += "];\n\n/// The functions that programs call by number.\npub static HELPERS: &[(i32, &str)] = &[\n";
-        for (number, name) in self.helpers() {
-            let _ = writeln!(out, "({number}, {name:?}),");
-        }
-        out += "];\n\n/// The types that show how a kernel was built.\npub static SHOWN: &[&str] = &[\n";
-        for name in self.options.values().filter_map(|it| it.shows.as_ref()) {
-            let _ = writeln!(out, "{name:?},");
-        }
-        out += "];\n\n/// All tests, by group.\npub static GROUPS: &[Group] = &[\n";
-        let mut used = Used::default();
+    /// Checks the file against these programs, and returns its tables for a harness of an
+    /// architecture (Rust's name).
+    ///
+    /// # Errors
+    /// The test that does not fit, or what no test uses.
+    pub fn tables(&self, programs: &Programs, arch: &str) -> Result<Tables, String> {
+        let mut resolver = Resolver::new(self, programs, arch);
+        let mut groups = Vec::new();
         for group in &self.groups {
-            self.check_group(group)?;
-            let _ = writeln!(out, "Group {{ name: {:?}, tests: &[", group.name);
+            check_names(group)?;
+            let mut tests = Vec::new();
             for test in &group.tests {
                 let at = |err| format!("{}/{}: {err}", group.name, test.name);
-                out += &self.test(test, programs, &mut used).map_err(at)?;
+                tests.push(resolver.test(test).map_err(at)?);
             }
-            out += "] },\n";
+            groups.push(Group { name: text(&group.name), tests: list(tests) });
         }
-        out += "];\n";
-        self.check_used(&used, programs)?;
-        Ok(out)
+        resolver.finish()?;
+        Ok(Tables {
+            functions: list(self.functions.iter().map(|(name, it)| it.need(name, arch))),
+            helpers: list(self.helpers().iter().map(|(number, name)| (*number, text(name)))),
+            shown: list(self.options.values().filter_map(|it| it.shows.as_deref().map(text))),
+            groups: list(groups),
+        })
     }
 
-    /// Has the suite's manifest kvet tell it of the options that the tests have?
+    /// Does the suite's manifest have kvet pass the options that the tests have?
+    ///
+    /// # Errors
+    /// What the manifest should have instead.
     pub fn check_manifest(&self, text: &str) -> Result<(), String> {
         let manifest: Manifest = serde_yaml::from_str(text).map_err(|err| err.to_string())?;
         let wanted: BTreeMap<_, _> = self.options.iter().map(|(name, it)| (name, &it.modules)).collect();
@@ -113,60 +116,25 @@ impl File {
             wanted.iter().map(|(name, modules)| format!("  {name}: [{}]\n", modules.join(", "))).collect();
         Err(format!("`tell` has to name the options of expectations.yaml:\ntell:\n{lines}"))
     }
-
-    fn check_group(&self, group: &GroupSpec) -> Result<(), String> {
-        let sorted = group.tests.is_sorted_by(|a, b| a.name < b.name);
-        let names = group.tests.iter().map(|test| test.name.as_str()).chain([group.name.as_str()]);
-        let plain =
-            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if let Some(odd) = names.into_iter().find(|name| !plain(name)) {
-            return Err(format!("{odd:?}: names are made of letters, digits and _"));
-        }
-        if !sorted {
-            return Err(format!("{}: tests have to be sorted by name, each name once", group.name));
-        }
-        Ok(())
-    }
-
-    /// What nothing refers to is a mistake: a test that was forgotten, or data that says nothing.
-    fn check_used(&self, used: &Used, programs: &Programs) -> Result<(), String> {
-        let unused = |what, all: Vec<&String>, used: &BTreeSet<String>| match all
-            .iter()
-            .find(|it| !used.contains(**it))
-        {
-            Some(name) => Err(format!("{what} {name} is used by no test")),
-            None => Ok(()),
-        };
-        unused("program", programs.sources.keys().collect(), &used.programs)?;
-        unused("function", self.functions.keys().collect(), &used.features)?;
-        unused("feature", self.features.keys().collect(), &used.features)?;
-        unused("message", self.messages.keys().collect(), &used.messages)?;
-        unused("bug", self.bugs.keys().collect(), &used.bugs)?;
-        unused("option", self.options.keys().collect(), &used.options)?;
-        unused("section", self.sections.keys().collect(), &used.sections)?;
-        if let Some(run) = self.runs.keys().find(|it| !used.runs.contains(it)) {
-            return Err(format!("run {run:?} is used by no test"));
-        }
-        unused("point", self.points.keys().collect(), &used.points)
-    }
 }
 
-/// What the tests refer to.
-#[derive(Default)]
-struct Used {
-    programs: BTreeSet<String>,
-    features: BTreeSet<String>,
-    messages: BTreeSet<String>,
-    points: BTreeSet<String>,
-    bugs: BTreeSet<String>,
-    options: BTreeSet<String>,
-    sections: BTreeSet<String>,
-    runs: BTreeSet<RunSpec>,
+fn check_names(group: &GroupSpec) -> Result<(), String> {
+    let sorted = group.tests.is_sorted_by(|a, b| a.name < b.name);
+    let names = group.tests.iter().map(|test| test.name.as_str()).chain([group.name.as_str()]);
+    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if let Some(odd) = names.into_iter().find(|name| !plain(name)) {
+        return Err(format!("{odd:?}: names are made of letters, digits and _"));
+    }
+    if !sorted {
+        return Err(format!("{}: tests have to be sorted by name, each name once", group.name));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Expectation, Point, Release, Run, Wanted};
 
     const HEAD: &str = "options: { CONFIG_TUN: { modules: [tun] }, CONFIG_LSM: { has: bpf }, CONFIG_A: {} }\n\
                         sections: { lsm: [CONFIG_LSM] }\nruns: { tap: [CONFIG_TUN] }\n\
@@ -184,21 +152,24 @@ mod tests {
     /// A test that uses what the others do not.
     const REST: &str = "{ name: zz, program: one, with: other, run: tap }";
 
-    fn generated(tests: &str) -> Result<String, String> {
-        let programs = programs();
-        parse(&format!("{HEAD}groups:\n  - name: g\n    tests: {tests}\n"))?.generate(&programs)
+    fn tables(tests: &str) -> Result<Tables, String> {
+        let file = Expectations::parse(&format!("{HEAD}groups:\n  - name: g\n    tests: {tests}\n"))?;
+        file.tables(&programs(), "x86_64")
     }
 
     #[test]
     fn makes_a_table_of_a_message_in_two_ranges() {
-        let table =
-            generated(&format!("[{{ name: one, rejected: [{{ says: odd }}] }}, {REST}]")).expect("sound");
-        assert!(
-            table.contains(r#"Need { name: "read", since: Point { mainline: Release::new(5, 19, 0)"#),
-            "{table}"
-        );
-        assert!(table.contains("backports: &[Release::new(6, 12, 8), ]"), "{table}");
-        assert!(table.contains(r#"text: Some("is odd")"#), "{table}");
+        let tables =
+            tables(&format!("[{{ name: one, rejected: [{{ says: odd }}] }}, {REST}]")).expect("sound");
+        let since = Point { mainline: Release::new(5, 19, 0), backports: &[], unsure: &[] };
+        assert_eq!(tables.functions, [Need { name: "read", since }]);
+        let test = &tables.groups[0].tests[0];
+        assert_eq!((test.name, test.needs, test.calls), ("one", tables.functions, &["read"][..]));
+        const NEW: &[Point] =
+            &[Point { mainline: Release::new(6, 13, 0), backports: &[Release::new(6, 12, 8)], unsure: &[] }];
+        let odd = Expectation { since: &[], until: NEW, text: Some("is odd") };
+        let Run::Rejected(expectations) = test.run else { panic!("{test:?}") };
+        assert_eq!(expectations, [odd, Expectation { since: NEW, until: &[], text: Some("is new") }]);
     }
 
     #[test]
@@ -240,7 +211,7 @@ mod tests {
 
     /// Such tests are refused, with this complaint about the last of them.
     fn refuses(tests: &str, complaint: &str) {
-        let err = generated(tests).expect_err(tests);
+        let err = tables(tests).expect_err(tests);
         assert!(err.contains(complaint), "{tests}: {err}");
     }
 
@@ -288,7 +259,7 @@ mod tests {
             "also: other",
             "protocol: 3",
             "linear: 3",
-            "era: new",
+            "release_window: new",
             "ops: { map: m, programs: [other] }",
         ] {
             let name =
@@ -301,17 +272,17 @@ mod tests {
     #[test]
     fn a_test_needs_what_its_parts_need() {
         let tests = format!("[{{ name: one, rejected: [{{ says: odd }}] }}, {REST}]");
-        let table = generated(&tests).expect("sound");
-        let lsm = r#"Wanted { option: "CONFIG_LSM", modules: &[], has: Some("bpf"), shows: None }"#;
-        let a = r#"Wanted { option: "CONFIG_A", modules: &[], has: None, shows: None }"#;
-        let tun = r#"Wanted { option: "CONFIG_TUN", modules: &["tun"], has: None, shows: None }"#;
-        assert!(table.contains(&format!("config: &[{lsm}, {a}, ]")), "{table}");
-        assert!(table.contains(&format!("config: &[{lsm}, {a}, {tun}, ]")), "{table}");
+        let tables = tables(&tests).expect("sound");
+        let a = Wanted { option: "CONFIG_A", modules: &[], has: None, shows: None };
+        let lsm = Wanted { option: "CONFIG_LSM", has: Some("bpf"), ..a };
+        let tun = Wanted { option: "CONFIG_TUN", modules: &["tun"], ..a };
+        let config: Vec<&[Wanted]> = tables.groups[0].tests.iter().map(|test| test.config).collect();
+        assert_eq!(config, [&[lsm, a][..], &[lsm, a, tun]]);
     }
 
     #[test]
     fn the_manifest_names_the_same_options() {
-        let file = parse(&format!("{HEAD}groups: []\n")).expect("sound");
+        let file = Expectations::parse(&format!("{HEAD}groups: []\n")).expect("sound");
         let right = "name: x\ntell: { CONFIG_A: [], CONFIG_LSM: [], CONFIG_TUN: [tun] }\n";
         assert_eq!(file.check_manifest(right), Ok(()));
         for wrong in
@@ -328,12 +299,13 @@ mod tests {
                    unsure: ['BRANCH'] }, commit: 0123456789ab } }";
         let tests = "groups: [{ name: g, tests: [{ name: one, rejected: [{ says: odd }], bug: { name: leak, fails: x } }, \
                      { name: zz, program: one, with: other, run: tap }] }]";
-        let generated = |branch| {
+        let tables = |branch| {
             let head = HEAD.replace("bugs: {}", &bug.replace("BRANCH", branch));
-            parse(&format!("{head}{tests}\n"))?.generate(&programs())
+            Expectations::parse(&format!("{head}{tests}\n"))?.tables(&programs(), "x86_64")
         };
-        assert!(generated("6.6").expect("sound").contains("unsure: &[Release::new(6, 6, 0), ]"));
-        assert!(generated("6.12").expect_err("known").contains("unsure 6.12: expected an older branch"));
-        assert!(generated("6.6.30").expect_err("no branch").contains("unsure 6.6.30"));
+        let bug = tables("6.6").expect("sound").groups[0].tests[0].bug.expect("it has one");
+        assert_eq!(bug.fixed.unsure, [Release::new(6, 6, 0)]);
+        assert!(tables("6.12").expect_err("known").contains("unsure 6.12: expected an older branch"));
+        assert!(tables("6.6.30").expect_err("no branch").contains("unsure 6.6.30"));
     }
 }

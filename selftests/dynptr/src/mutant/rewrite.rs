@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libbpf_sys as sys;
 
-use super::kind::{Mutation, other_release};
-use crate::model::{FUNCTIONS, HELPERS};
+use super::mutation::{Mutation, other_release};
+use crate::tables::{FUNCTIONS, HELPERS};
 use crate::types;
 
 /// `r0 = 0`, where the rest of the instruction is 0 (`BPF_ALU64 | BPF_MOV | BPF_K`).
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_constant_is_changed_where_it_is_put_into_the_register_on_the_straight_way() {
-        let offset = super::super::kind::mutations_of(READ)
+        let offset = super::super::mutation::mutations_of(READ)
             .into_iter()
             .find(|it| it.name() == format!("{READ}.wrong_offset"))
             .expect("it has one");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The closed types of `expectations.yaml`, but for points (`point.rs`) and ways of running (`run.rs`).
+//! The closed types of `expectations.yaml`, as it is written. `point.rs` has those of releases.
 
 use serde::Deserialize;
 
 use super::point::PointSpec;
-use super::run::RunSpec;
+use crate::{Rights, Trigger};
 
 /// An option that kernels can be built without.
 #[derive(Debug, Default, Deserialize)]
@@ -59,14 +59,14 @@ pub(super) struct TestSpec {
     pub(super) ops: Option<OpsSpec>,
     /// The rights of who loads it.
     #[serde(default)]
-    pub(super) rights: RightsSpec,
+    pub(super) rights: Rights,
     /// Features beside the functions that the programs call.
     #[serde(default)]
     pub(super) needs: Vec<String>,
     /// Options beside those of its programs, their functions, its features and its way of running.
     #[serde(default)]
     pub(super) config: Vec<String>,
-    pub(super) run: Option<RunSpec>,
+    pub(super) run: Option<Trigger>,
     /// Length of the packet.
     pub(super) bytes: Option<usize>,
     /// The type that the frame says it has.
@@ -74,23 +74,10 @@ pub(super) struct TestSpec {
     /// How much of it is in one piece.
     pub(super) linear: Option<usize>,
     pub(super) bug: Option<BugUse>,
-    /// A point; kernels that have reached it do something else, and the program is told so.
-    pub(super) era: Option<String>,
+    /// A point: the program is told whether the kernel has reached it.
+    pub(super) release_window: Option<String>,
     #[serde(default)]
     pub(super) rejected: Vec<RejectedSpec>,
-}
-
-/// The rights of who loads a program.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RightsSpec {
-    /// All of them.
-    #[default]
-    All,
-    /// CAP_BPF, and no other capability.
-    Bpf,
-    /// No capability.
-    None,
 }
 
 /// A structure of operations: its map, and the programs that are loaded beside the one under test.

@@ -5,24 +5,24 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use crate::isolate::{Verdict, run as in_a_copy, run_in_our_memory};
+use crate::isolate::{Verdict, run as run_fork, run_vfork};
 use crate::ktap::{Outcome, Writer};
 use crate::session::{mark_console, of_group};
 use crate::suite::with_log;
 
-const GROUP: &str = "deaths";
+const GROUP: &str = "crashes";
 
 type Way = fn() -> io::Result<Verdict>;
 
-/// A way to die, and what has to be said of it. Each meets what those before it may have left.
-const DEATHS: &[(&str, Way, &[&str])] = &[
-    ("panic_in_our_memory", || run_in_our_memory(panicked), &["killed by SIGABRT", "died on purpose"]),
-    ("panic_in_a_copy", || in_a_copy(panicked), &["killed by SIGABRT", "died on purpose"]),
-    ("overflow_in_our_memory", || run_in_our_memory(overflowed), &["killed by SIGSEGV"]),
-    ("kill_in_our_memory", || run_in_our_memory(killed), &["killed by SIGKILL"]),
-    ("kill_in_the_verifier", || run_in_our_memory(|| with_log(1, |_| killed())), &["killed by SIGKILL"]),
-    ("kill_in_a_copy", || in_a_copy(killed), &["killed by SIGKILL"]),
-    ("panic_in_our_memory_again", || run_in_our_memory(panicked), &["killed by SIGABRT", "died on purpose"]),
+/// A way to crash, and what has to be said of it. Each meets what those before it may have left.
+const CRASHES: &[(&str, Way, &[&str])] = &[
+    ("panic_in_vfork", || run_vfork(panicked), &["killed by SIGABRT", "died on purpose"]),
+    ("panic_in_fork", || run_fork(panicked), &["killed by SIGABRT", "died on purpose"]),
+    ("overflow_in_vfork", || run_vfork(overflowed), &["killed by SIGSEGV"]),
+    ("kill_in_vfork", || run_vfork(killed), &["killed by SIGKILL"]),
+    ("kill_in_the_verifier", || run_vfork(|| with_log(1, |_| killed())), &["killed by SIGKILL"]),
+    ("kill_in_fork", || run_fork(killed), &["killed by SIGKILL"]),
+    ("panic_in_vfork_again", || run_vfork(panicked), &["killed by SIGABRT", "died on purpose"]),
 ];
 
 /// Runs each, and after each a test that passes.
@@ -30,14 +30,14 @@ const DEATHS: &[(&str, Way, &[&str])] = &[
 /// # Errors
 /// Where the results cannot be written, or no process can be had.
 pub fn run<W: Write>(out: &mut Writer<W>) -> io::Result<Outcome> {
-    out.begin_group(GROUP, DEATHS.len())?;
+    out.begin_group(GROUP, CRASHES.len())?;
     let mut outcomes = Vec::new();
-    for (name, die, words) in DEATHS {
+    for (name, die, words) in CRASHES {
         mark_console(GROUP, name);
         out.begin_test(name)?;
         let begin = Instant::now();
         let mut wrong = unsaid(die()?, words);
-        for after in [in_a_copy(|| Verdict::Pass)?, run_in_our_memory(|| with_log(1, |_| Verdict::Pass))?] {
+        for after in [run_fork(|| Verdict::Pass)?, run_vfork(|| with_log(1, |_| Verdict::Pass))?] {
             if after != Verdict::Pass {
                 wrong.push(format!("afterwards: {after:?}"));
             }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The ways in which a program can be wrong.
 
-use crate::model::{FUNCTIONS, Run, Test};
+use crate::tables::FUNCTIONS;
+use dynptr_spec::{Run, Test};
 
 /// What is wrong with a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

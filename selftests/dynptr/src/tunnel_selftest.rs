@@ -8,10 +8,11 @@ use std::time::Instant;
 use crate::cli::Options;
 use crate::isolate::{self, Verdict};
 use crate::ktap::{Outcome, Writer};
-use crate::model::{GROUPS, Group, Run, Test, Trigger};
 use crate::run as test_run;
 use crate::session::{Session, mark_console, of_group};
+use crate::tables::GROUPS;
 use crate::trigger;
+use dynptr_spec::{Group, Run, Test, Trigger};
 
 const GROUP: &str = "tunnels";
 /// What is expected first of a packet from a tunnel, as the program has it.

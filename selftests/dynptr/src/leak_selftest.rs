@@ -4,23 +4,20 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use libbpf_sys as sys;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl;
 use nix::unistd::{ForkResult, fork, pause};
 
-use crate::deaths;
 use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
-use crate::leak::{self, Objects, Traces};
+use crate::leak_check::{self, Objects, Traces};
 use crate::session::{mark_console, of_group};
 use crate::trigger::{self, NotRun};
-use crate::tunnels;
 
 /// Something that a test could leave behind.
 struct Leak {
@@ -175,14 +172,11 @@ const LEAKS: &[Leak] = &[
     },
 ];
 
-/// Leaves each, one after the other, leads packets past tunnels, and has tests' processes die. True if all were named, and nothing
-/// else, the tests of tunnels failed, and the deaths took nothing with them.
+/// Leaves each, one after the other: all have to be named, and nothing else.
 ///
 /// # Errors
 /// Where the results cannot be written, or no process can be had.
-pub fn run() -> io::Result<bool> {
-    prctl::set_child_subreaper(true)?;
-    let mut out = Writer::new(io::stdout(), 3)?;
+pub fn run<W: Write>(out: &mut Writer<W>) -> io::Result<Outcome> {
     out.begin_group(GROUP, LEAKS.len())?;
     let mut outcomes = Vec::new();
     for leak in LEAKS {
@@ -195,9 +189,8 @@ pub fn run() -> io::Result<bool> {
     }
     trigger::remove_attribute(Path::new("/tmp"), ATTRIBUTE).map_err(io::Error::other)?;
     let outcome = of_group(&outcomes);
-    out.end_group(GROUP, &outcome, [leak::cost().as_str()])?;
-    let outcomes = [outcome, tunnels::run(&mut out)?, deaths::run(&mut out)?];
-    Ok(!outcomes.contains(&Outcome::Fail))
+    out.end_group(GROUP, &outcome, [leak_check::cost().as_str()])?;
+    Ok(outcome)
 }
 
 /// Most can be left without anything else.

@@ -3,7 +3,8 @@
 
 use serde::Deserialize;
 
-use crate::release::Release;
+use super::{list, text};
+use crate::{Need, Point, Release};
 
 /// A release of the main line, with those of stable branches.
 #[derive(Clone, Debug, Deserialize)]
@@ -91,29 +92,22 @@ pub(super) fn release(text: &str) -> Result<Release, String> {
 }
 
 impl PointSpec {
-    /// Its Rust source.
-    pub(super) fn code(&self) -> String {
-        let backports: String = self.backports.iter().map(|it| code(*it) + ", ").collect();
-        let unsure: String = self.unsure.iter().map(|it| code(*it) + ", ").collect();
-        format!(
-            "Point {{ mainline: {}, backports: &[{backports}], unsure: &[{unsure}] }}",
-            code(self.mainline)
-        )
+    /// The point as the tables have it.
+    pub(super) fn resolve(&self) -> Point {
+        Point {
+            mainline: self.mainline,
+            backports: list(self.backports.iter().copied()),
+            unsure: list(self.unsure.iter().copied()),
+        }
     }
 }
 
 impl FunctionSpec {
-    /// The Rust source of the need for it.
-    pub(super) fn need(&self, name: &str) -> String {
-        // Of the machine that the harness is built for, not of the one that builds it.
-        let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-        let since = self.arm64.as_ref().filter(|_| target == "aarch64").unwrap_or(&self.since);
-        format!("Need {{ name: {name:?}, since: {} }}", since.code())
+    /// The need for it, in a harness for this architecture (Rust's name).
+    pub(super) fn need(&self, name: &str, arch: &str) -> Need {
+        let since = self.arm64.as_ref().filter(|_| arch == "aarch64").unwrap_or(&self.since);
+        Need { name: text(name), since: since.resolve() }
     }
-}
-
-fn code(release: Release) -> String {
-    format!("Release::new({}, {}, {})", release.major, release.minor, release.patch)
 }
 
 #[cfg(test)]
@@ -127,5 +121,16 @@ mod tests {
         {
             assert_eq!(release(text).is_ok(), sound, "{text}");
         }
+    }
+
+    #[test]
+    fn arm64_may_have_a_function_later() {
+        let read = "since: '6.1'\narm64: '6.4'\nbackports: ['5.15.3']";
+        let function: FunctionSpec = serde_yaml::from_str(read).expect("sound");
+        let since = |arch| function.need("read", arch).since;
+        assert_eq!(since("x86_64").mainline, Release::new(6, 1, 0));
+        assert_eq!(since("x86_64").backports, [Release::new(5, 15, 3)]);
+        assert_eq!(since("aarch64").mainline, Release::new(6, 4, 0));
+        assert!(since("aarch64").backports.is_empty());
     }
 }

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `survivors.yaml` as closed types, its rules, and the Rust table made of it.
+//! `survivors.yaml` as closed types, and its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use crate::release::Release;
+use super::{list, text, yaml};
+use crate::{Release, Survivor};
 
 /// By `group/test`: what is wrong, and what is to be said about it.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct ByTest(BTreeMap<String, BTreeMap<String, String>>);
 
-/// The file as it was written. Whether there are such tests and mutants, the harness' own tests and runs say.
+/// The file as it was written. Tests and runs of the harness check that it has these tests and
+/// mutants.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Survivors {
@@ -24,7 +25,7 @@ pub struct Survivors {
     /// Mutants that are not noticed on some kernels.
     ranges: Vec<RangeSpec>,
     /// Mutants that are not run, and why.
-    spared: ByTest,
+    exempt: ByTest,
 }
 
 /// A mutant that is not noticed since a release, or until one.
@@ -50,16 +51,20 @@ impl ByTest {
 }
 
 impl Survivors {
-    /// Reads the file; the error says where it is wrong.
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Where the file is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        crate::yaml::parse(text)
+        yaml::parse(text)
     }
 
-    /// The Rust source of the table `SURVIVORS`.
-    pub fn generate(&self) -> Result<String, String> {
-        let mut out = String::from(
-            "\n/// Mutants that are not noticed, or not run.\npub static SURVIVORS: &[Survivor] = &[\n",
-        );
+    /// Checks the file, and returns the table of mutants that are not noticed, or not run.
+    ///
+    /// # Errors
+    /// The mutant with rows that do not fit together, or an unused class.
+    pub fn table(&self) -> Result<&'static [Survivor], String> {
+        let mut rows = Vec::new();
         let mut used = BTreeSet::new();
         let mut why = |test: &str, mutation: &str, class: &str| {
             used.insert(class.to_owned());
@@ -67,26 +72,24 @@ impl Survivors {
             why.ok_or_else(|| format!("{test}.{mutation}: there is no class {class}"))
         };
         for (test, mutation, class) in self.survivors.rows() {
-            let rest = "since: None, until: None, spared: false";
-            add(&mut out, test, mutation, why(test, mutation, class)?, rest);
+            rows.push(survivor(test, mutation, why(test, mutation, class)?));
         }
         for (index, row) in self.ranges.iter().enumerate() {
-            let RangeSpec { test, mutation, class, since, until } = row;
             self.fits(row, &self.ranges[..index])?;
-            let range =
-                format!("since: {}, until: {}, spared: false", code(release(since)?), code(release(until)?));
-            add(&mut out, test, mutation, why(test, mutation, class)?, &range);
+            let [since, until] = row.ends()?;
+            let why = why(&row.test, &row.mutation, &row.class)?;
+            rows.push(Survivor { since, until, ..survivor(&row.test, &row.mutation, why) });
         }
         if let Some(class) = self.classes.keys().find(|it| !used.contains(*it)) {
             return Err(format!("class {class} has no mutant"));
         }
-        for (test, mutation, why) in self.spared.rows() {
+        for (test, mutation, why) in self.exempt.rows() {
             if self.survivors.has(test, mutation) {
-                return Err(format!("{test}.{mutation} is said to survive, and to be spared"));
+                return Err(format!("{test}.{mutation} is said to survive, and to be exempt"));
             }
-            add(&mut out, test, mutation, why, "since: None, until: None, spared: true");
+            rows.push(Survivor { exempt: true, ..survivor(test, mutation, why) });
         }
-        Ok(out + "];\n")
+        Ok(list(rows))
     }
 
     /// A range is not empty, and nothing else is said about its kernels: of two reasons, only one would be looked at.
@@ -102,8 +105,8 @@ impl Survivors {
         if self.survivors.has(test, mutation) {
             return Err(format!("{test}.{mutation} is said to survive on all kernels, and {}", row.name()));
         }
-        if self.spared.has(test, mutation) {
-            return Err(format!("{test}.{mutation} is said to be spared, and to survive {}", row.name()));
+        if self.exempt.has(test, mutation) {
+            return Err(format!("{test}.{mutation} is said to be exempt, and to survive {}", row.name()));
         }
         for other in before.iter().filter(|it| it.test == *test && it.mutation == *mutation) {
             let [from, to] = other.ends()?;
@@ -131,8 +134,10 @@ impl RangeSpec {
     }
 }
 
-fn add(out: &mut String, test: &str, mutation: &str, why: &str, rest: &str) {
-    let _ = writeln!(out, "Survivor {{ test: {test:?}, mutation: {mutation:?}, why: {why:?}, {rest} }},");
+/// A mutant that survives on all kernels.
+fn survivor(test: &str, mutation: &str, why: &str) -> Survivor {
+    let [test, mutation, why] = [test, mutation, why].map(text);
+    Survivor { test, mutation, why, since: None, until: None, exempt: false }
 }
 
 fn release(text: &Option<String>) -> Result<Option<Release>, String> {
@@ -142,43 +147,40 @@ fn release(text: &Option<String>) -> Result<Option<Release>, String> {
     text.as_ref().map(parsed).transpose()
 }
 
-fn code(release: Option<Release>) -> String {
-    let Some(Release { major, minor, patch }) = release else { return "None".into() };
-    format!("Some(Release::new({major}, {minor}, {patch}))")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn generated(classes: &str, survivors: &str, spared: &str) -> Result<String, String> {
-        let ranges = if spared.contains("ranges") { "" } else { "\nranges: []" };
-        let text = format!("classes: {classes}\nsurvivors: {survivors}\nspared: {spared}{ranges}\n");
-        Survivors::parse(&text)?.generate()
+    fn table(classes: &str, survivors: &str, exempt: &str) -> Result<&'static [Survivor], String> {
+        let ranges = if exempt.contains("ranges") { "" } else { "\nranges: []" };
+        let text = format!("classes: {classes}\nsurvivors: {survivors}\nexempt: {exempt}{ranges}\n");
+        Survivors::parse(&text)?.table()
     }
 
     #[test]
-    fn a_survivor_has_the_reason_of_its_class_and_what_is_spared_its_own() {
-        let table =
-            generated("{ far: it is far }", "{ a/b: { f.lost: far } }", "{ a/c: { f.lost: it hangs } }");
-        let table = table.expect("sound");
-        let survivor =
-            r#"test: "a/b", mutation: "f.lost", why: "it is far", since: None, until: None, spared: false"#;
-        assert!(table.contains(survivor), "{table}");
-        let spared =
-            r#"test: "a/c", mutation: "f.lost", why: "it hangs", since: None, until: None, spared: true"#;
-        assert!(table.contains(spared), "{table}");
+    fn a_survivor_has_the_reason_of_its_class_and_what_is_exempt_its_own() {
+        let rows = table("{ far: it is far }", "{ a/b: { f.lost: far } }", "{ a/c: { f.lost: it hangs } }");
+        let far = Survivor {
+            test: "a/b",
+            mutation: "f.lost",
+            why: "it is far",
+            since: None,
+            until: None,
+            exempt: false,
+        };
+        let exempt = Survivor { test: "a/c", why: "it hangs", exempt: true, ..far };
+        assert_eq!(rows.expect("sound"), [far, exempt]);
         let range = "{}\nranges: [{ test: a/b, mutation: f.lost, class: far, until: '6.4' }]";
-        let table = generated("{ far: it is far }", "{}", range).expect("sound");
-        assert!(table.contains("since: None, until: Some(Release::new(6, 4, 0)), spared: false"), "{table}");
+        let rows = table("{ far: it is far }", "{}", range).expect("sound");
+        assert_eq!(rows, [Survivor { until: Some(Release::new(6, 4, 0)), ..far }]);
     }
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        for (classes, survivors, spared, complaint) in [
+        for (classes, survivors, exempt, complaint) in [
             ("{}", "{ a/b: { f.lost: far } }", "{}", "a/b.f.lost: there is no class far"),
             ("{ far: x }", "{}", "{}", "class far has no mutant"),
-            ("{ far: x }", "{ a/b: { f.lost: far } }", "{ a/b: { f.lost: x } }", "and to be spared"),
+            ("{ far: x }", "{ a/b: { f.lost: far } }", "{ a/b: { f.lost: x } }", "and to be exempt"),
             (
                 "{ far: x }",
                 "{}",
@@ -212,19 +214,19 @@ mod tests {
             ),
             ("{}", "{}", "{}\nmore: {}", "unknown field"),
         ] {
-            let err = generated(classes, survivors, spared).expect_err(complaint);
+            let err = table(classes, survivors, exempt).expect_err(complaint);
             assert!(err.contains(complaint), "{err}");
         }
     }
 
     #[test]
     fn ranges_of_a_mutant_do_not_overlap() {
-        let generated = |survivors: &str, spared: &str, ranges: &[&str]| {
+        let with = |survivors: &str, exempt: &str, ranges: &[&str]| {
             let ranges: Vec<String> = ranges
                 .iter()
                 .map(|it| format!("{{ test: a/b, mutation: f.lost, class: far, {it} }}"))
                 .collect();
-            generated("{ far: x }", survivors, &format!("{spared}\nranges: [{}]", ranges.join(", ")))
+            table("{ far: x }", survivors, &format!("{exempt}\nranges: [{}]", ranges.join(", ")))
         };
         let from_4 = "since: '6.4'";
         for apart in [
@@ -232,7 +234,7 @@ mod tests {
             &[from_4, "until: '6.4'"],
             &["since: '6.1', until: '6.4'", "since: '6.10', until: '7.0'", "since: '6.4', until: '6.10'"],
         ] {
-            assert_eq!(generated("{}", "{}", apart).map(|_| ()), Ok(()), "{apart:?}");
+            assert_eq!(with("{}", "{}", apart).map(|_| ()), Ok(()), "{apart:?}");
         }
         for (ranges, complaint) in [
             (&[from_4, from_4][..], "a/b.f.lost is said to survive since 6.4, and since 6.4: they overlap"),
@@ -245,14 +247,11 @@ mod tests {
             ),
             (&["since: '6.10', until: '6.4'"], "a/b.f.lost: there is no kernel since 6.10 until 6.4"),
         ] {
-            assert_eq!(
-                generated("{}", "{}", ranges).expect_err(complaint).find(complaint).map(|_| ()),
-                Some(())
-            );
+            assert_eq!(with("{}", "{}", ranges).expect_err(complaint).find(complaint).map(|_| ()), Some(()));
         }
-        let all = generated("{ a/b: { f.lost: far } }", "{}", &[from_4]).expect_err("on all");
+        let all = with("{ a/b: { f.lost: far } }", "{}", &[from_4]).expect_err("on all");
         assert_eq!(all, "a/b.f.lost is said to survive on all kernels, and since 6.4");
-        let spared = generated("{}", "{ a/b: { f.lost: x } }", &[from_4]).expect_err("spared");
-        assert_eq!(spared, "a/b.f.lost is said to be spared, and to survive since 6.4");
+        let exempt = with("{}", "{ a/b: { f.lost: x } }", &[from_4]).expect_err("exempt");
+        assert_eq!(exempt, "a/b.f.lost is said to be exempt, and to survive since 6.4");
     }
 }

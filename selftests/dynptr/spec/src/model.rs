@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a test is. The tables of this type are made by the build script from `expectations.yaml`.
+//! What a test is, as the harness' tables have it.
 
 use crate::release::{Has, Point, Release, Running};
 
 /// A named set of tests, one KTAP subtest.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Group {
     /// Its name, the first half of `group/test`.
     pub name: &'static str,
@@ -13,7 +14,8 @@ pub struct Group {
 }
 
 /// One test: one program, how it is run, and what has to come of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Test {
     /// Its name within the group.
     pub name: &'static str,
@@ -43,8 +45,8 @@ pub struct Test {
     pub protocol: u16,
     /// So much of the packet is in one piece; all of it where this is not said.
     pub linear: Option<usize>,
-    /// A change after which the program is told to expect something else.
-    pub era: Option<Point>,
+    /// The release window: from this point on, the program is told to expect something else.
+    pub release_window: Option<Point>,
     /// The mistake of the kernel's that the test runs into.
     pub bug: Option<Bug>,
     /// What is done with the program.
@@ -52,7 +54,8 @@ pub struct Test {
 }
 
 /// A function of the kernel that a test calls, or another feature that it depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Need {
     /// Its name.
     pub name: &'static str,
@@ -69,6 +72,7 @@ impl Need {
 
 /// An option of the kernel's configuration that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Wanted {
     /// Its name, `CONFIG_TUN`.
     pub option: &'static str,
@@ -81,7 +85,8 @@ pub struct Wanted {
 }
 
 /// A structure of operations that programs carry out for the kernel (`struct_ops`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Ops {
     /// Its map.
     pub map: &'static str,
@@ -90,7 +95,8 @@ pub struct Ops {
 }
 
 /// A known mistake of the kernel's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Bug {
     /// What is wrong.
     pub what: &'static str,
@@ -117,7 +123,8 @@ impl Bug {
 }
 
 /// What is done with a program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub enum Run {
     /// Load it and run it: all that it expects has to hold.
     Trigger(Trigger),
@@ -126,8 +133,8 @@ pub enum Run {
 }
 
 /// How a program is made to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "made by the build script, as the tests need them")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "load", derive(databake::Bake, serde::Deserialize), databake(path = dynptr_spec), serde(rename_all = "snake_case"))]
 pub enum Trigger {
     /// Attach it, and make the system call `nanosleep`.
     Nanosleep,
@@ -187,9 +194,11 @@ pub enum Trigger {
 }
 
 /// The rights of who loads a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake, serde::Deserialize), databake(path = dynptr_spec), serde(rename_all = "snake_case"))]
 pub enum Rights {
     /// All of them.
+    #[default]
     All,
     /// `CAP_BPF`, and no other capability.
     Bpf,
@@ -198,7 +207,8 @@ pub enum Rights {
 }
 
 /// The words of a range of kernels.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Expectation {
     /// Kernels that have reached all of these …
     pub since: &'static [Point],
@@ -253,7 +263,8 @@ impl Test {
 }
 
 /// A subtest of upstream's.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Upstream {
     /// The test that it is part of.
     pub suite: &'static str,
@@ -265,8 +276,9 @@ pub struct Upstream {
     pub hole: Option<&'static str>,
 }
 
-/// What the verifier has to refuse of a function, by one of [`RULES`].
-#[derive(Debug)]
+/// What the verifier has to refuse of a function, by one of the rules of `rejections.yaml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Rejection {
     /// The function.
     pub function: &'static str,
@@ -274,12 +286,13 @@ pub struct Rejection {
     pub rule: &'static str,
     /// The tests that see it refuse that, as `group/test`.
     pub by: &'static [&'static str],
-    /// Why there are none, by the name of one of [`REASONS`].
+    /// Why there are none, by the name of one of its reasons.
     pub none: Option<&'static str>,
 }
 
 /// A mutant that its test does not notice, or that no kernel can be given.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "load", derive(databake::Bake), databake(path = dynptr_spec))]
 pub struct Survivor {
     /// `group/test`.
     pub test: &'static str,
@@ -292,7 +305,7 @@ pub struct Survivor {
     /// … and the first of which it is not so any more.
     pub until: Option<Release>,
     /// It is not run.
-    pub spared: bool,
+    pub exempt: bool,
 }
 
 impl Survivor {
@@ -300,91 +313,5 @@ impl Survivor {
     pub fn is_of(&self, running: Running) -> bool {
         let release = running.release;
         self.since.is_none_or(|it| release >= it) && self.until.is_none_or(|it| release < it)
-    }
-}
-
-include!(concat!(env!("OUT_DIR"), "/tables.rs"));
-
-/// The linked BPF object, aligned as ELF wants it.
-pub fn object() -> &'static [u8] {
-    #[repr(C, align(16))]
-    struct Aligned<T: ?Sized>(T);
-    static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/suite.bpf.o")));
-    &OBJECT.0
-}
-
-/// Line `line`, counted from 1, of a source by its name, or nothing where there is no such line.
-pub fn source_line(source: &str, line: u32) -> &'static str {
-    let text = SOURCES.iter().find(|(name, _)| *name == source).map_or("", |(_, text)| text);
-    text.lines().nth((line as usize).wrapping_sub(1)).unwrap_or("").trim()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Releases with and without each change, and the ones that are really out there.
-    const RELEASES: &[&str] = &[
-        "5.10.223", "5.19", "6.0", "6.1", "6.1.192", "6.2", "6.3", "6.4", "6.5", "6.6.140", "6.8", "6.12",
-        "6.12.7", "6.12.8", "6.12.107", "6.13", "6.15", "6.16.12", "6.17", "6.18.15", "6.19.14", "7.0.13",
-        "7.1.13", "7.2", "7.2.6", "7.2.9", "7.2.12", "7.3", "7.4",
-    ];
-
-    fn all() -> impl Iterator<Item = &'static Test> {
-        GROUPS.iter().flat_map(|group| group.tests)
-    }
-
-    #[test]
-    fn every_rejection_has_exactly_one_expectation_on_every_release_that_runs_it() {
-        for test in all() {
-            let Run::Rejected(expectations) = test.run else { continue };
-            for text in RELEASES {
-                let release = Release::parse(text).unwrap_or_else(|| panic!("{text}"));
-                let running = Running::from(release);
-                if test.missing_in(running).is_none() {
-                    let covers = |it: &&Expectation| it.covers(running);
-                    let rows = expectations.iter().filter(covers).count();
-                    let unsure = |it: &&Expectation| {
-                        it.since.iter().chain(it.until).any(|point| point.of(running) == Has::Unknown)
-                    };
-                    let doubtful = expectations.iter().filter(covers).any(|it| unsure(&it));
-                    assert!(rows == 1 || (rows == 2 && doubtful), "{} on {text}: {rows}", test.name);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_sorted_and_unique_and_fit_ktap() {
-        for group in GROUPS {
-            let names: Vec<_> = group.tests.iter().map(|test| test.name).collect();
-            assert!(names.is_sorted_by(|a, b| a < b), "{}: {names:?}", group.name);
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            assert!(names.iter().all(|name| name.chars().all(plain)));
-        }
-    }
-
-    #[test]
-    fn every_test_needs_something_so_that_a_kernel_without_dynptrs_runs_none() {
-        let old = Release::new(5, 10, 223);
-        for test in all() {
-            assert!(test.missing_in(old.into()).is_some(), "{}", test.name);
-        }
-    }
-
-    #[test]
-    fn the_newest_missing_feature_is_the_reason() {
-        let test = all().find(|test| test.name == "test_skb_adjust").expect("in the table");
-        let need = test.missing_in(Release::new(6, 1, 0).into()).expect("missing");
-        assert_eq!(need.since.mainline, Release::new(6, 5, 0));
-        assert!(test.missing_in(Release::new(6, 5, 0).into()).is_none());
-    }
-
-    #[test]
-    fn finds_the_line_of_a_source() {
-        assert_eq!(source_line("local", 1), "// SPDX-License-Identifier: GPL-2.0-only");
-        assert_eq!(source_line("local", 0), "");
-        assert_eq!(source_line("local", 1_000_000), "");
-        assert_eq!(source_line("nowhere", 1), "");
     }
 }
