@@ -5,6 +5,7 @@ mod bisect;
 mod doctor;
 mod image;
 mod kernel;
+mod manual;
 mod matrix;
 mod report;
 mod run;
@@ -89,13 +90,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             clap_complete::generate(shell, &mut Cli::command(), "kvet", &mut script);
             print_bytes(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|e| Error::host("cannot make the manual page").because(e))?;
-            print_bytes(&page)
-        }
+        Command::Man(args) => manual::run(&args),
     }
 }
 

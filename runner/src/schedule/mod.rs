@@ -6,13 +6,13 @@ pub mod times;
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use crate::cell::{self, Resources};
 use crate::error::exit;
-use crate::event::{CellEnd, CellReport, Event, RunReport};
+use crate::event::{CellEnd, CellReport, Event, Phase, RunReport};
 use crate::plan::{CellPlan, Plan};
 use crate::report::store::RunDir;
 use crate::report::{cell_code, verdict};
@@ -84,6 +84,8 @@ pub fn run(
 /// The cells that nobody has begun, and why nobody should any more.
 struct Queue {
     waiting: Mutex<(VecDeque<usize>, Option<String>)>,
+    /// Whether a guest was started, or a cell is over.
+    begun: (Mutex<bool>, Condvar),
 }
 
 impl Queue {
@@ -91,7 +93,21 @@ impl Queue {
         let mut order: Vec<usize> = (0..cells).collect();
         let weight = |cell: &usize| options.weights.get(*cell).copied().unwrap_or(0.0);
         order.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-        Self { waiting: Mutex::new((order.into(), None)) }
+        Self { waiting: Mutex::new((order.into(), None)), begun: Default::default() }
+    }
+
+    /// Whoever works ahead comes after those who are first: two that prepare at the same time would start in any order.
+    fn wait_for_the_first(&self) {
+        let (begun, changed) = &self.begun;
+        let begun = begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(changed.wait_while(begun, |begun| !*begun));
+    }
+
+    fn note_first(&self, event: &Event) {
+        if matches!(event, Event::PhaseStarted { phase: Phase::Boot, .. } | Event::CellFinished { .. }) {
+            *self.begun.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+            self.begun.1.notify_all();
+        }
     }
 
     /// The next cell, and the reason not to begin it.
@@ -118,10 +134,15 @@ fn run_cells(
     let (sender, events) = sync_channel(MAX_WAITING);
     let mut reports: Vec<Option<CellReport>> = plan.cells.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
-        for _ in 0..options.workers(plan.cells.len()) {
+        for worker in 0..options.workers(plan.cells.len()) {
             let (queue, sender) = (&queue, sender.clone());
             // A guest lives as long as the thread that started it: each cell is on one thread from beginning to end.
-            scope.spawn(move || work(queue, plan, dir, resources, options, &sender));
+            scope.spawn(move || {
+                if worker >= options.jobs.max(1) {
+                    queue.wait_for_the_first();
+                }
+                work(queue, plan, dir, resources, options, &sender);
+            });
         }
         drop(sender);
         for event in events {
@@ -149,6 +170,7 @@ fn work(
     events: &SyncSender<Event>,
 ) {
     let mut emit = |event: Event| {
+        queue.note_first(&event);
         if let Event::CellFinished { report, .. } = &event
             && options.fail_fast
             && report.end != CellEnd::Interrupted
@@ -228,6 +250,25 @@ mod tests {
         assert_eq!((options.workers(4), options.workers(2), options.workers(0)), (3, 2, 1));
         assert_eq!(Options { jobs: 1, ..options.clone() }.workers(4), 2);
         assert_eq!(Options { jobs: 1, ahead: false, ..options }.workers(4), 1);
+    }
+
+    #[test]
+    fn who_works_ahead_waits_for_a_guest() {
+        let options = Options { jobs: 1, ahead: true, fail_fast: false, weights: Vec::new(), retries: None };
+        let queue = Queue::new(&options, 2);
+        let (sender, order) = sync_channel(2);
+        std::thread::scope(|scope| {
+            let (queue, ahead) = (&queue, sender.clone());
+            scope.spawn(move || {
+                queue.wait_for_the_first();
+                ahead.send("ahead").unwrap();
+            });
+            queue.note_first(&Event::PhaseStarted { cell: 0, phase: Phase::Prepare });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            sender.send("first").unwrap();
+            queue.note_first(&Event::PhaseStarted { cell: 0, phase: Phase::Boot });
+        });
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["first", "ahead"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bisect_search;
 mod builds;
+mod documents;
 mod fake_qemu;
 mod fixtures;
 mod kernels;

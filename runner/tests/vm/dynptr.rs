@@ -194,8 +194,8 @@ fn what_a_dynptr_test_leaves_behind_is_named() {
     // Without its tunnel, each test of one fails.
     let tunnels = cell.cases.iter().filter(|case| case.name.starts_with("tunnels/lwt_")).count();
     assert_eq!(tunnels, 4);
-    let deaths = cell.cases.iter().filter(|case| case.name.starts_with("deaths/")).count();
-    assert_eq!(deaths, 7);
+    let crashes = cell.cases.iter().filter(|case| case.name.starts_with("crashes/")).count();
+    assert_eq!(crashes, 7);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod commands;
 mod complaints;
 mod counts;
 mod dynptr;
+mod examples;
 mod guests;
 mod matrix;
 mod mutants;

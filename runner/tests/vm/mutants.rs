@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use kvet::event::{Outcome, TestCase};
 
@@ -71,6 +72,16 @@ fn no_test_of_the_dynptr_suite_passes_without_what_it_is_about_and_each_mutant_f
     fail_alone(&chosen);
 }
 
+#[test]
+fn the_shipped_dynptr_binary_has_no_selftests() {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests").join(arch);
+    let said = Command::new(guests.join("dynptr/dynptr-selftests")).arg("--mutants").output().unwrap();
+    assert_eq!(said.status.code(), Some(2), "{said:?}");
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("unknown argument \"--mutants\""), "{said}");
+}
+
 /// The tests that this kernel is new enough and built for, and of which no mutant is noticed.
 fn vacuous(cases: &[TestCase]) -> BTreeSet<&str> {
     let mut tests: BTreeMap<&str, bool> = BTreeMap::new();
@@ -107,7 +118,7 @@ fn what_mutants_survive_on_some_kernels_is_true_of_those() {
     let tests: BTreeSet<String> = ranges.iter().map(|row| text(row, "test")).collect();
     let arguments: String = tests.iter().map(|test| format!(", --test, {test}")).collect();
     let suite = format!(
-        "name: mutants\ntitle: t\nprogram: '{{guest}}/dynptr/dynptr-selftests'\nformat: ktap\n\
+        "name: mutants\ntitle: t\nprogram: '{{guest}}/dynptr-check/dynptr-selftests'\nformat: ktap\n\
          modules: [tun]\nmemory: 512M\nargs: [--mutants{arguments}]\n"
     );
     let mut survivors = BTreeSet::new();
@@ -165,7 +176,7 @@ fn fail_alone(chosen: &BTreeMap<Wrong<'_>, &str>) {
     let all = || chosen.iter().map(|(wrong, test)| (*wrong, *test)).chain(refused);
     let arguments: String = all().map(|(wrong, test)| format!(", --mutate, {test}.{wrong}")).collect();
     let suite = format!(
-        "name: mutated\ntitle: t\nprogram: '{{guest}}/dynptr/dynptr-selftests'\nformat: ktap\n\
+        "name: mutated\ntitle: t\nprogram: '{{guest}}/dynptr-check/dynptr-selftests'\nformat: ktap\n\
          modules: [tun, veth, loop]\nmemory: 512M\nargs: [--strict{arguments}]\n"
     );
     let kvet = Kvet::run_on("7.2", "x86_64").file("suite.yaml", &suite).args(["--suite", "./suite.yaml"]);

@@ -100,7 +100,7 @@ fn a_shell_needs_no_9p() {
     assert!(ended.stderr.contains("note: the suite travels in the initramfs"), "{}", ended.stderr);
 }
 
-/// What docs/suites.md says of the results folder. All else works.
+/// What docs/reference/guest.md says of the results folder. All else works.
 const NOT_IN_RESULTS: [&str; 4] = [
     "fallocate: Operation not supported (os error 95)",
     "mmap, shared and written: Invalid argument (os error 22)",

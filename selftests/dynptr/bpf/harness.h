@@ -21,7 +21,7 @@ struct config {
 	__u32 pid; /* the process whose system calls count */
 	__u32 bytes; /* length of the packet that is sent, 0 where there is none */
 	__u32 linear; /* so much of it is in one piece */
-	__u32 era; /* 1 if the kernel has reached the point that the test names */
+	__u32 in_release_window; /* 1 if the kernel has reached the test's `release_window` */
 	__u64 user; /* memory of the process: src/trigger/mod.rs says what is there */
 	__u32 interface; /* the number of the interface under test */
 	__s32 key; /* the number of a keyring */

@@ -106,7 +106,7 @@ int BPF_PROG(dynptr_data_null, int command)
 		return 0;
 	if (!keyring)
 		return 0;
-	EXPECT_EQ(bpf_verify_pkcs7_signature(&null, &null, keyring), config.era ? -EINVAL : -EBADMSG);
+	EXPECT_EQ(bpf_verify_pkcs7_signature(&null, &null, keyring), config.in_release_window ? -EINVAL : -EBADMSG);
 	bpf_key_put(keyring);
 	return done();
 }

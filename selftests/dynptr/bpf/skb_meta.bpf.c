@@ -383,7 +383,7 @@ int xdp_context_test_run(struct xdp_md *xdp)
 /* --- clones: somebody else has the packet as well, and it is copied before it is written ---------------------------- */
 
 /*
- * Until 6.19 (`era`), a copy had no metadata; and as a program that writes to the packet is given a copy to begin with,
+ * Until 6.19 (`release_window`), a copy had no metadata; and as a program that writes to the packet is given a copy to begin with,
  * it never saw any. Since then, they are copied, too.
  */
 SEC("tcx/ingress")
@@ -395,13 +395,13 @@ int clone_data_meta_survives_data_write(struct __sk_buff *skb)
 	if (!is_our_frame(skb))
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &dynptr), 0);
-	EXPECT_EQ(bpf_dynptr_size(&dynptr), config.era ? META_BYTES : 0);
-	EXPECT_EQ(direct_meta_holds(skb), config.era);
+	EXPECT_EQ(bpf_dynptr_size(&dynptr), config.in_release_window ? META_BYTES : 0);
+	EXPECT_EQ(direct_meta_holds(skb), config.in_release_window);
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	if (data + ETH_HEADER < end)
 		data[ETH_HEADER - 1] = 0x42;
-	EXPECT_EQ(direct_meta_holds(skb), config.era);
+	EXPECT_EQ(direct_meta_holds(skb), config.in_release_window);
 	done();
 	return TC_SHOT;
 }
@@ -415,8 +415,8 @@ int clone_data_meta_survives_meta_write(struct __sk_buff *skb)
 	if (!is_our_frame(skb))
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &dynptr), 0);
-	EXPECT_EQ(bpf_dynptr_size(&dynptr), config.era ? META_BYTES : 0);
-	EXPECT_EQ(direct_meta_holds(skb), config.era);
+	EXPECT_EQ(bpf_dynptr_size(&dynptr), config.in_release_window ? META_BYTES : 0);
+	EXPECT_EQ(direct_meta_holds(skb), config.in_release_window);
 	meta = (void *)(long)skb->data_meta;
 	data = (void *)(long)skb->data;
 	if (meta + 1 <= data) {
@@ -437,7 +437,7 @@ int clone_meta_dynptr_survives_data_slice_write(struct __sk_buff *skb)
 	if (!is_our_frame(skb))
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
-	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);
+	EXPECT_EQ(bpf_dynptr_size(&meta), config.in_release_window ? META_BYTES : 0);
 	EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &packet), 0);
 	/* The header is all that is to be had. */
 	EXPECT_EQ(bpf_dynptr_adjust(&packet, 0, ETH_HEADER), 0);
@@ -446,7 +446,7 @@ int clone_meta_dynptr_survives_data_slice_write(struct __sk_buff *skb)
 		return TC_SHOT;
 	EXPECT_EQ(slice[ETH_HEADER - 1], FRAME_TYPE & 0xff);
 	slice[0] = 0x42;
-	EXPECT_EQ(meta_holds(&meta), config.era);
+	EXPECT_EQ(meta_holds(&meta), config.in_release_window);
 	done();
 	return TC_SHOT;
 }
@@ -460,16 +460,16 @@ int clone_meta_dynptr_survives_meta_slice_write(struct __sk_buff *skb)
 	if (!is_our_frame(skb))
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
-	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);
+	EXPECT_EQ(bpf_dynptr_size(&meta), config.in_release_window ? META_BYTES : 0);
 	slice = bpf_dynptr_slice_rdwr(&meta, META_BYTES - 4, NULL, 4);
 	if (slice) {
-		EXPECT_EQ(config.era, 1);
+		EXPECT_EQ(config.in_release_window, 1);
 		EXPECT_EQ(slice[3], META_FIRST + META_BYTES - 1);
 		slice[0] = 0x42;
 		EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, META_BYTES - 4, 0), 0);
 		EXPECT_EQ(in, 0x42);
 	} else {
-		EXPECT_EQ(config.era, 0);
+		EXPECT_EQ(config.in_release_window, 0);
 	}
 	done();
 	return TC_SHOT;
@@ -486,7 +486,7 @@ int clone_meta_dynptr_rw_before_data_dynptr_write(struct __sk_buff *skb)
 	if (!is_our_frame(skb))
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
-	EXPECT_EQ(bpf_dynptr_is_rdonly(&meta), !config.era);
+	EXPECT_EQ(bpf_dynptr_is_rdonly(&meta), !config.in_release_window);
 	EXPECT_TRUE(meta_holds(&meta));
 	EXPECT_EQ(bpf_dynptr_from_skb(skb, 0, &packet), 0);
 	EXPECT_EQ(bpf_dynptr_write(&packet, 0, &out, 1, 0), 0);
@@ -494,8 +494,8 @@ int clone_meta_dynptr_rw_before_data_dynptr_write(struct __sk_buff *skb)
 	EXPECT_EQ(in, 0x42);
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
 	EXPECT_EQ(bpf_dynptr_is_rdonly(&meta), false);
-	EXPECT_EQ(bpf_dynptr_size(&meta), config.era ? META_BYTES : 0);
-	EXPECT_EQ(meta_holds(&meta), config.era);
+	EXPECT_EQ(bpf_dynptr_size(&meta), config.in_release_window ? META_BYTES : 0);
+	EXPECT_EQ(meta_holds(&meta), config.in_release_window);
 	done();
 	return TC_SHOT;
 }
@@ -509,11 +509,11 @@ int clone_meta_dynptr_rw_before_meta_dynptr_write(struct __sk_buff *skb)
 	if (!is_our_frame(skb))
 		return TC_OK;
 	EXPECT_EQ(bpf_dynptr_from_skb_meta(skb, 0, &meta), 0);
-	EXPECT_EQ(bpf_dynptr_is_rdonly(&meta), !config.era);
+	EXPECT_EQ(bpf_dynptr_is_rdonly(&meta), !config.in_release_window);
 	EXPECT_TRUE(meta_holds(&meta));
-	EXPECT_EQ(bpf_dynptr_write(&meta, 0, &out, 1, 0), config.era ? 0 : -EINVAL);
+	EXPECT_EQ(bpf_dynptr_write(&meta, 0, &out, 1, 0), config.in_release_window ? 0 : -EINVAL);
 	EXPECT_EQ(bpf_dynptr_read(&in, 1, &meta, 0, 0), 0);
-	EXPECT_EQ(in, config.era ? 0x42 : META_FIRST);
+	EXPECT_EQ(in, config.in_release_window ? 0x42 : META_FIRST);
 	done();
 	return TC_SHOT;
 }

@@ -2,38 +2,48 @@
 //! The command line.
 
 use crate::coverage;
-use crate::model::{GROUPS, Test};
-use crate::mutant::{Mutation, choice};
+#[cfg(feature = "selftests")]
+use crate::selftests;
+use crate::tables::GROUPS;
+use dynptr_spec::Test;
 
-/// What `--help` says.
-pub const HELP: &str = "\
+/// How the tests are run.
+const USAGE: &str = "\
 The BPF dynptr selftests of kvet. Results are written to stdout as KTAP.
 
-Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]... [--mutate NAME]...
-       dynptr-selftests --mutants [--test NAME]...
-       dynptr-selftests --leaks
+Usage: dynptr-selftests [--strict] [--shuffle SEED] [--logs] [--test NAME]...
        dynptr-selftests --list [--format text|json|md]
+";
 
+/// The options that each binary has.
+const OPTIONS: &str = "
       --test NAME      run this test (group/test), and others that are named so; without it, all
       --strict         a test that lacks a module, a mount or a kernel option fails instead of being skipped
       --shuffle SEED   run groups, and the tests of each, in an order that the number decides
       --logs           keep what the verifier has to say of every test, and not only where it said something else
-      --mutate NAME    make this test's program wrong (group/test.mutation, as --mutants names it): it should fail, and no other;
-                       group/test.other_words has a program that must be refused wait for words that no verifier says
-      --mutants        check the tests: take away what each test is about, and see that it notices
-      --leaks          check the harness: leave something of each kind behind, and see that it is named; lead packets
-                       past the tunnels, and see that the tests of these fail
       --list           list the tests and run none; needs neither root nor BPF
       --format FORMAT  text: a name per line (default); json: what each test is and needs; md: COVERAGE.md
   -h, --help           say this
   -V, --version        say the version
+";
 
+/// What else there is to know.
+const STATUS: &str = "
 Environment: KVET_RESULTS is a folder for the verifier's whole logs, of what it should not have taken or refused, or with
 --logs of everything.
 
 Exit status: 0 all tests passed, were skipped, or failed of a known mistake of this kernel's; 1 a test failed;
 2 the command line is wrong; 3 this machine cannot run the tests (not root, no BPF, no /sys/kernel/btf/vmlinux).
 ";
+
+/// The text of `--help`.
+pub fn help() -> String {
+    #[cfg(feature = "selftests")]
+    let (usage, options) = (selftests::USAGE, selftests::OPTIONS);
+    #[cfg(not(feature = "selftests"))]
+    let (usage, options) = ("", "");
+    [USAGE, usage, OPTIONS, options, STATUS].concat()
+}
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,12 +69,9 @@ pub struct Options {
     pub shuffle: Option<u64>,
     /// The verifier's logs of all tests are kept.
     pub logs: bool,
-    /// Tests whose programs are made wrong, by `group/test`.
-    pub mutated: Vec<(String, Mutation)>,
-    /// Test the tests.
-    pub mutants: bool,
-    /// Test the search for what tests leave behind.
-    pub leaks: bool,
+    /// Tests of the tests and of the harness.
+    #[cfg(feature = "selftests")]
+    pub selftests: selftests::Request,
 }
 
 /// The form of the list.
@@ -96,13 +103,16 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
             || joined.take().or_else(|| args.next()).ok_or_else(|| format!("{flag} needs a value"));
         match flag {
             "--test" => options.tests.push(known(value()?)?),
-            "--mutate" => options.mutated.push(mutation(&value()?)?),
+            #[cfg(feature = "selftests")]
+            "--mutate" => options.selftests.mutate(&value()?)?,
             "--format" => format = Some(format_of(&value()?)?),
             "--shuffle" => options.shuffle = Some(seed(&value()?)?),
             "--strict" => options.strict = true,
             "--logs" => options.logs = true,
-            "--mutants" => options.mutants = true,
-            "--leaks" => options.leaks = true,
+            #[cfg(feature = "selftests")]
+            "--mutants" => options.selftests.mutants = true,
+            #[cfg(feature = "selftests")]
+            "--leaks" => options.selftests.leaks = true,
             "--list" => list = true,
             "-h" | "--help" => return Ok(Command::Help),
             "-V" | "--version" => return Ok(Command::Version),
@@ -116,19 +126,11 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> 
         (true, true, format) => Ok(Command::List(format.unwrap_or(Format::Text))),
         (true, false, _) => Err("--list runs nothing: it goes with --format only".into()),
         (false, _, Some(_)) => Err("--format is the form of --list".into()),
-        (false, _, None)
-            if options.mutants
-                && (options.strict
-                    || options.logs
-                    || options.shuffle.is_some()
-                    || !options.mutated.is_empty()) =>
-        {
-            Err("--mutants goes with --test only".into())
+        (false, _, None) => {
+            #[cfg(feature = "selftests")]
+            options.selftests.check(&options)?;
+            Ok(Command::Run(options))
         }
-        (false, _, None) if options.leaks && options != (Options { leaks: true, ..Options::default() }) => {
-            Err("--leaks goes with nothing else".into())
-        }
-        (false, _, None) => Ok(Command::Run(options)),
     }
 }
 
@@ -145,26 +147,17 @@ fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("--shuffle {text:?}: expected a number from 0 to {}", u64::MAX))
 }
 
-fn known(name: String) -> Result<String, String> {
+/// The name, if it is that of a test.
+///
+/// # Errors
+/// It is not.
+pub fn known(name: String) -> Result<String, String> {
     let known = all().any(|(group, test)| test.is_called(&name, group));
     if known { Ok(name) } else { Err(format!("no test {name:?}; hint: --list shows all")) }
 }
 
-/// A test and what is wrong with it.
-fn mutation(text: &str) -> Result<(String, Mutation), String> {
-    let (name, wrong) =
-        text.split_once('.').ok_or_else(|| format!("--mutate {text:?}: expected group/test.mutation"))?;
-    let name = known(name.to_owned())?;
-    let test = all().find(|(group, test)| test.is_called(&name, group));
-    let all = test.map_or_else(Vec::new, |(_, test)| choice(test));
-    let names: Vec<String> = all.iter().map(|it| it.name()).collect();
-    match all.into_iter().find(|it| it.name() == wrong) {
-        Some(mutation) => Ok((name, mutation)),
-        None => Err(format!("--mutate {text:?}: expected one of {name}'s: {}", names.join(", "))),
-    }
-}
-
-fn all() -> impl Iterator<Item = (&'static str, &'static Test)> {
+/// All tests, each with its group.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static Test)> {
     GROUPS.iter().flat_map(|group| group.tests.iter().map(|test| (group.name, test)))
 }
 
@@ -193,10 +186,10 @@ fn json(group: &str, test: &Test) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn parsed(args: &[&str]) -> Result<Command, String> {
+    pub fn parsed(args: &[&str]) -> Result<Command, String> {
         parse(args.iter().map(ToString::to_string))
     }
 
@@ -211,12 +204,6 @@ mod tests {
         let logs = Options { logs: true, ..Options::default() };
         assert_eq!(parsed(&["--logs"]), Ok(Command::Run(logs)));
         assert_eq!(parsed(&["--list"]), Ok(Command::List(Format::Text)));
-        let lost = ["--mutate", "dynptr_success/test_read_write.bpf_dynptr_read.lost"];
-        let mutated = vec![(two[0].to_owned(), Mutation::Lost("bpf_dynptr_read", 0))];
-        assert_eq!(parsed(&lost), Ok(Command::Run(Options { mutated, ..Options::default() })));
-        let words = ["--mutate=dynptr_fail/clone_invalid1.other_words"];
-        let mutated = vec![("dynptr_fail/clone_invalid1".to_owned(), Mutation::OtherWords)];
-        assert_eq!(parsed(&words), Ok(Command::Run(Options { mutated, ..Options::default() })));
         assert_eq!(parsed(&["--format=json", "--list"]), Ok(Command::List(Format::Json)));
         assert_eq!(parsed(&["--list", "-h"]), Ok(Command::Help));
     }
@@ -233,21 +220,21 @@ mod tests {
             (&["--list", "--test", "skb_meta/dynptr_read"], "--list runs nothing"),
             (&["--list", "--strict"], "--list runs nothing"),
             (&["--shuffle", "now"], "expected a number"),
-            (&["--mutants", "--strict"], "--mutants goes with --test only"),
-            (&["--mutants", "--logs"], "--mutants goes with --test only"),
-            (&["--mutate", "dynptr_success/test_read_write"], "expected group/test.mutation"),
-            (&["--mutate", "dynptr_success/test_read_write.x"], "bpf_dynptr_read.wrong_offset"),
-            (
-                &["--mutate", "dynptr_fail/clone_invalid1.x"],
-                "expected one of dynptr_fail/clone_invalid1's: repaired, other_words",
-            ),
-            (&["--mutate", "dynptr_success/test_read_write.other_words"], "expected one of"),
-            (&["--leaks", "--mutants"], "--leaks goes with nothing else"),
             (&["all"], "unknown argument"),
         ] {
             let err = parsed(args).expect_err("wrong");
             assert!(err.contains(complaint), "{args:?}: {err}");
         }
+    }
+
+    #[cfg(not(feature = "selftests"))]
+    #[test]
+    fn the_shipped_binary_has_no_selftests() {
+        for flag in ["--mutants", "--mutate=dynptr_success/test_adjust.bpf_dynptr_size.lost", "--leaks"] {
+            let err = parsed(&[flag]).expect_err(flag);
+            assert_eq!(err, format!("unknown argument {flag:?}"));
+        }
+        assert!(!help().contains("--mut") && !help().contains("--leaks"), "{}", help());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::{FUNCTIONS, GROUPS, REASONS, REJECTIONS, RULES, Rejection, Run, UPSTREAM};
+use crate::tables::{FUNCTIONS, GROUPS, REASONS, REJECTIONS, RULES, UPSTREAM};
+use dynptr_spec::{Rejection, Run};
 
 /// What `coverage.yaml` calls the functions that no program can call, among upstream's tests.
 const NOT_CALLED: &str = "functions";
@@ -97,7 +98,7 @@ fn upstream(out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Test;
+    use dynptr_spec::Test;
 
     #[test]
     fn the_page_is_up_to_date() {

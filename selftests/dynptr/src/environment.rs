@@ -8,7 +8,7 @@ use libbpf_sys as sys;
 use nix::sys::utsname::uname;
 use nix::unistd::geteuid;
 
-use crate::release::Running;
+use dynptr_spec::Running;
 
 /// The kernel's description of itself, without which none of its functions can be found.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";

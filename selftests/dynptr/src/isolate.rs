@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each test runs in a child process: its programs, links, maps and network namespace go with it. One that runs its programs has
-//! a copy of the harness, and if it takes that down it takes nothing else. One that only has the verifier look at programs has the
-//! harness' own memory, which is faster.
+//! Each test runs in a child process: its programs, links, maps and network namespace end with it.
+//! A test that runs its programs has a copy of the harness ([`run`]). One that only has the verifier
+//! look at them has the harness' own memory, which is faster ([`run_vfork`]). docs/ISOLATION.md says
+//! what each may do.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -40,14 +41,12 @@ pub enum Missing {
     Module(String),
     /// A configuration option, and how it is.
     Config(String),
-    /// Options that may be what is missing, and what came of it.
+    /// What may be missing, in a whole sentence.
     Perhaps(String),
     /// A file system that is not mounted, by its usual place.
     Mount(String),
     /// Another setting of the kernel's.
     Setting(String),
-    /// The way in which a mutant differs from its test; why it has none.
-    Mutant(String),
 }
 
 impl std::fmt::Display for Missing {
@@ -58,7 +57,6 @@ impl std::fmt::Display for Missing {
             Self::Perhaps(what) => write!(f, "{what}"),
             Self::Setting(what) => write!(f, "needs {what}"),
             Self::Mount(path) => write!(f, "needs {path} mounted"),
-            Self::Mutant(why) => write!(f, "no mutant: {why}"),
         }
     }
 }
@@ -92,14 +90,16 @@ pub fn run(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
     }
 }
 
-/// Runs `test` in a child process that has our memory, and not a copy of it, while we stand still: under TCG a copy takes some
-/// 3 ms. Descriptors, rights and namespaces are its own, and end with it. For a test that only gives programs to the verifier: what
-/// it does to memory stays, so it must not keep a lock while it is in the kernel, where it may be killed, and a stray write
-/// of it hits us all. A lack of memory for which the kernel ends it ends us, too.
+/// Runs `test` in a child process that has our memory, and not a copy of it, while we stand still:
+/// under TCG a copy takes some 3 ms. Descriptors, rights and namespaces are its own, and end with it.
+///
+/// This is for a test that only gives programs to the verifier. What it writes to memory stays. It
+/// must not hold a lock while it is in the kernel, where it may be killed. If the kernel kills it for
+/// want of memory, that may kill us too.
 ///
 /// # Errors
 /// Where no process can be had.
-pub fn run_in_our_memory(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
+pub fn run_vfork(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> {
     say_panics();
     let mut stack = lock(&STACK);
     let stack = match &mut *stack {
@@ -115,10 +115,10 @@ pub fn run_in_our_memory(test: impl FnOnce() -> Verdict) -> io::Result<Verdict> 
         0
     });
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    IS_IN_OUR_MEMORY.set(true);
+    IN_VFORK.set(true);
     // SAFETY: we wait until the child has ended, so nobody else uses our memory or its stack; it returns from `body`, or dies.
     let child = unsafe { clone(body, stack, flags, Some(Signal::SIGCHLD as i32)) };
-    IS_IN_OUR_MEMORY.set(false);
+    IN_VFORK.set(false);
     let status = wait(child?)?;
     let said = std::mem::take(&mut *lock(&PANICKED));
     Ok(judged(status, if said.is_empty() { verdict } else { Some(Verdict::Fail(said)) }))
@@ -154,7 +154,7 @@ static PIPE: Mutex<Option<File>> = Mutex::new(None);
 
 thread_local! {
     /// Does a process run in our memory? It has our thread's variables.
-    static IS_IN_OUR_MEMORY: Cell<bool> = const { Cell::new(false) };
+    static IN_VFORK: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Locks, even where a test panicked that held it.
@@ -170,7 +170,7 @@ fn say_panics() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let words = format!("harness: {info}");
-            if IS_IN_OUR_MEMORY.get() {
+            if IN_VFORK.get() {
                 lock(&PANICKED).push(words);
             } else if let Some(pipe) = &*lock(&PIPE) {
                 let _ = (&*pipe).write_all(&encode(&Verdict::Fail(vec![words])));
@@ -252,7 +252,6 @@ fn encode(verdict: &Verdict) -> Vec<u8> {
         Verdict::Missing(Missing::Perhaps(what)) => ('O', what.clone()),
         Verdict::Missing(Missing::Setting(what)) => ('S', what.clone()),
         Verdict::Missing(Missing::Mount(path)) => ('D', path.clone()),
-        Verdict::Missing(Missing::Mutant(why)) => ('U', why.clone()),
     };
     format!("{kind}{text}").into_bytes()
 }
@@ -271,7 +270,6 @@ fn decode(bytes: &[u8]) -> Option<Verdict> {
         'O' => Verdict::Missing(Missing::Perhaps(rest)),
         'S' => Verdict::Missing(Missing::Setting(rest)),
         'D' => Verdict::Missing(Missing::Mount(rest)),
-        'U' => Verdict::Missing(Missing::Mutant(rest)),
         _ => return None,
     })
 }
@@ -292,7 +290,6 @@ mod tests {
             Verdict::Missing(Missing::Config("CONFIG_NET_XGRESS".into())),
             Verdict::Missing(Missing::Perhaps("no tun".into())),
             Verdict::Missing(Missing::Setting("a knob".into())),
-            Verdict::Missing(Missing::Mutant("it has none".into())),
             Verdict::Missing(Missing::Mount("/sys/kernel/tracing".into())),
         ] {
             assert_eq!(decode(&encode(&verdict)), Some(verdict));
@@ -312,18 +309,18 @@ mod tests {
     }
 
     #[test]
-    fn a_child_in_our_memory_has_descriptors_of_its_own_and_may_die() {
+    fn a_vfork_child_has_its_own_descriptors() {
         let ours = File::open("/dev/null").expect("it is there");
         let fd = ours.as_raw_fd();
         let lines = vec!["long".repeat(1 << 18)];
-        let verdict = run_in_our_memory(|| {
+        let verdict = run_vfork(|| {
             // SAFETY: in this process nobody uses the descriptor any more.
             let closed = unsafe { libc::close(fd) } == 0;
             if closed { Verdict::Refused(lines.clone()) } else { Verdict::Pass }
         });
         assert_eq!(verdict.expect("a process"), Verdict::Refused(lines));
         assert!(ours.metadata().is_ok(), "closed for us, too");
-        let killed = run_in_our_memory(|| {
+        let killed = run_vfork(|| {
             // SAFETY: the child ends itself.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
             Verdict::Pass

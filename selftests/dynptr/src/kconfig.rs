@@ -12,8 +12,9 @@ use flate2::read::GzDecoder;
 
 use crate::isolate::{Missing, Verdict};
 use crate::kernel_types;
-use crate::model::{SHOWN, Wanted};
+use crate::tables::SHOWN;
 use crate::trigger::NotRun;
+use dynptr_spec::Wanted;
 
 /// What kvet tells: a line `CONFIG_X=value` for each option of suite.yaml's `tell`, and the modules that can be loaded.
 const TOLD_OPTIONS: &str = "KVET_KCONFIG";

@@ -3,9 +3,10 @@
 
 use libbpf_sys as sys;
 
-use crate::model::{HELPERS, Test};
-use crate::release::Running;
+use crate::tables::HELPERS;
 use crate::types;
+use dynptr_spec::Running;
+use dynptr_spec::Test;
 
 /// Those of these types that the kernel has.
 ///

@@ -6,41 +6,32 @@ use std::process::ExitCode;
 
 mod cli;
 mod coverage;
-mod deaths;
+#[cfg(feature = "selftests")]
+mod crash_selftest;
 mod environment;
 mod isolate;
 mod kconfig;
 mod kernel_types;
 mod ktap;
-mod leak;
-mod leaks;
+mod leak_check;
+#[cfg(feature = "selftests")]
+mod leak_selftest;
 mod loader;
-mod model;
+#[cfg(feature = "selftests")]
 mod mutant;
 mod packet;
-mod release;
 mod report;
 mod run;
+#[cfg(feature = "selftests")]
+mod selftests;
 mod session;
 mod suite;
+mod tables;
 mod trigger;
-mod tunnels;
+#[cfg(feature = "selftests")]
+mod tunnel_selftest;
 mod types;
 mod unprivileged;
-
-// The build script's own rules are tested here: nothing runs the tests of a build script.
-#[cfg(test)]
-#[path = "../build/rejections.rs"]
-mod rejections;
-#[cfg(test)]
-#[path = "../build/survivors.rs"]
-mod survivors;
-#[cfg(test)]
-#[path = "../build/table/mod.rs"]
-mod table;
-#[cfg(test)]
-#[path = "../build/yaml.rs"]
-mod yaml;
 
 use cli::{Command, Options};
 use session::Session;
@@ -60,7 +51,7 @@ fn main() -> ExitCode {
     let text = match command {
         Command::Run(options) => return run(&options),
         Command::List(format) => cli::list(format),
-        Command::Help => cli::HELP.to_owned(),
+        Command::Help => cli::help(),
         Command::Version => format!("dynptr-selftests {}\n", env!("CARGO_PKG_VERSION")),
     };
     match io::stdout().write_all(text.as_bytes()) {
@@ -77,17 +68,22 @@ fn complain(code: u8, message: &str) -> ExitCode {
 }
 
 fn run(options: &Options) -> ExitCode {
-    if options.leaks {
-        return match environment::check() {
-            Ok(()) => ended(leaks::run()),
-            Err(message) => complain(UNUSABLE, &message),
-        };
+    if let Err(message) = environment::check() {
+        return complain(UNUSABLE, &message);
     }
-    let session = match environment::check().and_then(|()| Session::new(options)) {
+    #[cfg(feature = "selftests")]
+    if options.selftests.leaks {
+        return ended(selftests::of_harness());
+    }
+    let session = match Session::new(options) {
         Ok(session) => session,
         Err(message) => return complain(UNUSABLE, &message),
     };
-    ended(if options.mutants { mutant::run(&session) } else { session.run() })
+    #[cfg(feature = "selftests")]
+    if options.selftests.mutants {
+        return ended(mutant::run(&session));
+    }
+    ended(session.run())
 }
 
 fn ended(all_good: io::Result<bool>) -> ExitCode {

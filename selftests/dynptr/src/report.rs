@@ -16,8 +16,8 @@ pub struct Config {
     pub bytes: u32,
     /// So much of the packet is in one piece.
     pub linear: u32,
-    /// Has the kernel reached the point after which the test expects something else?
-    pub era: bool,
+    /// Is the kernel in the test's release window?
+    pub in_release_window: bool,
     /// Memory of the process, see [`crate::trigger::memory`].
     pub user: u64,
     /// The number of the interface under test.
@@ -34,7 +34,7 @@ impl Config {
     /// The map's value.
     pub fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for field in [self.pid, self.bytes, self.linear, u32::from(self.era)] {
+        for field in [self.pid, self.bytes, self.linear, u32::from(self.in_release_window)] {
             bytes.extend(field.to_ne_bytes());
         }
         bytes.extend(self.user.to_ne_bytes());

@@ -6,15 +6,16 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process;
 
-use crate::isolate::{Missing, Verdict};
+use crate::isolate::Verdict;
 use crate::kconfig;
 use crate::kernel_types;
-use crate::model::{self, Expectation, Run, Test, Trigger};
-use crate::release::{Has, Running};
 use crate::report::{Config, Report};
 use crate::suite::{Detail, Loaded, Programs, Suite};
+use crate::tables;
 use crate::trigger;
 use crate::unprivileged::Unprivileged;
+use dynptr_spec::{Expectation, Run, Test, Trigger};
+use dynptr_spec::{Has, Running};
 
 /// What there is to say where it should have refused a program.
 pub const TAKEN: &str = "the verifier took the program";
@@ -72,9 +73,9 @@ pub fn run(test: &Test, suite: &Suite, running: Running) -> Verdict {
     }
 }
 
-/// Is the test's program told that the kernel has the change which the test names?
-pub fn is_told_of_new(test: &Test, running: Running) -> bool {
-    test.era.is_some_and(|point| match point.of(running) {
+/// Is the test's program told that the kernel is in the test's release window?
+pub fn is_in_release_window(test: &Test, running: Running) -> bool {
+    test.release_window.is_some_and(|point| match point.of(running) {
         Has::Yes => true,
         Has::No => false,
         Has::Unknown => running.newer,
@@ -89,7 +90,7 @@ fn config(test: &Test, running: Running) -> Result<Config, String> {
         pid: process::id(),
         bytes,
         linear,
-        era: is_told_of_new(test, running),
+        in_release_window: is_in_release_window(test, running),
         user,
         interface: 0,
         key: 0,
@@ -125,39 +126,12 @@ pub fn explain(test: &Test, suite: &Suite, file: &str) -> Vec<String> {
     lines
 }
 
-/// The number of the instruction at which the verifier stops, as the one line of a refusal; a pass where there is none.
-pub fn refused_at(test: &Test, suite: &Suite) -> Verdict {
-    let without = match Unprivileged::begin(test.rights) {
-        Ok(without) => without,
-        Err(verdict) => return verdict,
-    };
-    let programs: Vec<&str> = test.programs().collect();
-    let loaded = suite.load(&programs, Config::default(), Detail::Refusal);
-    drop(without);
-    match loaded {
-        Ok(Loaded::Refused { log, .. }) => match last_instruction(&log) {
-            Some(index) => Verdict::Refused(vec![index.to_string()]),
-            None => Verdict::Pass,
-        },
-        // Some kernels take what others refuse.
-        Ok(Loaded::Accepted { .. }) => {
-            Verdict::Missing(Missing::Mutant("this kernel takes the program".into()))
-        }
-        Err(message) => Verdict::Fail(vec![message]),
-    }
-}
-
 /// What the verifier says last, before it explains that at length, as it does since 7.3, and counts what it has done.
 fn last_words(log: &str) -> Option<String> {
     let log = log.rsplit_once("\nVerification failed: ").map_or(log, |it| it.0);
     let counts = ["processed ", "verification time ", "stack depth "];
     let mut lines = log.lines().rev().filter(|line| !counts.iter().any(|it| line.starts_with(it)));
     lines.find(|line| !line.trim().is_empty()).map(|line| format!("the verifier: {line}"))
-}
-
-/// The log's last line about an instruction begins with its number, a colon and its code in brackets.
-fn last_instruction(log: &str) -> Option<usize> {
-    log.lines().rev().find_map(|line| line.split_once(": (")?.0.trim().parse().ok())
 }
 
 /// Judges a program that the verifier had to refuse. Where the kernel's name does not tell which words it has, any will do.
@@ -202,7 +176,7 @@ fn judge(test: &Test, report: &Report) -> Verdict {
         let Report { failures, line, got, want, .. } = *report;
         let source = test.source;
         let mut lines = vec![
-            format!("bpf/{source}.bpf.c:{line}: {}", model::source_line(source, line)),
+            format!("bpf/{source}.bpf.c:{line}: {}", tables::source_line(source, line)),
             format!("got {got}, expected {want}"),
         ];
         if failures > 1 {
@@ -232,10 +206,10 @@ fn tail(log: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::Release;
+    use dynptr_spec::Release;
 
     fn some_test() -> &'static Test {
-        model::GROUPS[0].tests.iter().find(|test| test.source == "local").expect("in the table")
+        tables::GROUPS[0].tests.iter().find(|test| test.source == "local").expect("in the table")
     }
 
     #[test]

@@ -12,12 +12,14 @@ use crate::isolate::{self, Verdict};
 use crate::kconfig::{self, Kconfig};
 use crate::kernel_types;
 use crate::ktap::{Outcome, Writer};
-use crate::leak::{Objects, Traces};
-use crate::model::{Bug, GROUPS, Group, Need, Test};
+use crate::leak_check::{Objects, Traces};
+#[cfg(feature = "selftests")]
 use crate::mutant::{self, Mutation};
-use crate::release::{Has, Running};
 use crate::run;
 use crate::suite::Suite;
+use crate::tables::GROUPS;
+use dynptr_spec::{Bug, Group, Need, Test};
+use dynptr_spec::{Has, Running};
 
 /// The tests that were asked for, on the running kernel.
 pub struct Session {
@@ -33,6 +35,7 @@ pub struct Session {
     /// How the kernel was built.
     kconfig: &'static Kconfig,
     /// Tests, by `group/test`, whose programs are made wrong.
+    #[cfg(feature = "selftests")]
     mutated: Vec<(String, Mutation)>,
     /// Functions that this kernel may have by its name, and does not have.
     absent: Vec<&'static str>,
@@ -72,7 +75,8 @@ impl Session {
             strict: options.strict,
             logs: options.logs,
             kconfig: kconfig::get(),
-            mutated: options.mutated.clone(),
+            #[cfg(feature = "selftests")]
+            mutated: options.selftests.mutated.clone(),
             absent,
         };
         let tests: Vec<&Test> = session
@@ -157,7 +161,7 @@ impl Session {
     /// As what kernels the test may see this one: where the kernel's name does not tell what the test's program should expect,
     /// also as an older one.
     pub fn expectations_of(&self, test: &Test) -> Vec<Running> {
-        let either = test.era.is_some_and(|point| point.of(self.release) == Has::Unknown);
+        let either = test.release_window.is_some_and(|point| point.of(self.release) == Has::Unknown);
         if either { vec![self.release, self.release.older()] } else { vec![self.release] }
     }
 
@@ -175,8 +179,7 @@ impl Session {
         Ok(first.unwrap_or(Verdict::Pass))
     }
 
-    /// Runs the test, or a mutant of it; where the verifier said something that it should not have said, a second time for
-    /// all of what it has to say.
+    /// Runs the test, or a mutant of it.
     fn verdict_as(&self, running: Running, group: &Group, test: &'static Test) -> io::Result<Verdict> {
         // Where every test lacks an option, nothing was prepared.
         if let Some(verdict) = self.kconfig.before(test.config) {
@@ -185,28 +188,27 @@ impl Session {
         let Some(suite) = &self.suite else {
             return Ok(Verdict::Fail(vec!["harness: nothing was prepared".into()]));
         };
-        let mutation = self.mutated.iter().find(|it| test.is_called(&it.0, group.name)).map(|it| it.1);
-        let (verdict, mutation) = match mutation {
-            Some(mutation) => {
-                let (verdict, of) = mutant::chosen(suite, running, test, mutation)?;
-                (verdict, Some(of))
-            }
+        let log = format!("{}.{}.log", group.name, test.name);
+        #[cfg(feature = "selftests")]
+        if let Some((_, mutation)) = self.mutated.iter().find(|it| test.is_called(&it.0, group.name)) {
+            let (verdict, mutation) = mutant::chosen(suite, running, test, *mutation)?;
+            return self.explained(verdict, || mutant::explain(suite, test, mutation, &log));
+        }
+        let verdict = if test.is_refused() {
             // What the verifier has to refuse does nothing, to memory neither.
-            None if test.is_refused() => {
-                (isolate::run_in_our_memory(|| run::run(test, suite, running))?, None)
-            }
-            None => (isolate::run(|| run::run(test, suite, running))?, None),
+            isolate::run_vfork(|| run::run(test, suite, running))?
+        } else {
+            isolate::run(|| run::run(test, suite, running))?
         };
-        let explain = || {
-            let file = format!("{}.{}.log", group.name, test.name);
-            let all = || match mutation {
-                Some(mutation) => mutant::explain(suite, test, mutation, &file),
-                None => run::explain(test, suite, &file),
-            };
-            match isolate::run(|| Verdict::Fail(all()))? {
-                Verdict::Fail(lines) => Ok::<_, io::Error>(lines),
-                _ => Ok(Vec::new()),
-            }
+        self.explained(verdict, || run::explain(test, suite, &log))
+    }
+
+    /// The verdict; where the verifier said something that it should not have said, with all of what
+    /// it has to say when the program is loaded a second time.
+    fn explained(&self, verdict: Verdict, explain: impl Fn() -> Vec<String>) -> io::Result<Verdict> {
+        let explain = || match isolate::run(|| Verdict::Fail(explain()))? {
+            Verdict::Fail(lines) => Ok::<_, io::Error>(lines),
+            _ => Ok(Vec::new()),
         };
         match verdict {
             Verdict::Refused(mut lines) => {
@@ -308,14 +310,22 @@ impl Random {
 mod tests {
     use super::*;
     use crate::isolate::Missing;
-    use crate::model::Wanted;
-    use crate::release::{Point, Release};
+    use dynptr_spec::Wanted;
+    use dynptr_spec::{Point, Release};
 
     fn session(release: &str, strict: bool) -> Session {
         let release = Running::of_uname(release, "#1 SMP").expect("a release");
-        let (groups, mutated, absent) = (Vec::new(), Vec::new(), Vec::new());
-        let kconfig = kconfig::get();
-        Session { release, groups, suite: None, strict, logs: false, kconfig, mutated, absent }
+        Session {
+            release,
+            groups: Vec::new(),
+            suite: None,
+            strict,
+            logs: false,
+            kconfig: kconfig::get(),
+            #[cfg(feature = "selftests")]
+            mutated: Vec::new(),
+            absent: Vec::new(),
+        }
     }
 
     fn with_bug() -> Test {
@@ -331,7 +341,7 @@ mod tests {
             fixed: FIXED,
             fails: "line 7",
         };
-        let run = crate::model::Run::Rejected(&[]);
+        let run = dynptr_spec::Run::Rejected(&[]);
         Test {
             name: "t",
             program: "t",
@@ -339,7 +349,7 @@ mod tests {
             with: None,
             also: None,
             ops: None,
-            rights: crate::model::Rights::All,
+            rights: dynptr_spec::Rights::All,
             needs: &[],
             config: &[],
             calls: &[],
@@ -347,7 +357,7 @@ mod tests {
             bytes: 0,
             protocol: 0,
             linear: None,
-            era: None,
+            release_window: None,
             bug: Some(bug),
             run,
         }

@@ -6,6 +6,7 @@
 //! kernel ([`loader`]). Each test then [loads][Suite::load] one program in a forked copy, which costs one system call. What
 //! tests must not share are maps: each copy gets new ones under the old file descriptors, which the instructions refer to.
 
+#[cfg(feature = "selftests")]
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -21,9 +22,10 @@ use libbpf_sys as sys;
 
 use crate::isolate::lock;
 use crate::loader::{self, Request};
-use crate::model::{self, Test};
 use crate::report::{CONFIG_MAP, Config, REPORT_MAP, Report};
+use crate::tables;
 use crate::types;
+use dynptr_spec::Test;
 
 /// How much the verifier tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,8 @@ pub struct Suite {
     /// Programs for a function that this kernel does not have, and its name.
     unattachable: BTreeMap<&'static str, String>,
     /// Programs that this process has changed.
-    changed: RefCell<BTreeMap<String, Vec<sys::bpf_insn>>>,
+    #[cfg(feature = "selftests")]
+    changed: RefCell<BTreeMap<String, &'static [sys::bpf_insn]>>,
 }
 
 /// What loading came to.
@@ -99,7 +102,7 @@ impl Suite {
         set_print(Some((PrintLevel::Warn, keep_message)));
         let mut object = ObjectBuilder::default()
             .name("dynptr")
-            .and_then(|builder| builder.open_memory(model::object()))
+            .and_then(|builder| builder.open_memory(tables::object()))
             .map_err(|err| explain("cannot open", &err))?;
         let programs: BTreeSet<&str> = tests.iter().flat_map(|test| test.programs()).collect();
         for mut program in object.progs_mut() {
@@ -135,7 +138,14 @@ impl Suite {
         // SAFETY: libbpf has loaded it.
         let object = Box::leak(Box::new(unsafe { Object::from_ptr(object) }));
         let all = Box::leak(Box::new(all));
-        Ok(Self { object, programs: all, requests, unattachable, changed: RefCell::default() })
+        Ok(Self {
+            object,
+            programs: all,
+            requests,
+            unattachable,
+            #[cfg(feature = "selftests")]
+            changed: RefCell::default(),
+        })
     }
 
     /// Loads these programs (the first is the one under test) with maps that nothing else has. To be called in a
@@ -153,8 +163,10 @@ impl Suite {
                 return Ok(Loaded::Refused { log: String::new(), reason });
             }
             let request = self.requests.get(name).ok_or_else(|| format!("no program {name} was prepared"))?;
-            let changed = self.changed.borrow();
-            let insns = changed.get(*name).map_or(request.insns(), Vec::as_slice);
+            #[cfg(feature = "selftests")]
+            let insns = self.changed.borrow().get(*name).copied().unwrap_or(request.insns());
+            #[cfg(not(feature = "selftests"))]
+            let insns = request.insns();
             // What a test expects of a log is about the program under test.
             let is_first = programs.first() == Some(name);
             let (result, log) = give(request, insns, if is_first { detail } else { Detail::Surprise });
@@ -173,12 +185,15 @@ impl Suite {
         Ok(Loaded::Accepted { programs, log: told })
     }
 
-    /// Has this process load a program with other instructions.
+    /// Has this process load a program with other instructions. They are leaked: a test's process
+    /// ends soon.
+    #[cfg(feature = "selftests")]
     pub fn change(&self, program: &str, insns: Vec<sys::bpf_insn>) {
-        self.changed.borrow_mut().insert(program.to_owned(), insns);
+        self.changed.borrow_mut().insert(program.to_owned(), insns.leak());
     }
 
     /// A program's instructions, those of the functions that it calls behind its own. Nothing where there is no such program.
+    #[cfg(feature = "selftests")]
     pub fn instructions(&self, program: &str) -> &'static [sys::bpf_insn] {
         self.program(program).map_or(&[], instructions)
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 
 use crate::isolate::{Missing, Verdict};
-use crate::model::Rights;
+use dynptr_spec::Rights;
 
 /// 0 where every user may load programs; 1 where that cannot be changed any more.
 const KNOB: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";

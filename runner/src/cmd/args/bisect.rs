@@ -38,7 +38,7 @@ const SEARCH: [&str; 21] = [
 /// `kvet bisect`.
 #[derive(Debug, Args)]
 pub struct BisectArgs {
-    /// The tests that are to be judged: those that fail on the bad end and pass on the good one; repeatable
+    /// Tests to bisect: those of them that fail on the bad end and pass on the good one; repeatable
     #[arg(short, long = "test", value_name = "GLOB")]
     pub tests: Vec<String>,
     /// A kernel on which they pass: debian:6.12, 7.2.12; with --tree a revision of it
@@ -53,7 +53,7 @@ pub struct BisectArgs {
     /// With --tree: only commits that touch these paths count
     #[arg(long, value_name = "PATH", num_args = 1.., requires = "tree")]
     pub paths: Vec<String>,
-    /// What is looked for on commits: the first bad one, or the first good one again. On releases the ends say it
+    /// On commits: find the first bad one, or the first good one again. On releases the ends decide
     #[arg(long, value_enum, value_name = "WHAT", requires = "tree")]
     pub find: Option<FindArg>,
     /// Only failures whose message or text matches this regular expression are the symptom
@@ -68,14 +68,14 @@ pub struct BisectArgs {
     /// A suite (default: dynptr)
     #[arg(short, long, value_name = "SUITE")]
     pub suite: Option<String>,
-    /// What of the kernel's own selftests is built for -s upstream, as for kvet run; repeatable
+    /// For -s upstream: the slice to build, as for kvet run; repeatable
     #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
     pub slices: Vec<String>,
-    /// Where the selftests of -s upstream come from, for all kernels: tree:~/linux, debian-source:7.3, or `own`: each
+    /// For -s upstream: the source of the selftests of all kernels: tree:~/linux, debian-source:7.3, or `own`: each
     /// kernel's own source (default: the source of the newer end)
     #[arg(long, value_name = "SOURCE")]
     pub selftests: Option<String>,
-    /// With --tree: a config fragment of the kernels that are built: a file, `debug`, or tree:PATH; repeatable
+    /// With --tree: a config fragment for built kernels: a file, `debug`, or tree:PATH; repeatable
     #[arg(long, value_name = "FRAGMENT", requires = "tree")]
     pub config: Vec<PathBuf>,
     #[command(flatten)]
@@ -87,16 +87,16 @@ pub struct BisectArgs {
     #[command(flatten)]
     /// How long they may take.
     pub limits: TimeLimits,
-    /// Where results go
+    /// Folder for results
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub output: PathBuf,
-    /// Go on with a bisection that was stopped: its folder, or the newest one in results
+    /// Continue a bisection that was stopped: its folder, or the newest one in results
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = SEARCH, conflicts_with = "log")]
     pub resume: Option<PathBuf>,
     /// Print the verdicts of a bisection, for --replay: its folder, or the newest one in results
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = NEWEST, conflicts_with_all = SEARCH)]
     pub log: Option<PathBuf>,
-    /// Take the verdicts of this log for given
+    /// Replay verdicts from this log (see --log)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "log"])]
     pub replay: Option<PathBuf>,
     /// Show consoles and the jobs' output as they come

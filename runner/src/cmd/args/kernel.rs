@@ -27,11 +27,11 @@ pub enum KernelCommand {
         /// An architecture; repeatable (default: the host's)
         #[arg(short, long = "arch", value_name = "ARCH")]
         archs: Vec<Arch>,
-        /// Read the archive's indexes anew
+        /// Read the archive's indexes again
         #[arg(long)]
         refresh: bool,
     },
-    /// Build kernels of source; a second time only what changed
+    /// Build kernels from source (incrementally)
     #[command(after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES)]
     Build {
         /// Sources: tree:~/linux, git:~/linux@v6.12, debian-source:7.2, tar:linux-6.12.30.tar.xz
@@ -46,13 +46,13 @@ pub enum KernelCommand {
         #[command(flatten)]
         /// How.
         build: BuildFlags,
-        /// Make and prove the config, print make's command line, and build nothing
+        /// Make and verify the config, print make's command line, and build nothing
         #[arg(long)]
         dry_run: bool,
     },
     /// List what is in the cache
     List,
-    /// Show everything that is known about a kernel of the cache, or of your own; nothing is fetched
+    /// Show a kernel of the cache, or of your own; nothing is fetched
     Info {
         /// A kernel: debian:7.2, file:./bzImage, or what was built of tree:~/linux, by its source or its signature
         #[arg(value_name = "SPEC")]
@@ -64,8 +64,8 @@ pub enum KernelCommand {
         /// Its files.
         files: KernelFiles,
     },
-    /// Remove kernels from the cache, and what was made on the way: packages, sources, builds, selftests, initramfs files;
-    /// what is in use stays
+    /// Remove kernels and intermediate files from the cache: packages, sources, builds, selftests, initramfs files;
+    /// entries in use stay
     Prune(PruneArgs),
 }
 
@@ -77,7 +77,7 @@ pub enum ImageCommand {
         /// An architecture; repeatable (default: the host's)
         #[arg(short, long = "arch", value_name = "ARCH")]
         archs: Vec<Arch>,
-        /// Read the archive's index anew
+        /// Read the archive's index again
         #[arg(long)]
         refresh: bool,
     },

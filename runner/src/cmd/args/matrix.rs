@@ -23,19 +23,19 @@ pub struct MatrixArgs {
     /// A suite; repeatable (default: dynptr)
     #[arg(short, long = "suite", value_name = "SUITE", requires = "kernels")]
     pub suites: Vec<String>,
-    /// What of the kernel's own selftests is built for cells of the suite upstream, as for kvet run; repeatable
+    /// For cells of the suite upstream: the slice to build, as for kvet run; repeatable
     #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
     pub slices: Vec<String>,
-    /// Where the selftests of the suite upstream come from (default: the source of each kernel)
+    /// For cells of the suite upstream: the source of the selftests (default: the source of each kernel)
     #[arg(long, value_name = "SOURCE")]
     pub selftests: Option<String>,
     /// Only tests that match this glob; '!GLOB' leaves tests out; repeatable
     #[arg(short, long = "test", value_name = "GLOB")]
     pub tests: Vec<String>,
-    /// Guests that run at the same time (default: one for each CPU of this machine)
+    /// Number of guests that run at the same time (default: one per CPU)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Start nothing more after a cell that failed
+    /// Start no more guests after the first failure
     #[arg(long)]
     pub fail_fast: bool,
     /// Run each failing test again, in a guest of its own, up to N times: one that passes then is flaky
@@ -53,7 +53,7 @@ pub struct MatrixArgs {
     #[command(flatten)]
     /// The guests.
     pub hardware: Hardware,
-    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    /// Treat tests skipped for missing kconfig options or modules as failures
     #[arg(long)]
     pub strict: bool,
     #[command(flatten)]
@@ -74,7 +74,7 @@ pub struct MatrixArgs {
     /// Print the jobs for a CI system, one for each shard, and start nothing
     #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["dry_run", "shard"])]
     pub emit: Option<CiSystem>,
-    /// With --emit: into how many jobs (default: one for each cell)
+    /// With --emit: the number of jobs (default: one per cell)
     #[arg(long, value_name = "N", requires = "emit", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub shards: Option<u16>,
     /// Show consoles and the jobs' output as they come

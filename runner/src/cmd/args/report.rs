@@ -10,13 +10,13 @@ pub struct ReportArgs {
     /// Folders of runs, or their report.json (default: the latest run in results/)
     #[arg(value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// What to make of it
+    /// Output format
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
     pub format: ReportFormat,
     /// Compare two runs: what newly fails, is fixed, appears, vanishes
     #[arg(long, conflicts_with_all = ["merge", "all"])]
     pub diff: bool,
-    /// Put the shards of one run together; exits as the whole run would have
+    /// Merge the shards of one run; exits as the whole run would have
     #[arg(long, requires = "runs")]
     pub merge: bool,
     /// Keep the merged run in this folder
@@ -25,7 +25,7 @@ pub struct ReportArgs {
     /// Also the tests that pass wherever they apply, and those that ran nowhere
     #[arg(long)]
     pub all: bool,
-    /// Write it here instead of to standard output
+    /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -26,11 +26,11 @@ pub struct RunArgs {
     /// A suite, by name or by the path of its suite.yaml (default: dynptr)
     #[arg(short, long, value_name = "SUITE")]
     pub suite: Option<String>,
-    /// What of the kernel's own selftests is built for -s upstream: a slice by name, NAME=GLOB,… of files in prog_tests/,
-    /// or all; repeatable (default: `kvet suite show upstream` says)
+    /// For -s upstream: the slice of the kernel's own selftests to build: its name, NAME=GLOB,… of files in prog_tests/,
+    /// or all; repeatable (default: see `kvet suite show upstream`)
     #[arg(long = "slice", value_name = "NAME[=GLOB,…]")]
     pub slices: Vec<String>,
-    /// Where the selftests of -s upstream come from: tree:~/linux, git:~/linux@v6.12, debian-source:7.2 (default: the
+    /// For -s upstream: the source of the selftests: tree:~/linux, git:~/linux@v6.12, debian-source:7.2 (default: the
     /// source of each kernel)
     #[arg(long, value_name = "SOURCE")]
     pub selftests: Option<String>,
@@ -40,7 +40,7 @@ pub struct RunArgs {
     #[command(flatten)]
     /// The guest.
     pub hardware: Hardware,
-    /// Fail what the kernel's config or missing modules keep from being tested, instead of skipping it
+    /// Treat tests skipped for missing kconfig options or modules as failures
     #[arg(long)]
     pub strict: bool,
     #[command(flatten)]
@@ -49,15 +49,15 @@ pub struct RunArgs {
     /// Run the tests in an order that this number decides; the same number gives the same order
     #[arg(long, value_name = "SEED")]
     pub shuffle: Option<u64>,
-    /// How the suite's files get to the guest: over 9p, in the initramfs, or by the first of these that the kernel can do.
-    /// In the initramfs, what the tests write to /kvet/results is lost
+    /// How the suite's files reach the guest: over 9p, in the initramfs, or over the first of these that the kernel
+    /// supports. In the initramfs, what the tests write to /kvet/results is lost
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub share: ShareMode,
-    /// After a crash or a hang boot again and run the rest, without what is done and what crashed; at most N times
+    /// After a crash or a hang boot again and run the remaining tests; at most N times
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub resume: Option<u32>,
-    /// What the program has as its root (default: the suite's, else none)
+    /// Root file system of the program (default: the suite's, else none)
     #[arg(long, value_enum, value_name = "ROOT")]
     pub root: Option<Root>,
     #[command(flatten)]
@@ -69,8 +69,8 @@ pub struct RunArgs {
     /// Print the plan, QEMU's exact command line and the initramfs; start nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 skip, 128 stop. What is bad: a test that fails (a crash is
-    /// then a skip), or with =crash also a crash or a complaint of the kernel
+    /// Exit as `git bisect run` expects: 0 good, 1 bad, 125 skip, 128 stop. Bad is a failing test (a crash is then a
+    /// skip), or with =crash also a crash or a complaint of the kernel
     #[arg(long, value_enum, value_name = "SYMPTOM", num_args = 0..=1, require_equals = true,
           default_missing_value = "fail")]
     pub git_bisect: Option<Symptom>,

@@ -12,18 +12,21 @@ use std::time::Instant;
 
 use crate::isolate::{self, Missing, Verdict};
 use crate::ktap::{Outcome, Writer};
-use crate::model::{Expectation, Group, Run, SURVIVORS, Survivor, Test};
-use crate::release::Running;
+use crate::report::Config;
 use crate::run as test_run;
 use crate::session::{Session, mark_console, of_group};
-use crate::suite::Suite;
+use crate::suite::{Detail, Loaded, Suite};
+use crate::tables::SURVIVORS;
+use crate::unprivileged::Unprivileged;
+use dynptr_spec::Running;
+use dynptr_spec::{Expectation, Group, Run, Survivor, Test};
 
-mod change;
-mod kind;
+mod mutation;
+mod rewrite;
 
-use change::FunctionIds;
-use kind::mutations;
-pub use kind::{Mutation, choice};
+use mutation::mutations;
+pub use mutation::{Mutation, choice};
+use rewrite::FunctionIds;
 
 /// Runs all mutants of the tests. True if each one failed, or survived where the table says why.
 ///
@@ -100,7 +103,7 @@ fn instructions(
     mutation: Mutation,
     ids: &FunctionIds,
 ) -> Option<Vec<libbpf_sys::bpf_insn>> {
-    change::mutated(suite.instructions(test.program), mutation, ids)
+    rewrite::mutated(suite.instructions(test.program), mutation, ids)
 }
 
 /// As what kernel the test passes as it is: only one that passes can be told from its mutants. Otherwise, what becomes of
@@ -138,7 +141,7 @@ pub fn chosen(
     let mutation = match mutation {
         Mutation::Repaired(_) => match place(suite, test)? {
             Ok(index) => Mutation::Repaired(index),
-            Err((Outcome::Skip(why), _)) => return Ok((Verdict::Missing(Missing::Mutant(why)), mutation)),
+            Err((Outcome::Skip(why), _)) => return Ok((no_mutant(&why), mutation)),
             Err((_, lines)) => return Ok((Verdict::Fail(lines), mutation)),
         },
         other => other,
@@ -158,6 +161,11 @@ pub fn explain(suite: &Suite, test: &'static Test, mutation: Mutation, file: &st
 /// What no verifier says, on any kernel.
 const OTHER_WORDS: &[Expectation] =
     &[Expectation { since: &[], until: &[], text: Some("words that no verifier says") }];
+
+/// There is no such mutant here, and nothing is shown.
+fn no_mutant(why: &str) -> Verdict {
+    Verdict::Missing(Missing::Perhaps(format!("no mutant: {why}")))
+}
 
 /// Runs the mutant, and where that shows nothing the same the other way. The mutation is the one that the verdict is about.
 fn attempt(
@@ -179,7 +187,7 @@ fn attempt(
                     test_run::run(test, suite, running)
                 }
                 // Not `Fail`: a mutant that could not be made has shown nothing.
-                None => Verdict::Missing(Missing::Mutant(format!("the program has nothing for {it:?}"))),
+                None => no_mutant(&format!("the program has nothing for {it:?}")),
             }
         })
     };
@@ -212,8 +220,8 @@ fn judge(
     survivor: Option<&Survivor>,
     ids: &FunctionIds,
 ) -> io::Result<(Outcome, Vec<String>)> {
-    if let Some(Survivor { why, spared: true, .. }) = survivor {
-        return Ok((Outcome::Skip(format!("spared: {why}")), Vec::new()));
+    if let Some(Survivor { why, exempt: true, .. }) = survivor {
+        return Ok((Outcome::Skip(format!("exempt: {why}")), Vec::new()));
     }
     if let Mutation::Repaired(_) = mutation {
         return Ok(match place(suite, test)? {
@@ -222,7 +230,10 @@ fn judge(
         });
     }
     let verdict = attempt(suite, running, test, mutation, ids)?.0;
-    if verdict == Verdict::Pass && test.era.is_some() && !test_run::is_told_of_new(test, running) {
+    if verdict == Verdict::Pass
+        && test.release_window.is_some()
+        && !test_run::is_in_release_window(test, running)
+    {
         let skip = "this kernel is older than what the test is about, and there is less to see";
         return Ok((Outcome::Skip(skip.into()), Vec::new()));
     }
@@ -259,12 +270,37 @@ fn of_verdict(verdict: Verdict, mutation: Mutation, reason: Option<&str>) -> (Ou
 
 /// The instruction at which the verifier stops, or what becomes of the mutant without one.
 fn place(suite: &Suite, test: &'static Test) -> io::Result<Result<usize, (Outcome, Vec<String>)>> {
-    Ok(match isolate::run(|| test_run::refused_at(test, suite))? {
+    Ok(match isolate::run(|| refused_at(test, suite))? {
         Verdict::Refused(lines) => lines.concat().trim().parse().map_err(|_| (Outcome::Fail, lines)),
         Verdict::Pass => Err((Outcome::Skip("the verifier names no instruction".into()), Vec::new())),
         Verdict::Missing(missing) => Err((Outcome::Skip(missing.to_string()), Vec::new())),
         Verdict::Fail(lines) => Err((Outcome::Fail, lines)),
     })
+}
+
+/// The number of the instruction at which the verifier stops, as the one line of a refusal; a pass where there is none.
+fn refused_at(test: &Test, suite: &Suite) -> Verdict {
+    let without = match Unprivileged::begin(test.rights) {
+        Ok(without) => without,
+        Err(verdict) => return verdict,
+    };
+    let programs: Vec<&str> = test.programs().collect();
+    let loaded = suite.load(&programs, Config::default(), Detail::Refusal);
+    drop(without);
+    match loaded {
+        Ok(Loaded::Refused { log, .. }) => match last_instruction(&log) {
+            Some(index) => Verdict::Refused(vec![index.to_string()]),
+            None => Verdict::Pass,
+        },
+        // Some kernels take what others refuse.
+        Ok(Loaded::Accepted { .. }) => no_mutant("this kernel takes the program"),
+        Err(message) => Verdict::Fail(vec![message]),
+    }
+}
+
+/// The log's last line about an instruction begins with its number, a colon and its code in brackets.
+fn last_instruction(log: &str) -> Option<usize> {
+    log.lines().rev().find_map(|line| line.split_once(": (")?.0.trim().parse().ok())
 }
 
 /// Is the rest of a program good, when the instruction is taken out for which it was refused?
@@ -291,7 +327,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{FUNCTIONS, GROUPS};
+    use crate::tables::{FUNCTIONS, GROUPS};
 
     fn all() -> impl Iterator<Item = (&'static Group, &'static Test)> {
         GROUPS.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)))
@@ -333,7 +369,7 @@ mod tests {
     fn a_mutant_that_runs_unnoticed_one_way_survives_unless_the_other_way_fails() {
         let fail = || Verdict::Fail(vec!["line 7".into()]);
         let refused = |words: &str| Verdict::Refused(vec![words.into()]);
-        let missing = || Verdict::Missing(Missing::Mutant("it has none".into()));
+        let missing = || no_mutant("it has none");
         for (first, second, expected) in [
             (Verdict::Pass, fail(), fail()),
             (refused("one"), fail(), fail()),

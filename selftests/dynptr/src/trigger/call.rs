@@ -4,9 +4,9 @@
 use libbpf_rs::ProgramInput;
 
 use super::{NotRun, attach};
-use crate::model::Test;
 use crate::packet;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// Attaches the program to the system call, and makes it once.
 pub fn nanosleep(test: &Test, programs: &Programs) -> Result<(), NotRun> {

@@ -11,8 +11,8 @@ use super::NotRun;
 use super::file::CGROUP;
 use super::netlink::loopback_in_new_namespace;
 use crate::kconfig::unmounted;
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// Attaches the program to the root group, to which this process belongs like every other. Then opens a device, reads
 /// a knob of the kernel's, makes sockets, asks for an option, and connects.

@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{NotRun, attach};
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// Length of the file: more than two pages, and no whole number of them. Each byte is its own offset.
 const FILE_BYTES: usize = 10_000;

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use super::netlink::{interface, interface_up, new_namespace};
 use super::veth::{PATIENCE, wait_for};
 use super::{NotRun, attach};
-use crate::model::Test;
 use crate::suite::{Programs, attach_tcx_ingress};
+use dynptr_spec::Test;
 
 /// Attaches the program, and sends `test.bytes` of payload, each its own offset, in one call.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {

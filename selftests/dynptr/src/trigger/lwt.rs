@@ -5,14 +5,15 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+#[cfg(feature = "selftests")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::NotRun;
 use super::netlink::{Request, interface, interface_up, veth_pair};
 use super::tap::Tap;
 use super::veth::wait_for;
-use crate::model::Test;
 use crate::suite::{Programs, attach_tcx_ingress};
+use dynptr_spec::Test;
 
 /// The addresses of one version of IP: of the tap device, of the way out, of the next hop, and of the destination.
 struct Addresses {
@@ -39,11 +40,20 @@ const TUNNELS: &[Tunnel] = &[
 ];
 
 /// Do routes lead past the tunnels?
+#[cfg(feature = "selftests")]
 static PAST_TUNNELS: AtomicBool = AtomicBool::new(false);
 
 /// From now on, routes of this process have no tunnel in them: for a test of the tests.
+#[cfg(feature = "selftests")]
 pub fn lead_past_tunnels() {
     PAST_TUNNELS.store(true, Ordering::Relaxed);
+}
+
+fn has_tunnels() -> bool {
+    #[cfg(feature = "selftests")]
+    return !PAST_TUNNELS.load(Ordering::Relaxed);
+    #[cfg(not(feature = "selftests"))]
+    true
 }
 
 /// Sends the packet. The program under test is at TC egress of the way out, where it sees the packet wrapped.
@@ -147,7 +157,7 @@ impl Addresses {
             .with(libc::RTA_DST, &self.destination)
             .with(libc::RTA_GATEWAY, &self.hop)
             .with(libc::RTA_OIF, &out.to_ne_bytes());
-        if !PAST_TUNNELS.load(Ordering::Relaxed) {
+        if has_tunnels() {
             request = request.with(libc::RTA_ENCAP_TYPE, &tunnel.kind.to_ne_bytes()).with_nested(
                 libc::RTA_ENCAP | libc::NLA_F_NESTED as u16,
                 |it| match tunnel.kind {

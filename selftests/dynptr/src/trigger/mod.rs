@@ -24,17 +24,21 @@ mod veth;
 use std::io;
 use std::path::Path;
 
+#[cfg(feature = "selftests")]
 pub use file::{remove_attribute, set_attribute};
+#[cfg(feature = "selftests")]
 pub use lwt::lead_past_tunnels;
+#[cfg(feature = "selftests")]
 pub use netlink::{remove_interface, veth_pair};
+#[cfg(feature = "selftests")]
 pub use verity::{loop_device, release_loop_device};
 
 use libbpf_rs::Link;
 
 use crate::kconfig::unmounted;
-use crate::model::{Test, Trigger};
 use crate::report::Config;
 use crate::suite::Programs;
+use dynptr_spec::{Test, Trigger};
 
 /// Why a program was not run.
 #[derive(Debug)]

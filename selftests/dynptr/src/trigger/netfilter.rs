@@ -8,8 +8,8 @@ use libbpf_rs::{NF_INET_LOCAL_OUT, NFPROTO_IPV4, NetfilterOpts};
 
 use super::NotRun;
 use super::netlink::loopback_in_new_namespace;
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// Attaches the program, and sends a datagram with [`payload`].
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {

@@ -161,6 +161,7 @@ pub fn veth_pair(one: &str, other: &str) -> Result<(), NotRun> {
 }
 
 /// Removes an interface of this namespace, and its peer with it.
+#[cfg(feature = "selftests")]
 pub fn remove_interface(name: &str) -> Result<(), String> {
     let mut request = Request::create(libc::RTM_DELLINK, &interface_message(interface(name)?, 0, 0));
     request.flags = REQUEST;

@@ -9,9 +9,9 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
 use super::{NotRun, STRING_AT};
-use crate::model::Test;
 use crate::report::Config;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// What it has where we have another string, and a byte that differs; `bpf/user.bpf.c` knows both.
 const STRING: &[u8] = b"kvet reads others\0";

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::veth::{PATIENCE, wait_for};
 use super::{NotRun, TRACING, attach_to, call};
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// Kinds of events.
 const SOFTWARE: u32 = 1;

@@ -4,8 +4,8 @@
 use super::NotRun;
 use super::netfilter::send;
 use super::netlink::{Request, loopback_in_new_namespace, name};
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// The name that the kernel knows it by; `bpf/types.bpf.c` has the same.
 const NAME: &str = "kvet";

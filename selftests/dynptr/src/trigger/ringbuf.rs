@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use libbpf_rs::ProgramInput;
 
 use super::NotRun;
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// The map, and its size; `bpf/harness.h` has the same.
 pub const MAP: &str = "ringbuf";
@@ -290,8 +290,8 @@ mod tests {
     fn every_test_of_ring_buffers_is_one_of_the_table() {
         let known =
             |name: &str| LEFT.iter().any(|it| it.0 == name) || name.starts_with("test_ringbuf_wakeup_");
-        for test in crate::model::GROUPS.iter().flat_map(|group| group.tests) {
-            let is_ours = matches!(test.run, crate::model::Run::Trigger(crate::model::Trigger::Ringbuf));
+        for test in crate::tables::GROUPS.iter().flat_map(|group| group.tests) {
+            let is_ours = matches!(test.run, dynptr_spec::Run::Trigger(dynptr_spec::Trigger::Ringbuf));
             assert!(!is_ours || known(test.name), "{}", test.name);
         }
     }

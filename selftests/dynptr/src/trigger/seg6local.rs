@@ -7,8 +7,8 @@ use super::NotRun;
 use super::netfilter::payload;
 use super::netlink::{Request, loopback_in_new_namespace};
 use super::veth::{PATIENCE, send, wait_for};
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// Where the packet comes from, the segment that it has come to, and the one that it goes to then.
 const SOURCE: [u8; 16] = [0xfd, 77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];

@@ -8,9 +8,9 @@ use libbpf_rs::{MapCore, MapFlags};
 use libbpf_sys as sys;
 
 use super::{NotRun, attach};
-use crate::model::Test;
 use crate::report::Config;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 const CERTIFICATE: &[u8] = include_bytes!("../../data/certificate.der");
 const MESSAGE: &[u8] = include_bytes!("../../data/message.txt");

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::netlink::{interface, interface_up, new_namespace};
 use super::{NotRun, attach};
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// The attribute; `bpf/file.bpf.c` knows it.
 const ATTRIBUTE: (&[u8], &[u8]) = (b"user.kvet\0", b"socket of kvet");

@@ -12,8 +12,8 @@ use super::NotRun;
 use super::netfilter::{payload, send};
 use super::netlink::loopback_in_new_namespace;
 use super::veth::PATIENCE;
-use crate::model::Test;
 use crate::suite::{Programs, attach_namespace};
+use dynptr_spec::Test;
 
 /// Tests whose program changes a byte on the way, which one, and to what; `bpf/types.bpf.c` has the same.
 const CHANGES: &[(&str, usize, u8)] = &[("skb_in_sk_skb", 40, 0xee)];

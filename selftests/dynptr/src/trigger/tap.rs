@@ -8,10 +8,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use super::NotRun;
 use super::netlink::new_namespace;
-use crate::model::Test;
 use crate::packet;
 use crate::report::Config;
 use crate::suite::{Programs, attach_tcx_ingress};
+use dynptr_spec::Test;
 
 const TUN: &str = "/dev/net/tun";
 const NAME: &[u8] = b"tap0\0";

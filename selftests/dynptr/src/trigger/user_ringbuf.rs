@@ -11,8 +11,8 @@ use libbpf_rs::ProgramInput;
 use libbpf_sys as sys;
 
 use super::NotRun;
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// The map, and its size; `bpf/harness.h` has the same.
 const MAP: &str = "user_ringbuf";

@@ -12,8 +12,8 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{NotRun, attach};
-use crate::model::Test;
 use crate::suite::Programs;
+use dynptr_spec::Test;
 
 /// An empty ext4, as runs of what is not zero; `data/README.md` says how it was made.
 const IMAGE: &[u8] = include_bytes!("../../data/ext4.runs");

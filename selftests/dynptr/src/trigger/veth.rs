@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::NotRun;
 use super::netlink::{interface, interface_up, new_namespace, veth_pair};
-use crate::model::Test;
 use crate::packet;
 use crate::suite::{Programs, attach_tcx_ingress};
+use dynptr_spec::Test;
 
 /// Sends a packet to the other program, at XDP, and the program under test behind it.
 pub fn run(test: &Test, programs: &Programs) -> Result<(), NotRun> {
