@@ -119,6 +119,8 @@ fn closing_words(text: &str) -> bool {
         Some((count.parse::<u64>().is_ok_and(|count| count > 0), rest))
     };
     match text.as_bytes().first() {
+        // kselftest.h, where the plan itself may be lost.
+        Some(b'P') => text.starts_with("Planned tests != run tests ("),
         Some(b'L') => text.starts_with("Looks like you") && !text.ends_with("but ran 0."),
         Some(b'f') => {
             let failed = counted("failed").is_some_and(|(some, rest)| {
