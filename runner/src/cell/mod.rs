@@ -126,6 +126,7 @@ fn blank(plan: &CellPlan, dir: &Path, end: CellEnd) -> CellReport {
         notes: Vec::new(),
         flaky: Vec::new(),
         reruns: Vec::new(),
+        about_job: Vec::new(),
         must_run: plan.must_run,
     }
 }

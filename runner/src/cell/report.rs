@@ -14,6 +14,8 @@ use crate::spec::allowed::Allowance;
 pub fn conclude(report: &mut CellReport, plan: &CellPlan, watched: Watched) {
     report.end = watched.end;
     report.cases = watched.cases;
+    report.about_job = watched.about_job.iter().cloned().collect();
+    report.about_job.sort();
     report.notes.extend(watched.notes);
     let unused = unused(&plan.allowed_splats, &watched.splats, report);
     report.notes.extend(unused);

@@ -8,7 +8,7 @@ use crate::cmd::running::make_folder_of;
 use crate::error::{Error, Result, exit};
 use crate::event::RunReport;
 use crate::report::diff::{self, Diff};
-use crate::report::merge::merge;
+use crate::report::merge::{check_counts, merge};
 use crate::report::store::{load, store_report};
 use crate::report::table::{Table, html, markdown, text};
 use crate::report::term::{ColorChoice, harmless, harmless_json};
@@ -23,6 +23,7 @@ pub fn run(args: &ReportArgs, color: ColorChoice) -> Result<u8> {
     let merged;
     let report = if args.merge {
         let shards = args.runs.iter().map(|path| load(path)).collect::<Result<Vec<RunReport>>>()?;
+        shards.iter().try_for_each(check_counts)?;
         merged = merge(&shards)?;
         if let Some(folder) = &args.into {
             store_report(folder, &merged)?;

@@ -48,6 +48,21 @@ pub fn merge(shards: &[RunReport]) -> Result<RunReport> {
     Ok(whole)
 }
 
+/// Whether a report counts the results that it has.
+///
+/// # Errors
+/// The caller's: it does not. Somebody has changed one of the two.
+pub fn check_counts(run: &RunReport) -> Result<()> {
+    match run.cells.iter().find(|cell| cell.counts != Counts::of(&cell.cases)) {
+        Some(cell) => {
+            let (dir, id) = (run.dir.display(), &cell.id);
+            Err(Error::caller(format!("the report of {dir} counts other results of {id} than it has"))
+                .hint("it was changed after the run: run it again"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether a run is a part of the same plan as the first one, and of nothing else.
 fn check_plan(shard: &RunReport, first: &RunReport) -> Result<()> {
     let dir = shard.dir.display();
@@ -87,6 +102,7 @@ fn lost(id: &CellId, run: &RunReport) -> CellReport {
         notes: Vec::new(),
         flaky: Vec::new(),
         reruns: Vec::new(),
+        about_job: Vec::new(),
         must_run: false,
     }
 }

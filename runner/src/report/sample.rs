@@ -79,6 +79,7 @@ pub(crate) fn run() -> RunReport {
         notes: vec!["KVM died early, TCG used".into()],
         flaky: Vec::new(),
         reruns: Vec::new(),
+        about_job: Vec::new(),
         must_run: false,
     };
     RunReport {

@@ -81,6 +81,7 @@ fn worth_another_run(report: &CellReport, selected: Option<&[String]>) -> Vec<us
     cases
         .filter(|(_, case)| matches!(case.outcome, Outcome::Fail | Outcome::Error))
         .filter(|(_, case)| selected.is_none_or(|tests| tests.contains(&case.name)))
+        .filter(|(_, case)| !report.about_job.contains(&case.name))
         .filter(|(_, case)| !complained(&case.name))
         .map(|(number, _)| number)
         .collect()
@@ -225,6 +226,15 @@ mod tests {
         assert!(!worth_another_run(&report, None).contains(&failing[0]));
         report.splats[0] = splat(Some(&test), Some("known"));
         assert_eq!(worth_another_run(&report, None), failing);
+    }
+
+    #[test]
+    fn what_is_about_the_job_is_no_test() {
+        let mut report = sample::run().cells.remove(0);
+        report.splats.clear();
+        let failing = worth_another_run(&report, None);
+        report.about_job = vec![report.cases[failing[0]].name.clone()];
+        assert!(!worth_another_run(&report, None).contains(&failing[0]), "a test may be called so");
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub fn cell(kernel: &str, cases: &[(&str, Outcome, &str)]) -> CellReport {
         notes: Vec::new(),
         flaky: Vec::new(),
         reruns: Vec::new(),
+        about_job: Vec::new(),
         must_run: false,
     }
 }

@@ -250,6 +250,9 @@ pub struct CellReport {
     /// Further runs of failing tests (`--retries`) that did not pass either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reruns: Vec<Rerun>,
+    /// The names of those cases that are about the job as a whole and no tests, whatever tests are called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about_job: Vec<String>,
     /// Whether the cell fails if none of its tests runs (`--fail-if-nothing-ran`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub must_run: bool,

@@ -37,6 +37,8 @@
 //! | a group `not ok` with none inside | contradiction | fail on the group |
 //! | a group without a result of its own | its result is missing | error |
 //! | a group that a header or an indented `# Subtest:` announced, `ok`, with nothing in it | its results are missing | error on the group |
+//! | a TAP 14 subtest `# Subtest: a` that ends with the result of another test | contradiction | error |
+//! | a second header with nothing behind it | a program died before its first result | error |
 //! | more levels than [`Limits::depth`] | not read | error |
 //! | `# SKIP`, `# TODO`, `# XFAIL`, `# TIMEOUT`, `# ERROR` | directives: whole words behind ` #` ([`comment`]) | skip, xfail, error |
 //! | other words there | text | – |
@@ -49,7 +51,7 @@
 //! | `[    4.1] `, `<6>[    4.1][    T1] ` before a line | printk's prefix, taken off | – |
 //! | totals of kselftest, KUnit, prove, bats, LTP, kunit.py, git, Test::More, node or tape that count failures, and no result failed | contradiction | error |
 //! | no result at all | the dialect is named where it is known | error; skip with status 4 |
-//! | exit status other than 0, and nothing failed | contradiction | error |
+//! | exit status other than 0, and nothing failed; 129 to 159 in any case | contradiction; a signal, as a shell tells it | error |
 //!
 //! The parser knows nothing of files or guests; it takes clean lines and gives test cases as they complete.
 

@@ -119,6 +119,8 @@ fn documented_commands_parse() {
             text = text.replace(variable, value);
         }
         for (block, part) in code(&path, &text) {
+            // The shell joins these lines.
+            let part = part.replace("\\\n", "");
             // A synopsis is no command.
             for line in part.lines().filter(|line| !line.contains("[OPTIONS]")) {
                 // A comment in a YAML file is a sentence.

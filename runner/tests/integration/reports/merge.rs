@@ -45,6 +45,16 @@ fn two_results_of_a_cell_are_refused() {
 }
 
 #[test]
+fn a_report_that_was_changed_is_not_merged() {
+    let parts = parts(&["debian:6.12"], &[&[("debian:6.12", Fail)]]);
+    let path = parts[0].path().join("report.json");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"fail\""), "{text}");
+    fs::write(&path, text.replace("\"fail\"", "\"xfail\"")).unwrap();
+    merge(&parts).code(2).refused("counts other results of debian:6.12");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_merged() {
     let kernels = ["debian:6.1", "debian:7.2"];
     let runs = parts(&kernels, &[&[("debian:6.1", Pass)], &[("debian:7.2", Pass)]]);

@@ -35,6 +35,10 @@ impl KtapParser {
         }
         let message = match end {
             JobEnd::Exited(0) | JobEnd::Lost(_) => return,
+            // What a shell says of a program that a signal ended. No failing test explains that.
+            JobEnd::Exited(status @ 129..=159) => {
+                format!("exit status {status}, as of a program that signal {} ended", status - 128)
+            }
             JobEnd::Exited(_) if self.groups[0].bad => return,
             JobEnd::Exited(4) if self.only_skips => return,
             JobEnd::Exited(status) => format!("exit status {status} though no test failed"),
@@ -55,7 +59,9 @@ impl KtapParser {
             }
             _ => None,
         };
-        if let Some(reason) = skipped.filter(|_| self.failing_total.is_none()) {
+        // Status 4 is no skip beside results of another format.
+        let other = self.failing_total.is_some() || self.foreign.is_some();
+        if let Some(reason) = skipped.filter(|_| !other) {
             self.remark(0, &suite, Outcome::Skip, reason, out);
             return;
         }

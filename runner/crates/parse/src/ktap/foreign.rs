@@ -23,6 +23,8 @@ pub(super) enum Dialect {
     TestProgs,
     /// Python's unittest.
     Unittest,
+    /// Rust's libtest.
+    Libtest,
 }
 
 impl Dialect {
@@ -40,6 +42,7 @@ impl Dialect {
             Dialect::KunitPy => "it looks like kunit.py's output (hint: `kunit.py run --raw_output`)",
             Dialect::GoogleTest => "it looks like GoogleTest's output (hint: `format: exit`, or print TAP)",
             Dialect::TestProgs => "it looks like test_progs' output (hint: `format: test_progs`)",
+            Dialect::Libtest => "it looks like Rust's libtest (hint: `format: exit`, or print TAP)",
             Dialect::Unittest => "it looks like Python's unittest (hint: `format: exit`, or print TAP)",
         }
     }
@@ -62,6 +65,13 @@ pub(super) fn read(line: &str) -> Option<Foreign> {
         b'R' if starts("Result: ") => says(Dialect::Prove, text == "Result: FAIL"),
         b'A' if text == "All tests successful." => says(Dialect::Prove, false),
         b'F' if starts("FAILED (failures=") || starts("FAILED (errors=") => says(Dialect::Unittest, true),
+        b'F' if starts("Failed ")
+            && text.contains('/')
+            && (text.contains(" subtest") || text.contains(" test")) =>
+        {
+            says(Dialect::Prove, text[7..].starts_with(|c: char| c.is_ascii_digit() && c != '0'))
+        }
+        b't' if starts("test result: ") => says(Dialect::Libtest, starts("test result: FAILED")),
         b'F' if starts("FAIL: ") => says(Dialect::Busybox, false),
         b'P' if starts("PASS: ") => says(Dialect::Busybox, false),
         b'U' if starts("UNTESTED: ") => says(Dialect::Busybox, false),
@@ -100,7 +110,8 @@ fn counts_failures(text: &str) -> bool {
 }
 
 /// What TAP producers say at their end: git's test-lib (`failed 1 among 2 test(s)`), Test::More (`Looks like you failed 1 test of
-/// 2.`), node's test runner and tape (`fail 1`, `cancelled 1`), node-tap (`failed 1 test`).
+/// 2.`), node's test runner and tape (`fail 1`, `cancelled 1`), node-tap (`failed 1 test`, `failed 1 of 2 tests`), automake
+/// (`FAIL:  1`, `ERROR: 1`).
 fn closing_words(text: &str) -> bool {
     let counted = |word: &str| {
         let rest = text.strip_prefix(word)?.strip_prefix(' ')?.trim_start();
@@ -108,13 +119,20 @@ fn closing_words(text: &str) -> bool {
         Some((count.parse::<u64>().is_ok_and(|count| count > 0), rest))
     };
     match text.as_bytes().first() {
+        // kselftest.h, where the plan itself may be lost.
+        Some(b'P') => text.starts_with("Planned tests != run tests ("),
         Some(b'L') => text.starts_with("Looks like you") && !text.ends_with("but ran 0."),
         Some(b'f') => {
             let failed = counted("failed").is_some_and(|(some, rest)| {
-                some && (rest.starts_with(" among ") || [" test", " tests"].contains(&rest))
+                some && (rest.starts_with(" among ")
+                    || rest.starts_with(" of ")
+                    || [" test", " tests"].contains(&rest))
             });
             failed || counted("fail").is_some_and(|(some, rest)| some && rest.is_empty())
         }
+        Some(b'F' | b'E') => ["FAIL:", "ERROR:"]
+            .iter()
+            .any(|word| counted(word).is_some_and(|(some, rest)| some && rest.is_empty())),
         Some(b'c') => counted("cancelled").is_some_and(|(some, rest)| some && rest.is_empty()),
         _ => false,
     }

@@ -16,6 +16,8 @@ pub(super) struct Group {
     pub(super) self_named: bool,
     /// The name of the group that will open inside, where it was announced on this level.
     pub(super) next_child: Option<String>,
+    /// Whether another document on this level was before.
+    pub(super) later: bool,
     /// Whether `pragma +strict` holds.
     pub(super) strict: bool,
     /// What its header says.
@@ -117,7 +119,9 @@ impl KtapParser {
 
     pub(super) fn version(&mut self, depth: usize, format: Format, out: &mut Vec<TestEvent>) {
         self.abandon(depth, None, out);
-        if self.groups[depth].has_content() || self.groups[depth].cases > 0 {
+        let group = &self.groups[depth];
+        // Two programs may print a header each before the first result.
+        if group.has_content() || group.cases > 0 && group.format.is_none() {
             self.next_document(depth, out);
         }
         self.groups[depth].format = Some(format);
@@ -143,6 +147,8 @@ impl KtapParser {
             cases: old.cases,
             bad: old.bad,
             held: old.held,
+            strict: old.strict,
+            later: true,
             ..Group::default()
         };
     }
@@ -158,7 +164,14 @@ impl KtapParser {
     pub(super) fn close(&mut self, depth: usize, name: &str, out: &mut Vec<TestEvent>) -> Option<Closed> {
         self.abandon(depth + 1, None, out);
         let last = depth + 1;
-        self.groups.get(last)?;
+        let announced = self.groups.get(last)?.name.clone().filter(|_| !self.groups[last].self_named);
+        if let Some(announced) = announced.filter(|own| own != name)
+            && matches!(self.format(depth), Format::Tap(14..))
+        {
+            let message =
+                format!("line {} ends the subtest {announced} with the result of {name}", self.line);
+            self.fault(depth, Fault::new(Rule::Mismatch, &announced, message), out);
+        }
         if self.groups[last].name.is_none() {
             self.name_group(last, name.to_owned(), out);
         }
@@ -208,6 +221,11 @@ impl KtapParser {
                 None => "ended without a result".to_owned(),
             };
             self.unfinished(depth, &test.name, message, out);
+        }
+        let group = &self.groups[depth];
+        if group.format.is_some() && !group.has_content() && !group.nests && group.later {
+            let message = "the last header has neither a plan nor a result behind it".to_owned();
+            self.fault(depth, Fault::new(Rule::Hollow, "document", message), out);
         }
         if let Some(Plan { count, line, .. }) = self.groups[depth].plan {
             let results = self.groups[depth].numbers.results;
@@ -309,10 +327,11 @@ impl KtapParser {
         let told = group.plan.is_some() || group.unresulted > 0 || group.numbers.missing(None).0 > 0;
         // Behind a plan that is met a pass cannot be missing; a failure is one too many.
         let met = group.plan.is_some_and(|plan| group.numbers.results >= plan.count);
+        let unnumbered = group.numbers.unnumbered;
         let failure = group.glued_failure.take().filter(|(_, sure)| *sure || group.plan.is_none());
         let counts = |glued: &Glued| match glued.ok {
             true => glued.number == next && !told,
-            false => glued.number >= next && (!told || met),
+            false => (glued.number >= next || unnumbered) && (!told || met),
         };
         if let Some(last) = glued.into_iter().find(counts) {
             let message = format!(

@@ -4,7 +4,9 @@ use super::comment::{Directive, Said, skip_all};
 use super::emit::{Draft, Fault, Order};
 use super::foreign;
 use super::group::{Closed, Glued, Plan, Running};
-use super::line::{Format, Line, TestResult, is_cut, is_kernels, is_meaningful, may_be_failure, may_be_plan};
+use super::line::{
+    Format, Line, TestResult, is_cut, is_kernels, is_meaningful, may_be_failure, may_be_plan, program,
+};
 use super::numbers::Place as Number;
 use super::rule::Rule;
 use super::talk::{Voice, or};
@@ -121,7 +123,13 @@ impl KtapParser {
         self.count(depth, result, out);
         self.glued(result.rest, false);
         let group = &mut self.groups[depth];
-        group.next_child = None;
+        let announced = group.next_child.take().is_some_and(|child| program(&child).is_none());
+        // TAP 14 demands a subtest behind `# Subtest`; older versions know it as a comment, which node's test runner prints
+        // before each test.
+        let promised = announced && matches!(self.format(depth), Format::Tap(14..));
+        let empty = Closed { cases: 0, bad: false, skip_all: None, promised };
+        let inside = inside.or_else(|| promised.then_some(empty));
+        let group = &mut self.groups[depth];
         let running = group.running.iter().position(|r| r.name == name).map(|i| group.running.remove(i));
         let since = running.map_or(self.last_at, |running| running.since);
         let took = self.talk.took.take().unwrap_or_else(|| at.saturating_sub(since));
@@ -137,7 +145,7 @@ impl KtapParser {
             about_job: false,
             at,
         };
-        if !result.ok && !draft.outcome.is_bad() && results_in(&said.name).any(|inner| inner.sure) {
+        if !result.ok && !draft.outcome.is_bad() && hides_another(&said) {
             // The directive may be that of another result, which is glued to this one.
             (draft.outcome, draft.directive) = (Outcome::Fail, None);
         }
@@ -386,12 +394,15 @@ impl KtapParser {
 
     /// Results are read from stdout. A failure elsewhere must not be lost for all that.
     pub(super) fn stderr(&mut self, text: &str, out: &mut Vec<TestEvent>) {
-        if matches!(Line::parse(text), Line::Result(result) if !result.ok) {
+        let what = match Line::parse(text) {
+            Line::Result(result) if !result.ok => Some("is a failing result"),
+            Line::BailOut(_) => Some("gives up"),
+            _ => None,
+        };
+        if let Some(what) = what {
             let text = shorten(text.trim(), 200);
-            let message = format!(
-                "line {} of stderr is a failing result: {text} (hint: results belong on stdout)",
-                self.err_line
-            );
+            let message =
+                format!("line {} of stderr {what}: {text} (hint: results belong on stdout)", self.err_line);
             self.fault(0, Fault::new(Rule::Stderr, "result on stderr", message), out);
         }
         let last = self.groups.len() - 1;
@@ -403,6 +414,12 @@ impl KtapParser {
             _ => self.loose.heard(text, Voice::Stderr),
         }
     }
+}
+
+/// Whether another result is glued to the name, or a failing one to the comment: the directive may be that one's.
+fn hides_another(said: &Said<'_>) -> bool {
+    results_in(&said.name).any(|inner| inner.sure)
+        || results_in(&said.comment).any(|inner| inner.sure && !inner.ok)
 }
 
 /// What may be results behind the beginning of a text.

@@ -46,6 +46,8 @@ pub(super) enum Rule {
     NoParentResult,
     /// A group that is ok was announced, and nothing is in it.
     Hollow,
+    /// A TAP 14 subtest is ended by the result of another test.
+    Mismatch,
     /// A YAML block without an end in which a result may be.
     Yaml,
     /// A test was announced and has no result.
@@ -65,7 +67,7 @@ pub(super) enum Rule {
 impl Rule {
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Rule; 27] = [
+    pub(super) const ALL: [Rule; 28] = [
         Rule::Missing,
         Rule::Surplus,
         Rule::TwoPlans,
@@ -86,6 +88,7 @@ impl Rule {
         Rule::ParentNotOk,
         Rule::NoParentResult,
         Rule::Hollow,
+        Rule::Mismatch,
         Rule::Yaml,
         Rule::Unfinished,
         Rule::BailOut,

@@ -26,6 +26,7 @@ fn contradiction(rule: Rule) -> (String, JobEnd) {
         Rule::ParentNotOk => "1..1\n    1..1\n    ok 1 a\nnot ok 1 b\n",
         Rule::NoParentResult => "KTAP version 1\n    1..1\n    ok 1 a\n",
         Rule::Hollow => "KTAP version 1\n1..1\n  KTAP version 1\nok 1 a\n",
+        Rule::Mismatch => "TAP version 14\n1..1\n# Subtest: a\n    1..1\n    ok 1 x\nok 1 b\n",
         Rule::Yaml => "1..1\nok 1 a\n  ---\n  not ok 2 b\n",
         Rule::Unfinished => "ok 1 a\n#  RUN           b ...\n",
         Rule::BailOut => "1..1\nok 1 a\nBail out!\n",
